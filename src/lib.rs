@@ -1,1 +1,15 @@
-//! placeholder
+//! On-premises agent between Okta and Apono.
+//!
+//! # Reading order
+//! [`domain`] (the nouns) → [`access`] (the heart: grants that always end) → [`directory`] (reconciliation that is
+//! never wrong by accident) → [`http::exchange`] (the one loop that talks to peers) → [`okta`], [`apono`], [`scim`]
+//! (what the peers say) → [`app`] (who knows whom).
+//!
+//! The map, the invariants and the tests that prove them: `docs/ARCHITECTURE.md`.
+
+pub mod clock;
+pub mod domain;
+pub mod entropy;
+pub mod http;
+pub mod secrets;
+pub mod telemetry;

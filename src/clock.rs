@@ -1,0 +1,124 @@
+//! # Purpose
+//! The only door to time: wall clock, monotonic clock, and waiting.
+//!
+//! # Invariants kept here
+//! - No other file reads time (`clippy.toml` bans it), so that a test moves all of the program's time at once.
+//!
+//! # Not here
+//! What an instant means (expiry, renewal): pure functions that take `now`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Tells the time. One instance is shared by the whole program.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+
+    /// Time since this clock was made; never goes back, does not follow steps of the wall clock.
+    fn elapsed(&self) -> Duration;
+}
+
+/// A clock to hand around.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: std::time::Instant,
+}
+
+impl SystemClock {
+    /// The clock of a running process.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn shared() -> SharedClock {
+        Arc::new(Self { started: std::time::Instant::now() })
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// An origin plus the time that tokio's clock has run, which a test can pause and advance.
+#[derive(Debug)]
+pub struct VirtualClock {
+    origin: Timestamp,
+    started: tokio::time::Instant,
+}
+
+impl VirtualClock {
+    /// Starts at `origin` now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn shared(origin: Timestamp) -> SharedClock {
+        Arc::new(Self { origin, started: tokio::time::Instant::now() })
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        after(self.origin, self.started.elapsed())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// `instant` plus `duration`, or the end of time.
+#[must_use]
+pub fn after(instant: Timestamp, duration: Duration) -> Timestamp {
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| instant.checked_add(duration).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// How long from `now` until `instant`; zero when it has passed.
+#[must_use]
+pub fn until(now: Timestamp, instant: Timestamp) -> Duration {
+    Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// Waits. Follows tokio's clock, which tests pause.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// `future`'s output, or `None` when it took longer than `limit`.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn until_is_zero_for_what_has_passed() {
+        let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        let before: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(until(now, before), Duration::ZERO);
+        assert_eq!(until(before, now), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_clock_moves_only_with_tokios() {
+        let origin: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock = VirtualClock::shared(origin);
+        assert_eq!(clock.now(), origin);
+        sleep(Duration::from_millis(1500)).await;
+        assert_eq!(clock.now(), after(origin, Duration::from_millis(1500)));
+        assert_eq!(clock.elapsed(), Duration::from_millis(1500));
+    }
+}

@@ -1,0 +1,312 @@
+//! # Purpose
+//! The rate budget of one Okta organization: who may send now, and who waits for whom.
+//!
+//! # Invariants kept here
+//! - Every request to Okta holds a [`Permit`]; there is no way round it.
+//! - More urgent lanes are never behind less urgent ones: each lane has its own reserve of requests, and the
+//!   directory its own, smaller number of concurrent requests (invariant 11).
+//! - Nothing is hard-coded about limits: they are learned from the answers.
+//!
+//! # Not here
+//! What a single answer means: `headers`; the arithmetic: `ledger`.
+
+pub mod headers;
+pub mod ledger;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use http::HeaderMap;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tracing::info;
+
+pub use headers::{Reading, read};
+pub use ledger::Lane;
+
+use crate::clock::{self, SharedClock};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::BucketLabels;
+use ledger::{Admission, Ledger, directory_allowance};
+
+/// How much of Okta's limits is ours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BudgetSettings {
+    /// Of the limit that the headers show, `0.0..=1.0`. `rate_limit_share`.
+    pub share: f64,
+    /// Requests at the same moment.
+    pub concurrency: usize,
+    /// Of these, for the directory.
+    pub directory_concurrency: usize,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self { share: 0.8, concurrency: 8, directory_concurrency: 5 }
+    }
+}
+
+/// The budget. One a organization, shared by all callers.
+pub struct Budget {
+    settings: BudgetSettings,
+    integration: String,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    buckets: Mutex<BTreeMap<&'static str, Bucket>>,
+    changed: Notify,
+    all: Arc<Semaphore>,
+    directory: Arc<Semaphore>,
+}
+
+/// A wait longer than this is worth a line in the log.
+const NOTEWORTHY: Duration = Duration::from_secs(3);
+
+#[derive(Default)]
+struct Bucket {
+    ledger: Ledger,
+    governor: Option<Governor>,
+}
+
+/// Paces the directory to its own share, whatever the headers say others have left over.
+struct Governor {
+    allowance: u32,
+    limiter: RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Duration>>,
+}
+
+/// Our clock, as governor wants it.
+#[derive(Clone, Debug)]
+struct MonotonicClock(SharedClock);
+
+impl GovernorClock for MonotonicClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl Budget {
+    /// An empty budget; it learns from the first answers.
+    pub fn new(
+        settings: BudgetSettings,
+        integration: impl Into<String>,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            settings,
+            integration: integration.into(),
+            clock,
+            metrics,
+            buckets: Mutex::default(),
+            changed: Notify::new(),
+            all: Arc::new(Semaphore::new(settings.concurrency)),
+            directory: Arc::new(Semaphore::new(settings.directory_concurrency)),
+        }
+    }
+
+    /// Waits until a request of `lane` may spend from `bucket`.
+    ///
+    /// Dropping the future gives up the place; dropping the permit ends the request.
+    pub async fn admit(&self, bucket: &'static str, lane: Lane) -> Permit<'_> {
+        // The directory's semaphore first: waiting for it holds none of the slots that the other lanes use.
+        let directory_slot = match lane {
+            Lane::Directory => acquire(&self.directory).await,
+            Lane::Removal | Lane::Grant | Lane::Verification => None,
+        };
+        let slot = acquire(&self.all).await;
+        let mut waited_since = None;
+        loop {
+            let changed = self.changed.notified();
+            let now = self.clock.elapsed();
+            let wait = match self.try_admit(bucket, lane, now) {
+                Admission::Now => break,
+                Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
+            };
+            if waited_since.is_none() && wait >= NOTEWORTHY {
+                waited_since = Some(now);
+                info!(
+                    okta.bucket = bucket,
+                    lane = lane.as_str(),
+                    integration.id = self.integration,
+                    wait_seconds = wait.as_secs(),
+                    "waiting {} s for Okta's next rate limit window ({bucket}, {} lane)",
+                    wait.as_secs(),
+                    lane.as_str()
+                );
+            }
+            tokio::select! {
+                () = clock::sleep(wait) => {}
+                () = changed => {}
+            }
+        }
+        Permit { budget: self, bucket, _slots: (slot, directory_slot) }
+    }
+
+    /// Limit and requests left of each bucket that has been used.
+    pub fn known(&self) -> Vec<(&'static str, u32, u32)> {
+        let buckets = self.lock();
+        buckets
+            .iter()
+            .filter_map(|(name, bucket)| bucket.ledger.known().map(|(limit, left)| (*name, limit, left)))
+            .collect()
+    }
+
+    fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Admission {
+        let mut buckets = self.lock();
+        let bucket = buckets.entry(name).or_default();
+        if let refused @ Admission::NotBefore(_) = bucket.ledger.check(lane, self.settings.share, now) {
+            return refused;
+        }
+        if let (Lane::Directory, Some(governor)) = (lane, &bucket.governor)
+            && let Err(not_until) = governor.limiter.check()
+        {
+            return Admission::NotBefore(now + not_until.wait_time_from(now));
+        }
+        bucket.ledger.spend();
+        Admission::Now
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Bucket>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("integration", &self.integration).finish_non_exhaustive()
+    }
+}
+
+/// The right to have one request on its way.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    budget: &'a Budget,
+    bucket: &'static str,
+    _slots: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+}
+
+impl Permit<'_> {
+    /// Learns from the answer's headers.
+    pub fn observe(&self, headers: &HeaderMap) {
+        let Some(reading) = read(headers) else {
+            return;
+        };
+        let now = self.budget.clock.elapsed();
+        let mut buckets = self.budget.lock();
+        let bucket = buckets.entry(self.bucket).or_default();
+        bucket.ledger.observe(reading, now);
+        let Some((limit, remaining)) = bucket.ledger.known() else {
+            return;
+        };
+        let allowance = directory_allowance(limit, self.budget.settings.share);
+        if bucket.governor.as_ref().is_none_or(|governor| governor.allowance != allowance) {
+            bucket.governor = governor(allowance, &self.budget.clock);
+        }
+        drop(buckets);
+        let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
+        self.budget.metrics.budget_limit.get_or_create(&labels).set(limit.into());
+        self.budget.metrics.budget_remaining.get_or_create(&labels).set(remaining.into());
+    }
+
+    /// Okta said 429 for the window: nobody sends to this bucket for `wait`.
+    pub fn block(&self, wait: Duration) {
+        let until = self.budget.clock.elapsed() + wait;
+        self.budget.lock().entry(self.bucket).or_default().ledger.block(until);
+    }
+
+    /// Counts a 429.
+    pub fn count_throttled(&self) {
+        let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
+        self.budget.metrics.throttled.get_or_create(&labels).inc();
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let Some(bucket) = self.budget.lock().get_mut(self.bucket) {
+            bucket.ledger.settle();
+        }
+        self.budget.changed.notify_waiters();
+    }
+}
+
+/// Okta counts per minute.
+const WINDOW: Duration = Duration::from_mins(1);
+
+fn governor(allowance: u32, clock: &SharedClock) -> Option<Governor> {
+    let burst = NonZeroU32::new(allowance)?;
+    let quota = Quota::with_period(WINDOW / allowance)?.allow_burst(burst);
+    let limiter = RateLimiter::direct_with_clock(quota, MonotonicClock(Arc::clone(clock)));
+    Some(Governor { allowance, limiter })
+}
+
+/// The semaphores are never closed; a closed one would mean no limit rather than no request.
+async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_owned().await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::HeaderValue;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::VirtualClock;
+
+    fn budget() -> Budget {
+        let clock = VirtualClock::shared("1994-11-06T08:49:37Z".parse::<Timestamp>().unwrap());
+        Budget::new(BudgetSettings::default(), "int", clock, Arc::default())
+    }
+
+    fn window(remaining: &'static str, resets_in: u64) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert("x-rate-limit-limit", HeaderValue::from_static("100"));
+        headers.insert("x-rate-limit-remaining", HeaderValue::from_static(remaining));
+        headers.insert("x-rate-limit-reset", HeaderValue::from(784_111_777 + resets_in));
+        headers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_goes_at_once_where_the_directory_waits_for_the_window() {
+        let budget = budget();
+        budget.admit("groups", Lane::Directory).await.observe(&window("30", 19));
+        let started = budget.clock.elapsed();
+        assert!(budget.admit("groups", Lane::Directory).now_or_never().is_none());
+        assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
+        assert!(budget.admit("users", Lane::Directory).now_or_never().is_some(), "another bucket");
+        budget.admit("groups", Lane::Directory).await;
+        assert_eq!((budget.clock.elapsed() - started).as_secs(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_directory_leaves_slots_for_the_other_lanes() {
+        let budget = budget();
+        let mut held = Vec::new();
+        while let Some(permit) = budget.admit("groups", Lane::Directory).now_or_never() {
+            held.push(permit);
+        }
+        assert_eq!(held.len(), 5);
+        assert!(budget.admit("groups", Lane::Grant).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_governor_keeps_the_directory_to_its_allowance_whatever_the_headers_say() {
+        let budget = budget();
+        budget.admit("groups", Lane::Directory).await.observe(&window("100", 1));
+        let mut sent = 0;
+        while let Some(permit) = budget.admit("groups", Lane::Directory).now_or_never() {
+            sent += 1;
+            permit.observe(&window("100", 1 + 3 * sent));
+        }
+        assert!((60..=64).contains(&sent), "{sent}");
+    }
+}

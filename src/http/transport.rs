@@ -1,0 +1,227 @@
+//! # Purpose
+//! Sends one request and reads the whole answer.
+//!
+//! # Invariants kept here
+//! - Redirects are never followed: a bearer token goes to the origin it was meant for or nowhere.
+//! - An answer is read to at most [`BODY_LIMIT`] bytes.
+//! - An error says whether the request may have had an effect ([`TransportError::may_have_arrived`]).
+//!
+//! # Not here
+//! Retries, limits, meaning.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, StatusCode};
+use url::Url;
+
+use crate::clock;
+
+/// The largest answer that is read: a page of 1000 users with large profiles is a few MiB.
+pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// One request. The body is complete; there is nothing to stream in what the connector says.
+#[derive(Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Absolute.
+    pub url: Url,
+    /// Headers; the authorization is marked sensitive.
+    pub headers: HeaderMap,
+    /// May be empty.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// A request without body.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither headers nor body: assertions and tokens travel there.
+        write!(f, "{} {}", self.method, self.url.path())
+    }
+}
+
+/// One complete answer.
+#[derive(Clone)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// A header's value as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The start of the body on one line, for a message to a person when it has no better text.
+    pub fn excerpt(&self) -> String {
+        const LENGTH: usize = 200;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(4 * LENGTH)]);
+        let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.chars().count() > LENGTH {
+            format!("{}…", line.chars().take(LENGTH).collect::<String>())
+        } else {
+            line
+        }
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.status, self.body.len())
+    }
+}
+
+/// No complete answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The peer was never reached.
+    #[error("cannot connect to {host}")]
+    Connect {
+        /// Who.
+        host: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// Nothing came in time.
+    #[error("no answer from {host} within {} s", limit.as_secs())]
+    Timeout {
+        /// Who.
+        host: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The connection ended before the answer did.
+    #[error("the connection to {host} broke off")]
+    Broken {
+        /// Who.
+        host: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// More than [`BODY_LIMIT`].
+    #[error("the answer of {host} is larger than {} MiB", BODY_LIMIT / (1024 * 1024))]
+    TooLarge {
+        /// Who.
+        host: String,
+    },
+}
+
+/// A source from some library.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl TransportError {
+    /// Whether the peer may have acted on the request.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Connect { .. } => false,
+            Self::Timeout { .. } | Self::Broken { .. } | Self::TooLarge { .. } => true,
+        }
+    }
+}
+
+/// The seam to the network. The tests' implementation calls the simulators in process.
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// Sends `request` and reads the answer, within `limit` all in all.
+    fn send(&self, request: Request, limit: Duration) -> BoxFuture<'_, Result<Response, TransportError>>;
+}
+
+/// HTTPS by reqwest.
+#[derive(Debug)]
+pub struct HttpsTransport {
+    client: reqwest::Client,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub struct HttpsSettings {
+    /// Limit for TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// PEM certificates to trust beside the system's.
+    pub extra_roots: Option<Vec<u8>>,
+}
+
+/// The HTTPS client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// The bundle does not parse.
+    #[error("the CA bundle is not a list of PEM certificates")]
+    Bundle(#[source] reqwest::Error),
+    /// Anything else: TLS cannot start.
+    #[error("the HTTPS client cannot start")]
+    Start(#[source] reqwest::Error),
+}
+
+impl HttpsTransport {
+    /// Builds the one client of the process.
+    pub fn new(settings: &HttpsSettings) -> Result<Self, HttpsError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("apono-connector/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .tcp_keepalive(Duration::from_secs(30));
+        if let Some(pem) = &settings.extra_roots {
+            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(HttpsError::Bundle)?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        Ok(Self { client: builder.build().map_err(HttpsError::Start)? })
+    }
+}
+
+impl Transport for HttpsTransport {
+    fn send(&self, request: Request, limit: Duration) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(async move {
+            let host = request.url.host_str().unwrap_or_default().to_owned();
+            match clock::timeout(limit, self.send_within(request, &host)).await {
+                Some(result) => result,
+                None => Err(TransportError::Timeout { host, limit }),
+            }
+        })
+    }
+}
+
+impl HttpsTransport {
+    async fn send_within(&self, request: Request, host: &str) -> Result<Response, TransportError> {
+        let broken = |source: reqwest::Error| {
+            let host = host.to_owned();
+            if source.is_connect() {
+                TransportError::Connect { host, source: Box::new(source.without_url()) }
+            } else {
+                TransportError::Broken { host, source: Box::new(source.without_url()) }
+            }
+        };
+        let outgoing = self
+            .client
+            .request(request.method, request.url)
+            .headers(request.headers)
+            .body(request.body);
+        #[expect(clippy::disallowed_methods, reason = "this is the transport")]
+        let mut incoming = outgoing.send().await.map_err(broken)?;
+        let (status, headers) = (incoming.status(), std::mem::take(incoming.headers_mut()));
+        let expected = incoming.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(expected.min(BODY_LIMIT));
+        while let Some(chunk) = incoming.chunk().await.map_err(broken)? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Err(TransportError::TooLarge { host: host.to_owned() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status, headers, body: body.freeze() })
+    }
+}

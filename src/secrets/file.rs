@@ -1,0 +1,169 @@
+//! # Purpose
+//! Reads one secret from one mounted file.
+//!
+//! # Invariants kept here
+//! - At most 64 KiB are read: a secret is small, and a device or a log mounted by mistake is not.
+//! - Every error names the file and what to do about it.
+//!
+//! # Not here
+//! What the text means: `credentials`, `signing_key`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+const LIMIT: u64 = 64 * 1024;
+
+/// Where a secret comes from.
+pub trait SecretSource: Send + Sync + fmt::Debug {
+    /// Reads it as it is now, without surrounding white space.
+    fn read(&self) -> Result<SecretString, SecretError>;
+}
+
+/// A secret in a file. The path is followed anew at each read, so that a swapped symbolic link is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedFile(PathBuf);
+
+impl MountedFile {
+    /// The file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A secret that was handed over as a value (`APONO_TOKEN`); it cannot be rotated without a restart.
+#[derive(Clone)]
+pub struct SecretValue(SecretString);
+
+impl SecretValue {
+    /// Takes the value.
+    pub fn new(value: SecretString) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretValue").finish_non_exhaustive()
+    }
+}
+
+impl SecretSource for SecretValue {
+    fn read(&self) -> Result<SecretString, SecretError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A secret file is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Nothing there.
+    #[error("{} does not exist; mount the secret there or correct the path", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing in it.
+    #[error("{} is empty; write the secret into it", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not ours to read.
+    #[error("{} cannot be read; give the connector's user read permission on it and on the folders above it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not text.
+    #[error("{} is not UTF-8 text; a secret is text (a PEM file, JSON, or a token)", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a secret.
+    #[error("{} is larger than 64 KiB, which no secret is; correct the path", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl SecretSource for MountedFile {
+    fn read(&self) -> Result<SecretString, SecretError> {
+        let path = || self.0.clone();
+        let unreadable = |source: io::Error| {
+            if source.kind() == io::ErrorKind::NotFound {
+                SecretError::Missing { path: path() }
+            } else {
+                SecretError::Unreadable { path: path(), source }
+            }
+        };
+        let mut text = secrecy::SecretBox::<Vec<u8>>::default();
+        {
+            use secrecy::ExposeSecretMut;
+            let bytes = text.expose_secret_mut();
+            // The whole capacity at once: a growing vector would leave copies of the secret behind.
+            bytes.reserve_exact(usize::try_from(LIMIT).unwrap_or(usize::MAX) + 1);
+            File::open(&self.0)
+                .and_then(|file| file.take(LIMIT + 1).read_to_end(bytes))
+                .map_err(unreadable)?;
+        }
+        let bytes = text.expose_secret();
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
+            return Err(SecretError::TooLarge { path: path() });
+        }
+        let trimmed =
+            std::str::from_utf8(bytes).map_err(|_| SecretError::NotText { path: path() })?.trim();
+        if trimmed.is_empty() {
+            return Err(SecretError::Empty { path: path() });
+        }
+        Ok(SecretString::from(trimmed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_without_surrounding_white_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, " placeholder \n").unwrap();
+        assert_eq!(MountedFile::new(&path).read().unwrap().expose_secret(), "placeholder");
+    }
+
+    #[test]
+    fn every_unusable_file_is_named_with_a_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            MountedFile::new(path)
+        };
+        let cases = [
+            (MountedFile::new(folder.path().join("none")), "does not exist; mount"),
+            (file("blank", b"\n \n"), "is empty; write"),
+            (file("binary", &[0xff, 0xfe]), "is not UTF-8"),
+            (file("large", &vec![b'x'; 70_000]), "larger than 64 KiB"),
+            (MountedFile::new(folder.path()), "cannot be read; give"),
+        ];
+        for (source, expected) in cases {
+            let message = source.read().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+            assert!(message.contains(folder.path().to_str().unwrap()), "{message}");
+        }
+    }
+}

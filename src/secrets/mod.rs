@@ -1,0 +1,19 @@
+//! # Purpose
+//! Secrets from mounted files: read, checked, kept out of sight.
+//!
+//! # Invariants kept here
+//! - A secret is a [`secrecy::SecretString`] from the read to the use; no type here prints one.
+//! - A file that has become unreadable or wrong never replaces a value that was good.
+//!
+//! # Not here
+//! What a secret is used for.
+
+mod credentials;
+mod file;
+mod reload;
+mod signing_key;
+
+pub use credentials::{Credentials, CredentialsError, CredentialsSource};
+pub use file::{MountedFile, SecretError, SecretSource, SecretValue};
+pub use reload::Reloading;
+pub use signing_key::{KeyError, SigningKey, generate_rsa};
