@@ -47,7 +47,10 @@ impl SystemEntropy {
 
 impl Entropy for SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "this is the entropy source")]
-    #[expect(clippy::panic, reason = "without randomness no assertion can be signed safely; the process ends")]
+    #[expect(
+        clippy::panic,
+        reason = "without randomness no assertion can be signed safely; the process ends"
+    )]
     fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         if let Err(error) = getrandom::fill(&mut bytes) {

@@ -7,9 +7,12 @@
 //!
 //! The map, the invariants and the tests that prove them: `docs/ARCHITECTURE.md`.
 
+pub mod access;
+pub mod apono;
 pub mod clock;
 pub mod domain;
 pub mod entropy;
 pub mod http;
+pub mod okta;
 pub mod secrets;
 pub mod telemetry;

@@ -145,9 +145,16 @@ mod tests {
 
     #[test]
     fn every_known_status_survives_the_round_trip() {
-        for text in
-            ["STAGED", "PROVISIONED", "ACTIVE", "RECOVERY", "PASSWORD_EXPIRED", "LOCKED_OUT", "SUSPENDED", "DEPROVISIONED"]
-        {
+        for text in [
+            "STAGED",
+            "PROVISIONED",
+            "ACTIVE",
+            "RECOVERY",
+            "PASSWORD_EXPIRED",
+            "LOCKED_OUT",
+            "SUSPENDED",
+            "DEPROVISIONED",
+        ] {
             let status = UserStatus::from(text);
             assert_eq!(status.as_str(), text);
             assert!(status.active().is_some(), "{text} has an answer");

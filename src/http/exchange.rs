@@ -123,7 +123,9 @@ impl ExchangeError {
             Self::Unreachable { source, .. } => source.may_have_arrived(),
             Self::Answered { verdict, .. } => match verdict {
                 Verdict::Transient { .. } => true,
-                Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Throttled { .. } => false,
+                Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Throttled { .. } => {
+                    false
+                }
             },
             Self::Unauthorized { .. } => false,
         }
@@ -184,7 +186,9 @@ impl Exchange {
                 }
             };
             let delay = match attempt {
-                Attempt::Answered(Verdict::Done | Verdict::Refused | Verdict::Unauthenticated) => Duration::ZERO,
+                Attempt::Answered(Verdict::Done | Verdict::Refused | Verdict::Unauthenticated) => {
+                    Duration::ZERO
+                }
                 Attempt::Answered(Verdict::Throttled { .. } | Verdict::Transient { .. })
                 | Attempt::Unanswered { .. } => delays
                     .get_or_insert_with(|| call.patience.delays(seed(&self.entropy)))
@@ -195,7 +199,12 @@ impl Exchange {
                 Next::Wait(wait) => self.wait(call, &outcome, wait).await,
                 Next::Reauthenticate if self.authorize.is_some() => {
                     tried.reauthenticated = true;
-                    debug!(peer = self.peer, call = call.name, "{} refused the token; getting another", self.peer);
+                    debug!(
+                        peer = self.peer,
+                        call = call.name,
+                        "{} refused the token; getting another",
+                        self.peer
+                    );
                     if let Some(authorize) = &self.authorize {
                         authorize.rejected(&request);
                     }

@@ -53,8 +53,7 @@ impl Patience {
         longest: Duration::from_secs(2),
     };
     /// One attempt; the caller has its own loop.
-    pub const NONE: Self =
-        Self { attempts: 1, throttled: 1, first: Duration::ZERO, longest: Duration::ZERO };
+    pub const NONE: Self = Self { attempts: 1, throttled: 1, first: Duration::ZERO, longest: Duration::ZERO };
 
     /// The waits, jittered so that many callers do not wake together.
     pub fn delays(&self, jitter_seed: u64) -> ExponentialBackoff {
@@ -105,16 +104,32 @@ pub enum Next {
 }
 
 /// Decides. `delay` is the next of [`Patience::delays`].
-pub fn next(attempt: Attempt, tried: Tried, patience: &Patience, repeatable: Repeatable, delay: Duration) -> Next {
+pub fn next(
+    attempt: Attempt,
+    tried: Tried,
+    patience: &Patience,
+    repeatable: Repeatable,
+    delay: Duration,
+) -> Next {
     let again = |wait: Option<Duration>, count: u32, most: u32| {
-        if count < most { Next::Wait(wait.map_or(delay, |wait| wait + delay.min(MOST_JITTER))) } else { Next::GiveUp }
+        if count < most {
+            Next::Wait(wait.map_or(delay, |wait| wait + delay.min(MOST_JITTER)))
+        } else {
+            Next::GiveUp
+        }
     };
     match (attempt, repeatable) {
         (Attempt::Answered(Verdict::Done), _) => Next::Return,
         (Attempt::Answered(Verdict::Unauthenticated), _) => {
-            if tried.reauthenticated { Next::GiveUp } else { Next::Reauthenticate }
+            if tried.reauthenticated {
+                Next::GiveUp
+            } else {
+                Next::Reauthenticate
+            }
         }
-        (Attempt::Answered(Verdict::Throttled { wait }), _) => again(wait, tried.throttled, patience.throttled),
+        (Attempt::Answered(Verdict::Throttled { wait }), _) => {
+            again(wait, tried.throttled, patience.throttled)
+        }
         (Attempt::Answered(Verdict::Transient { wait }), Repeatable::Always) => {
             again(wait, tried.failed, patience.attempts)
         }

@@ -206,11 +206,8 @@ impl HttpsTransport {
                 TransportError::Broken { host, source: Box::new(source.without_url()) }
             }
         };
-        let outgoing = self
-            .client
-            .request(request.method, request.url)
-            .headers(request.headers)
-            .body(request.body);
+        let outgoing =
+            self.client.request(request.method, request.url).headers(request.headers).body(request.body);
         #[expect(clippy::disallowed_methods, reason = "this is the transport")]
         let mut incoming = outgoing.send().await.map_err(broken)?;
         let (status, headers) = (incoming.status(), std::mem::take(incoming.headers_mut()));

@@ -119,7 +119,10 @@ mod tests {
     fn an_id_cannot_change_where_a_request_goes() {
         let base = Base::parse("https://example.okta.com").unwrap();
         let url = base.url(&["api", "v1", "users", "../../oauth2?x=/a b"], &[("limit", "200")]);
-        assert_eq!(url.as_str(), "https://example.okta.com/api/v1/users/..%2F..%2Foauth2%3Fx=%2Fa%20b?limit=200");
+        assert_eq!(
+            url.as_str(),
+            "https://example.okta.com/api/v1/users/..%2F..%2Foauth2%3Fx=%2Fa%20b?limit=200"
+        );
         let below = Base::parse("https://scim.example.com/v2").unwrap();
         assert_eq!(below.url(&["Users"], &[]).as_str(), "https://scim.example.com/v2/Users");
     }

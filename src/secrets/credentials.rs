@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn a_wrong_shape_names_the_file_and_shows_the_right_one() {
         for text in ["[]", "{}", r#"{"client_id":"0oa"}"#, r#"{"client_id":"","private_key":"x"}"#, "token"] {
-            let error = parse_secret(text, None, Path::new("/run/secrets/okta.json")).unwrap_err().to_string();
+            let error =
+                parse_secret(text, None, Path::new("/run/secrets/okta.json")).unwrap_err().to_string();
             assert!(error.contains("/run/secrets/okta.json") && error.contains("0oa…"), "{error}");
         }
     }

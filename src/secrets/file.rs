@@ -124,8 +124,7 @@ impl SecretSource for MountedFile {
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
             return Err(SecretError::TooLarge { path: path() });
         }
-        let trimmed =
-            std::str::from_utf8(bytes).map_err(|_| SecretError::NotText { path: path() })?.trim();
+        let trimmed = std::str::from_utf8(bytes).map_err(|_| SecretError::NotText { path: path() })?.trim();
         if trimmed.is_empty() {
             return Err(SecretError::Empty { path: path() });
         }

@@ -30,7 +30,10 @@ struct Last<T> {
 
 impl<T> Reloading<T> {
     /// Reads it for the first time; `what` names it in logs.
-    pub fn new<E>(what: &'static str, load: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Result<Self, E>
+    pub fn new<E>(
+        what: &'static str,
+        load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Self, E>
     where
         E: std::error::Error + Send + Sync + 'static,
     {

@@ -72,8 +72,11 @@ impl SigningKey {
         if text("d").is_none() {
             return Err(KeyError::PublicOnly);
         }
-        let primes =
-            if text("p").is_some() && text("q").is_some() { vec![number("p")?, number("q")?] } else { Vec::new() };
+        let primes = if text("p").is_some() && text("q").is_some() {
+            vec![number("p")?, number("q")?]
+        } else {
+            Vec::new()
+        };
         let mut key = RsaPrivateKey::from_components(number("n")?, number("e")?, number("d")?, primes)
             .map_err(KeyError::Rsa)?;
         key.validate().map_err(KeyError::Rsa)?;
@@ -131,7 +134,9 @@ impl fmt::Debug for SigningKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not a key at all.
-    #[error("it holds neither a JWK nor a PEM private key; copy the private key that Okta showed when the key was generated")]
+    #[error(
+        "it holds neither a JWK nor a PEM private key; copy the private key that Okta showed when the key was generated"
+    )]
     Unrecognized,
     /// Looked like JSON.
     #[error("it starts like JSON but does not parse; copy the private key again, whole")]
@@ -143,13 +148,19 @@ pub enum KeyError {
         member: &'static str,
     },
     /// The wrong half.
-    #[error("it holds only the public half; the private key is needed (a JWK with \"d\", or a PEM that says PRIVATE KEY)")]
+    #[error(
+        "it holds only the public half; the private key is needed (a JWK with \"d\", or a PEM that says PRIVATE KEY)"
+    )]
     PublicOnly,
     /// Locked.
-    #[error("the private key is encrypted; store it without a pass phrase (openssl pkey -in OLD -out NEW) and let the mount protect it")]
+    #[error(
+        "the private key is encrypted; store it without a pass phrase (openssl pkey -in OLD -out NEW) and let the mount protect it"
+    )]
     Encrypted,
     /// Not RSA.
-    #[error("it holds {kind}; an RSA private key of at least 2048 bits is needed (in Okta: Client Credentials, Public key / Private key, Generate new key)")]
+    #[error(
+        "it holds {kind}; an RSA private key of at least 2048 bits is needed (in Okta: Client Credentials, Public key / Private key, Generate new key)"
+    )]
     WrongKind {
         /// What was found.
         kind: &'static str,
@@ -278,8 +289,9 @@ mod tests {
 
     fn rsa_key() -> RsaPrivateKey {
         let jwk = jwk();
-        let number =
-            |name: &str| BigUint::from_bytes_be(&URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap());
+        let number = |name: &str| {
+            BigUint::from_bytes_be(&URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap())
+        };
         RsaPrivateKey::from_components(number("n"), number("e"), number("d"), vec![number("p"), number("q")])
             .unwrap()
     }

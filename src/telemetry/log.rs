@@ -38,7 +38,9 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// `log.level` does not parse.
-    #[error("log.level {level:?} is not a level (error, warn, info, debug, trace) or a filter such as info,apono_connector::okta=debug")]
+    #[error(
+        "log.level {level:?} is not a level (error, warn, info, debug, trace) or a filter such as info,apono_connector::okta=debug"
+    )]
     Level {
         /// What was configured.
         level: String,
@@ -57,7 +59,8 @@ pub enum LogError {
 /// Checks a filter without installing it.
 pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     // A directive for the crate alone keeps the libraries at warnings, where their details would drown ours.
-    let directives = if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,apono_connector={level}") };
+    let directives =
+        if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,apono_connector={level}") };
     EnvFilter::builder()
         .parse(directives)
         .map_err(|source| LogError::Level { level: level.to_owned(), source })
@@ -100,11 +103,21 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let metadata = event.metadata();
         writer.write_str("ts=")?;
         SystemTime.format_time(&mut writer)?;
-        write!(writer, " level={} target={}", metadata.level().as_str().to_ascii_lowercase(), metadata.target())?;
+        write!(
+            writer,
+            " level={} target={}",
+            metadata.level().as_str().to_ascii_lowercase(),
+            metadata.target()
+        )?;
         let mut visitor = LogfmtFields { writer: writer.by_ref(), result: Ok(()) };
         event.record(&mut visitor);
         visitor.result?;
@@ -137,7 +150,8 @@ impl Visit for LogfmtFields<'_> {
 }
 
 fn write_pair(writer: &mut impl fmt::Write, name: &str, value: &str) -> fmt::Result {
-    let plain = !value.is_empty() && value.chars().all(|c| c > ' ' && !matches!(c, '"' | '=' | '\\' | '\u{7f}'));
+    let plain =
+        !value.is_empty() && value.chars().all(|c| c > ' ' && !matches!(c, '"' | '=' | '\\' | '\u{7f}'));
     if plain { write!(writer, " {name}={value}") } else { write!(writer, " {name}={value:?}") }
 }
 

@@ -157,7 +157,11 @@ impl Metrics {
             directory_last_success.clone(),
         );
         let access_live = Family::default();
-        registry.register("access_live_memberships", "Memberships that a grant holds now", access_live.clone());
+        registry.register(
+            "access_live_memberships",
+            "Memberships that a grant holds now",
+            access_live.clone(),
+        );
         let access_overdue = Family::default();
         registry.register(
             "access_overdue_removals",

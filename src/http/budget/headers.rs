@@ -123,7 +123,12 @@ mod tests {
     #[test]
     fn missing_and_absurd_values_say_nothing() {
         let full = |reset| {
-            [DATE, ("x-rate-limit-limit", "600"), ("x-rate-limit-remaining", "1"), ("x-rate-limit-reset", reset)]
+            [
+                DATE,
+                ("x-rate-limit-limit", "600"),
+                ("x-rate-limit-remaining", "1"),
+                ("x-rate-limit-reset", reset),
+            ]
         };
         assert_eq!(read(&HeaderMap::new()), None);
         assert_eq!(read(&headers(&full("soon"))), None);

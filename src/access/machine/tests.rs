@@ -1,0 +1,214 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{GrantId, IntegrationId};
+
+fn instant(second: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + second).unwrap()
+}
+
+fn grant(revision: u64, groups: &[&str]) -> Grant {
+    Grant {
+        id: GrantId::from("grt_1"),
+        revision: Revision(revision),
+        integration: IntegrationId::from("int"),
+        username: "ada@example.com".to_owned(),
+        groups: groups.iter().map(|group| OktaGroupId::from(*group)).collect(),
+        expires_at: Some(instant(3600)),
+        request: None,
+    }
+}
+
+fn group(name: &str) -> OktaGroupId {
+    OktaGroupId::from(name)
+}
+
+fn replay(events: &[Event]) -> Result<GrantState, IllegalEvent> {
+    let mut state = None;
+    for event in events {
+        state = Some(apply(state.as_ref(), event)?);
+    }
+    Ok(state.unwrap())
+}
+
+fn accepted() -> Event {
+    Event::Accepted { grant: grant(1, &["a"]) }
+}
+
+fn intended() -> Event {
+    Event::GrantIntended { group: group("a") }
+}
+
+fn granted() -> Event {
+    Event::Granted { group: group("a"), verified: true, okta_request_ids: vec!["r1".to_owned()] }
+}
+
+fn ended(reason: EndReason) -> Event {
+    Event::EndRequested { reason, due: instant(3600) }
+}
+
+fn over(how: Ending) -> Event {
+    Event::Ended { group: group("a"), how, okta_request_ids: Vec::new() }
+}
+
+fn revoking() -> Event {
+    Event::RevokeIntended { group: group("a") }
+}
+
+#[test]
+fn a_grant_lives_and_ends() {
+    let mut events = vec![accepted(), intended(), granted()];
+    let state = replay(&events).unwrap();
+    assert!(state.holdings[&group("a")].owes_removal());
+    assert_eq!(state.step(&group("a")), None);
+    assert!(!state.is_overdue(instant(3599)));
+    assert!(state.is_overdue(instant(3600)));
+
+    events.push(ended(EndReason::Expired));
+    assert_eq!(replay(&events).unwrap().step(&group("a")), Some(Step::Remove));
+    events.extend([revoking(), over(Ending::Revoked)]);
+    let state = replay(&events).unwrap();
+    assert!(!state.is_open());
+    assert_eq!(state.step(&group("a")), None);
+}
+
+#[test]
+fn an_addition_in_doubt_owes_a_removal() {
+    let state = replay(&[accepted(), intended()]).unwrap();
+    assert!(state.holdings[&group("a")].owes_removal());
+    assert_eq!(state.step(&group("a")), Some(Step::Grant), "after a crash the addition is asked for again");
+    let state = replay(&[accepted(), intended(), ended(EndReason::Revoked)]).unwrap();
+    assert_eq!(state.step(&group("a")), Some(Step::Remove));
+}
+
+#[test]
+fn a_standing_membership_cannot_be_removed() {
+    let standing = [accepted(), Event::StandingFound { group: group("a") }, ended(EndReason::Expired)];
+    let state = replay(&standing).unwrap();
+    assert_eq!(state.step(&group("a")), Some(Step::Release));
+    assert!(apply(Some(&state), &revoking()).is_err());
+    assert!(apply(Some(&state), &over(Ending::Revoked)).is_err());
+    assert!(apply(Some(&state), &over(Ending::KeptStanding)).is_ok());
+}
+
+#[test]
+fn nothing_is_removed_before_the_grant_is_over() {
+    let state = replay(&[accepted(), intended(), granted()]).unwrap();
+    assert!(apply(Some(&state), &revoking()).is_err());
+    assert!(apply(Some(&state), &over(Ending::NotMember)).is_err());
+}
+
+#[test]
+fn a_removal_is_intended_before_it_is_done() {
+    let state = replay(&[accepted(), intended(), granted(), ended(EndReason::Expired)]).unwrap();
+    assert!(apply(Some(&state), &over(Ending::Revoked)).is_err());
+    assert!(apply(Some(&state), &over(Ending::KeptStanding)).is_err(), "a membership of ours never becomes standing");
+}
+
+#[test]
+fn the_end_is_final() {
+    let state = replay(&[accepted(), ended(EndReason::Revoked)]).unwrap();
+    assert!(apply(Some(&state), &intended()).is_err());
+    assert!(apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]) }).is_err());
+    assert!(apply(Some(&state), &ended(EndReason::Expired)).is_err());
+}
+
+#[test]
+fn only_a_higher_revision_revises() {
+    let state = replay(&[Event::Accepted { grant: grant(3, &["a"]) }]).unwrap();
+    for (revision, legal) in [(2, false), (3, false), (4, true)] {
+        let event = Event::Revised { grant: grant(revision, &["a"]) };
+        assert_eq!(apply(Some(&state), &event).is_ok(), legal, "{revision}");
+    }
+}
+
+#[test]
+fn a_revision_adds_and_drops_groups() {
+    let events = [accepted(), intended(), granted(), Event::Revised { grant: grant(2, &["b"]) }];
+    let state = replay(&events).unwrap();
+    assert_eq!(state.step(&group("a")), Some(Step::Remove));
+    assert_eq!(state.step(&group("b")), Some(Step::Grant));
+
+    // Dropped, the removal begun, and wanted again: the duty stays and the addition is asked for anew.
+    let state = apply(Some(&state), &revoking()).unwrap();
+    let state = apply(Some(&state), &Event::Revised { grant: grant(3, &["a", "b"]) }).unwrap();
+    assert_eq!(state.holdings[&group("a")], Holding::Granting);
+    assert_eq!(state.step(&group("a")), Some(Step::Grant));
+}
+
+#[test]
+fn a_refusal_closes_and_a_later_revision_is_a_new_chance() {
+    let refused = Event::Refused { group: group("a"), code: Code::GroupNotFound, message: "m".to_owned() };
+    let state = replay(&[accepted(), refused]).unwrap();
+    assert!(!state.is_open());
+    let state = apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]) }).unwrap();
+    assert_eq!(state.step(&group("a")), Some(Step::Grant));
+}
+
+#[test]
+fn events_survive_being_written_down() {
+    for event in [
+        accepted(),
+        Event::Revised { grant: grant(2, &["a", "b"]) },
+        Event::UserResolved { user: OktaUserId::from("00u1") },
+        Event::Refused { group: group("a"), code: Code::NotPermitted, message: "no".to_owned() },
+        Event::StandingFound { group: group("a") },
+        intended(),
+        granted(),
+        ended(EndReason::Withdrawn),
+        revoking(),
+        over(Ending::KeptOtherGrant),
+    ] {
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+    }
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let group = || prop_oneof![Just(group("a")), Just(group("b"))];
+    let how = prop_oneof![
+        Just(Ending::Revoked),
+        Just(Ending::KeptStanding),
+        Just(Ending::KeptOtherGrant),
+        Just(Ending::NotMember),
+        Just(Ending::Gone)
+    ];
+    prop_oneof![
+        (1_u64..5, prop_oneof![Just(vec!["a"]), Just(vec!["b"]), Just(vec!["a", "b"])])
+            .prop_map(|(revision, groups)| Event::Revised { grant: grant(revision, &groups) }),
+        Just(Event::UserResolved { user: OktaUserId::from("00u1") }),
+        group().prop_map(|group| Event::Refused { group, code: Code::GroupNotFound, message: String::new() }),
+        group().prop_map(|group| Event::StandingFound { group }),
+        group().prop_map(|group| Event::GrantIntended { group }),
+        (group(), any::<bool>())
+            .prop_map(|(group, verified)| Event::Granted { group, verified, okta_request_ids: Vec::new() }),
+        Just(ended(EndReason::Revoked)),
+        group().prop_map(|group| Event::RevokeIntended { group }),
+        (group(), how).prop_map(|(group, how)| Event::Ended { group, how, okta_request_ids: Vec::new() }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: once an addition was intended, the holding owes a removal until an ending
+    /// or a refusal (which the executor records only after having seen that there is no membership) is recorded.
+    #[test]
+    fn a_duty_is_never_forgotten(events in proptest::collection::vec(any_event(), 0..60)) {
+        let mut state = apply(None, &Event::Accepted { grant: grant(1, &["a", "b"]) }).unwrap();
+        let mut owed = std::collections::BTreeSet::new();
+        for event in &events {
+            let Ok(next) = apply(Some(&state), event) else { continue };
+            match event {
+                Event::GrantIntended { group } => { owed.insert(group.clone()); }
+                Event::Refused { group, .. } | Event::Ended { group, .. } => { owed.remove(group); }
+                _ => {}
+            }
+            state = next;
+            for (group, holding) in &state.holdings {
+                prop_assert_eq!(holding.owes_removal(), owed.contains(group), "{:?} after {:?}", group, event);
+                if state.end.is_some() && !holding.is_terminal() {
+                    prop_assert!(state.step(group).is_some(), "an ended grant always has a next step");
+                }
+            }
+        }
+    }
+}

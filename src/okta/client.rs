@@ -1,0 +1,97 @@
+//! # Purpose
+//! Requests to one organization's API. Private to `okta`: the public handles decide who may do what.
+//!
+//! # Invariants kept here
+//! - `PUT` and `DELETE` carry `Content-Length: 0`; Okta answers 411 to a `PUT` without it.
+//!
+//! # Not here
+//! What the bodies mean: `wire`.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_LENGTH};
+use http::{HeaderValue, Method};
+use serde::Deserialize;
+use url::Url;
+
+use super::errors::OktaError;
+use crate::http::retry::{Patience, Repeatable};
+use crate::http::url::Base;
+use crate::http::{Call, Exchange, Lane, Request, Response};
+
+#[derive(Debug)]
+pub(super) struct Client {
+    base: Base,
+    exchange: Exchange,
+    timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(base: Base, exchange: Exchange, timeout: Duration) -> Self {
+        Self { base, exchange, timeout }
+    }
+
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    pub(super) fn call(&self, name: &'static str, bucket: &'static str, lane: Lane) -> Call {
+        let patience = match lane {
+            Lane::Directory => Patience::LISTING,
+            Lane::Removal | Lane::Grant | Lane::Verification => Patience::SHORT,
+        };
+        Call { name, bucket, lane, repeatable: Repeatable::Always, patience, timeout: self.timeout }
+    }
+
+    pub(super) async fn get(&self, call: &Call, url: &Url) -> Result<Response, OktaError> {
+        self.send(call, &Method::GET, url).await
+    }
+
+    pub(super) async fn put(&self, call: &Call, url: &Url) -> Result<Response, OktaError> {
+        self.send(call, &Method::PUT, url).await
+    }
+
+    pub(super) async fn delete(&self, call: &Call, url: &Url) -> Result<Response, OktaError> {
+        self.send(call, &Method::DELETE, url).await
+    }
+
+    async fn send(&self, call: &Call, method: &Method, url: &Url) -> Result<Response, OktaError> {
+        let build = || {
+            let mut request = Request::new(method.clone(), url.clone());
+            request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            if method != Method::GET {
+                request.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            request
+        };
+        self.exchange.call(call, build).await.map_err(|error| OktaError::from_exchange(call.name, error))
+    }
+}
+
+/// The JSON body of a successful answer.
+pub(super) fn body<'a, T: Deserialize<'a>>(
+    call: &'static str,
+    expected: &'static str,
+    response: &'a Response,
+) -> Result<T, OktaError> {
+    serde_json::from_slice(&response.body).map_err(|source| OktaError::Unreadable {
+        call,
+        expected,
+        status: response.status,
+        request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
+        source,
+    })
+}
+
+/// Okta's rate limit buckets, as far as the connector spends from them.
+///
+/// Which calls share a bucket follows <https://developer.okta.com/docs/reference/rl2-limits/>; the limits themselves
+/// are learned from the answers.
+pub(super) mod bucket {
+    pub(in crate::okta) const USERS: &str = "/api/v1/users";
+    pub(in crate::okta) const USER: &str = "/api/v1/users/{id}";
+    pub(in crate::okta) const USER_GROUPS: &str = "/api/v1/users/{id}/groups";
+    pub(in crate::okta) const GROUPS: &str = "/api/v1/groups";
+    pub(in crate::okta) const GROUP: &str = "/api/v1/groups/{id}";
+    pub(in crate::okta) const TOKEN: &str = "/oauth2/v1/token";
+}

@@ -1,0 +1,270 @@
+//! # Purpose
+//! The handle that looks up and changes single memberships. Only the access side holds it.
+//!
+//! # Invariants kept here
+//! - A success of Okta's (204) is reported as "accepted", not as "is so": the caller looks.
+//! - "Does not exist" is told apart from "is hidden from the connector's role" ([`Memberships::rights_hold`]).
+//!
+//! # Not here
+//! Whether to write at all: `access`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::client::{Client, body, bucket};
+use super::directory::{PageError, read_page};
+use super::errors::OktaError;
+use super::page::{Cursor, Page};
+use super::wire::{GroupBody, RuleBody, UserBody};
+use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
+use crate::http::Lane;
+
+/// Looks up and changes memberships of one organization.
+#[derive(Clone, Debug)]
+pub struct Memberships {
+    client: Arc<Client>,
+}
+
+/// Whom a name means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UserMatch {
+    /// Exactly this user.
+    One(Box<User>),
+    /// Nobody.
+    None,
+    /// More than one; a guess would be wrong for somebody.
+    Several,
+}
+
+/// Whether a user is in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Is a member.
+    Member,
+    /// Is not.
+    NotMember,
+    /// Okta does not know the user.
+    UserUnknown,
+}
+
+/// Okta accepted a write. Not proof that it has its effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Correlates with the organization's System Log.
+    pub request_id: Option<String>,
+}
+
+/// More memberships of one user than this are not read; the answer is then an error, not a guess.
+const MOST_PAGES: usize = 500;
+
+impl Memberships {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    /// The user whose login, else whose email, is `name` (ignoring case).
+    pub async fn find_user(&self, name: &str, lane: Lane) -> Result<UserMatch, OktaError> {
+        // Okta resolves short names and ids here too, and a login with a slash not at all: the answer must carry the
+        // name that was asked for.
+        if !name.contains('/') {
+            let call = self.client.call("get_user", bucket::USER, lane);
+            let url = self.client.base().url(&["api", "v1", "users", name], &[]);
+            match self.client.get(&call, &url).await {
+                Ok(response) => {
+                    let user = User::from(body::<UserBody>(call.name, "a user", &response)?);
+                    if is_named(&user, "login", name) {
+                        return Ok(UserMatch::One(Box::new(user)));
+                    }
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for attribute in ["login", "email"] {
+            let mut found = self.filter_users(attribute, name, lane).await?;
+            match (found.len(), found.pop()) {
+                (1, Some(user)) => return Ok(UserMatch::One(Box::new(user))),
+                (0, _) => {}
+                _ => return Ok(UserMatch::Several),
+            }
+        }
+        Ok(UserMatch::None)
+    }
+
+    /// A user by id; `None` when Okta does not know it.
+    pub async fn user(&self, id: &OktaUserId, lane: Lane) -> Result<Option<User>, OktaError> {
+        let call = self.client.call("get_user", bucket::USER, lane);
+        let url = self.client.base().url(&["api", "v1", "users", id.as_str()], &[]);
+        match self.client.get(&call, &url).await {
+            Ok(response) => Ok(Some(body::<UserBody>(call.name, "a user", &response)?.into())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A group by id, with the hint whether it carries admin roles; `None` when Okta does not know it.
+    pub async fn group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
+        let filter = format!("id eq {}", quoted(id.as_str()));
+        let call = self.client.call("find_group", bucket::GROUPS, lane);
+        let url =
+            self.client.base().url(&["api", "v1", "groups"], &[("filter", &filter), ("expand", "stats")]);
+        let response = self.client.get(&call, &url).await?;
+        let elements: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
+        for element in elements {
+            let group: GroupBody =
+                serde_json::from_str(element.get()).map_err(|source| OktaError::Unreadable {
+                    call: call.name,
+                    expected: "a list of groups",
+                    status: response.status,
+                    request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
+                    source,
+                })?;
+            let group = Group::from(group);
+            if group.id == *id {
+                return Ok(Some(group));
+            }
+        }
+        // A listing can be empty for want of rights; a direct question cannot.
+        self.plain_group(id, lane).await
+    }
+
+    /// A group by id, without hints; `None` when Okta does not know it.
+    pub async fn plain_group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
+        let call = self.client.call("get_group", bucket::GROUP, lane);
+        let url = self.client.base().url(&["api", "v1", "groups", id.as_str()], &[]);
+        match self.client.get(&call, &url).await {
+            Ok(response) => Ok(Some(body::<GroupBody>(call.name, "a group", &response)?.into())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the user is in the group, by the user's own list of groups.
+    pub async fn presence(&self, membership: &Membership, lane: Lane) -> Result<Presence, OktaError> {
+        let call = self.client.call("list_user_groups", bucket::USER_GROUPS, lane);
+        let first = || {
+            self.client
+                .base()
+                .url(&["api", "v1", "users", membership.user.as_str(), "groups"], &[("limit", "200")])
+        };
+        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(Group::from);
+        let mut cursor: Option<Cursor> = None;
+        for _ in 0..MOST_PAGES {
+            let page: Page<Group> = match read_page(&self.client, &call, cursor.as_ref(), first, read).await {
+                Ok(page) => page,
+                Err(PageError::Call(error)) if error.is_not_found() => return Ok(Presence::UserUnknown),
+                Err(PageError::Call(error)) => return Err(error),
+                Err(PageError::Link { .. }) => return Err(endless(call.name)),
+            };
+            if page.items.iter().any(|group| group.id == membership.group) {
+                return Ok(Presence::Member);
+            }
+            match page.next {
+                None => return Ok(Presence::NotMember),
+                next if next == cursor => return Err(endless(call.name)),
+                next => cursor = next,
+            }
+        }
+        Err(endless(call.name))
+    }
+
+    /// The groups that an active group rule fills. A removal there would put the user on the rule's exclusion list.
+    pub async fn rule_fed_groups(&self, lane: Lane) -> Result<BTreeSet<OktaGroupId>, OktaError> {
+        let call = self.client.call("list_group_rules", bucket::GROUPS, lane);
+        let first = || self.client.base().url(&["api", "v1", "groups", "rules"], &[("limit", "200")]);
+        let read = |text: &str| serde_json::from_str::<RuleBody>(text).map(RuleBody::targets);
+        let mut fed = BTreeSet::new();
+        let mut cursor: Option<Cursor> = None;
+        for _ in 0..MOST_PAGES {
+            let page = match read_page(&self.client, &call, cursor.as_ref(), first, read).await {
+                Ok(page) => page,
+                Err(PageError::Call(error)) => return Err(error),
+                Err(PageError::Link { .. }) => return Err(endless(call.name)),
+            };
+            fed.extend(page.items.into_iter().flatten());
+            match page.next {
+                None => return Ok(fed),
+                next if next == cursor => return Err(endless(call.name)),
+                next => cursor = next,
+            }
+        }
+        Err(endless(call.name))
+    }
+
+    /// A page of the groups that Okta itself masters, with the admin hint.
+    pub async fn grantable_groups(
+        &self,
+        cursor: Option<&Cursor>,
+        lane: Lane,
+    ) -> Result<Page<Group>, PageError> {
+        let call = self.client.call("list_groups", bucket::GROUPS, lane);
+        let query = [("filter", r#"type eq "OKTA_GROUP""#), ("expand", "stats"), ("limit", "200")];
+        let first = || self.client.base().url(&["api", "v1", "groups"], &query);
+        read_page(&self.client, &call, cursor, first, |text| {
+            serde_json::from_str::<GroupBody>(text).map(Group::from)
+        })
+        .await
+    }
+
+    /// Whether the connector still sees users and groups at all.
+    ///
+    /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
+    pub async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
+        for (name, bucket, kind) in
+            [("list_users", bucket::USERS, "users"), ("list_groups", bucket::GROUPS, "groups")]
+        {
+            let call = self.client.call(name, bucket, lane);
+            let url = self.client.base().url(&["api", "v1", kind], &[("limit", "1")]);
+            let response = self.client.get(&call, &url).await?;
+            let seen: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
+            if seen.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks Okta to add the user to the group. Okta answers the same when the user was a member already.
+    pub async fn add(&self, membership: &Membership) -> Result<Written, OktaError> {
+        let call = self.client.call("add_member", bucket::GROUPS, Lane::Grant);
+        let response = self.client.put(&call, &self.membership_url(membership)).await?;
+        Ok(Written { request_id: response.header("x-okta-request-id").map(ToOwned::to_owned) })
+    }
+
+    /// Asks Okta to remove the user from the group. Okta answers the same when the user was no member.
+    pub async fn remove(&self, membership: &Membership) -> Result<Written, OktaError> {
+        let call = self.client.call("remove_member", bucket::GROUPS, Lane::Removal);
+        let response = self.client.delete(&call, &self.membership_url(membership)).await?;
+        Ok(Written { request_id: response.header("x-okta-request-id").map(ToOwned::to_owned) })
+    }
+
+    fn membership_url(&self, membership: &Membership) -> url::Url {
+        let path = ["api", "v1", "groups", membership.group.as_str(), "users", membership.user.as_str()];
+        self.client.base().url(&path, &[])
+    }
+
+    async fn filter_users(&self, attribute: &str, value: &str, lane: Lane) -> Result<Vec<User>, OktaError> {
+        let filter = format!("profile.{attribute} eq {}", quoted(value));
+        let call = self.client.call("find_user", bucket::USERS, lane);
+        let url = self.client.base().url(&["api", "v1", "users"], &[("filter", &filter), ("limit", "10")]);
+        let response = self.client.get(&call, &url).await?;
+        let users: Vec<UserBody> = body(call.name, "a list of users", &response)?;
+        Ok(users.into_iter().map(User::from).filter(|user| is_named(user, attribute, value)).collect())
+    }
+}
+
+fn is_named(user: &User, attribute: &str, name: &str) -> bool {
+    user.text(attribute).is_some_and(|text| text.to_lowercase() == name.to_lowercase())
+}
+
+/// A string literal of Okta's filter language.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A listing that leads in a circle cannot be trusted to hold everything.
+fn endless(call: &'static str) -> OktaError {
+    OktaError::Endless { call }
+}

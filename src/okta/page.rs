@@ -1,0 +1,190 @@
+//! # Purpose
+//! One page of a listing and the way to the next.
+//!
+//! # Invariants kept here
+//! - Only the absence of a `next` link ends a listing; an empty page does not.
+//! - A `next` link is followed on the configured origin and on the path it came from, whatever host it names.
+//! - An element that cannot be read is skipped and reported; it does not spoil the page and is never lost silently.
+//!
+//! # Not here
+//! Walking from page to page: `directory::snapshot`, which also notices a link that repeats.
+//!
+//! Sources: RFC 8288; <https://developer.okta.com/docs/reference/core-okta-api/#pagination>
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::http::url::Base;
+
+/// One page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// What was read.
+    pub items: Vec<T>,
+    /// What could not be read.
+    pub skipped: Vec<Skipped>,
+    /// Where the listing goes on; `None` is its end.
+    pub next: Option<Cursor>,
+}
+
+/// An element that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its id, where that much could be read.
+    pub id: Option<String>,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Where a listing goes on: an absolute URL on the configured origin. Survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(Url);
+
+impl Cursor {
+    /// The request to make.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+/// A `next` link that must not be followed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the listing's next link leads to {0:?}, which is not the same listing")]
+pub struct ForeignLink(String);
+
+/// The cursor behind `rel="next"`, for a listing at `path`.
+pub fn next_cursor(headers: &HeaderMap, base: &Base, path: &str) -> Result<Option<Cursor>, ForeignLink> {
+    let mut links = headers
+        .get_all(http::header::LINK)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(parse_links);
+    let Some(next) = links.find(|link| link.is_next) else {
+        return Ok(None);
+    };
+    match base.reattach(next.target, path) {
+        Some(url) => Ok(Some(Cursor(url))),
+        None => Err(ForeignLink(next.target.chars().take(200).collect())),
+    }
+}
+
+struct Link<'a> {
+    target: &'a str,
+    is_next: bool,
+}
+
+/// The links of one header: `<target>; name="value"; name=value, <target>…` (RFC 8288 section 3).
+fn parse_links(header: &str) -> Vec<Link<'_>> {
+    let mut links = Vec::new();
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let Some((target, parameters)) = after.split_once('>') else {
+            break;
+        };
+        let end = end_of_parameters(parameters);
+        links.push(Link { target: target.trim(), is_next: names_next(&parameters[..end]) });
+        rest = &parameters[end..];
+    }
+    links
+}
+
+/// Where the next link of the same header starts: at a comma outside quotes.
+fn end_of_parameters(parameters: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, byte) in parameters.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => return index,
+            _ => {}
+        }
+    }
+    parameters.len()
+}
+
+fn names_next(parameters: &str) -> bool {
+    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("rel")
+            && value.trim().trim_matches('"').split_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
+    })
+}
+
+/// Splits a page's elements and reads each by itself.
+pub(super) fn read_items<T>(
+    elements: &[&RawValue],
+    read: impl Fn(&str) -> Result<T, serde_json::Error>,
+) -> (Vec<T>, Vec<Skipped>) {
+    #[derive(Deserialize)]
+    struct IdOnly {
+        id: String,
+    }
+    let mut items = Vec::with_capacity(elements.len());
+    let mut skipped = Vec::new();
+    for element in elements {
+        match read(element.get()) {
+            Ok(item) => items.push(item),
+            Err(error) => skipped.push(Skipped {
+                id: serde_json::from_str::<IdOnly>(element.get()).ok().map(|only| only.id),
+                reason: error.to_string(),
+            }),
+        }
+    }
+    (items, skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const PATH: &str = "/api/v1/users";
+
+    fn next(headers: &[&'static str]) -> Result<Option<String>, ForeignLink> {
+        let base = Base::parse("https://example.okta.com").unwrap();
+        let mut map = HeaderMap::new();
+        for header in headers {
+            map.append("link", HeaderValue::from_static(header));
+        }
+        Ok(next_cursor(&map, &base, PATH)?.map(|cursor| cursor.url().to_string()))
+    }
+
+    #[test]
+    fn finds_next_in_one_header_or_two() {
+        let expected = Ok(Some("https://example.okta.com/api/v1/users?after=a,b&limit=2".to_owned()));
+        let own = r#"<https://example.okta.com/api/v1/users?limit=2>; rel="self""#;
+        let following = r#"<https://example.okta.com/api/v1/users?after=a,b&limit=2>; rel="next""#;
+        assert_eq!(next(&[own, following]), expected);
+        assert_eq!(
+            next(&[
+                r#"<https://example.okta.com/api/v1/users?limit=2>; rel="self", <https://example.okta.com/api/v1/users?after=a,b&limit=2>; title="x, <y>"; rel=next"#
+            ]),
+            expected
+        );
+        assert_eq!(next(&[own]), Ok(None));
+        assert_eq!(next(&[]), Ok(None));
+    }
+
+    #[test]
+    fn an_alias_host_is_replaced_and_another_path_is_refused() {
+        assert_eq!(
+            next(&[r#"<https://example-admin.okta.com/api/v1/users?after=x>; rel="next""#]),
+            Ok(Some("https://example.okta.com/api/v1/users?after=x".to_owned()))
+        );
+        assert!(next(&[r#"<https://example.okta.com/api/v1/groups?after=x>; rel="next""#]).is_err());
+    }
+
+    #[test]
+    fn broken_headers_hold_no_link() {
+        for broken in ["", "<", "rel=next", "<https://x", r#"https://x; rel="next""#] {
+            let mut map = HeaderMap::new();
+            map.append("link", HeaderValue::from_str(broken).unwrap());
+            let base = Base::parse("https://example.okta.com").unwrap();
+            assert_eq!(next_cursor(&map, &base, PATH), Ok(None), "{broken}");
+        }
+    }
+}

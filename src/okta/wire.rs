@@ -1,0 +1,172 @@
+//! # Purpose
+//! Okta's JSON, read tolerantly.
+//!
+//! # Invariants kept here
+//! - Of every object only the `id` must be there. Unknown fields, unknown values and nulls are survived.
+//!
+//! # Not here
+//! Paging and errors.
+//!
+//! Source: Okta management OpenAPI 2026.06.3.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::domain::{Group, GroupKind, OktaGroupId, OktaUserId, User, UserStatus};
+
+/// A user of a listing or by itself.
+#[derive(Deserialize)]
+pub(super) struct UserBody {
+    id: OktaUserId,
+    status: Option<UserStatus>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    profile: Map<String, Value>,
+}
+
+impl From<UserBody> for User {
+    fn from(body: UserBody) -> Self {
+        Self {
+            id: body.id,
+            status: body.status.unwrap_or_else(|| UserStatus::Other(String::new())),
+            profile: body.profile,
+        }
+    }
+}
+
+/// A user of whom only the id is wanted; the rest is skipped without being stored.
+#[derive(Deserialize)]
+pub(super) struct UserId {
+    pub(super) id: OktaUserId,
+}
+
+/// A group of a listing or by itself.
+#[derive(Deserialize)]
+pub(super) struct GroupBody {
+    id: OktaGroupId,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    profile: Option<GroupProfile>,
+    #[serde(rename = "_embedded")]
+    embedded: Option<Embedded>,
+}
+
+#[derive(Deserialize)]
+struct GroupProfile {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Embedded {
+    stats: Option<Stats>,
+}
+
+/// Okta has spelled the last member in three ways.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    #[serde(alias = "hasAdminPrivlege", alias = "hasAdminPrivileges")]
+    has_admin_privilege: Option<bool>,
+}
+
+impl From<GroupBody> for Group {
+    fn from(body: GroupBody) -> Self {
+        Self {
+            id: body.id,
+            kind: GroupKind::from(body.kind.as_deref().unwrap_or_default()),
+            name: body.profile.and_then(|profile| profile.name).unwrap_or_default(),
+            has_admin_privilege: body
+                .embedded
+                .and_then(|embedded| embedded.stats)
+                .and_then(|stats| stats.has_admin_privilege),
+        }
+    }
+}
+
+/// A group rule, as far as it says which groups it feeds.
+#[derive(Deserialize)]
+pub(super) struct RuleBody {
+    status: Option<String>,
+    actions: Option<RuleActions>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleActions {
+    assign_user_to_groups: Option<RuleTargets>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleTargets {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    group_ids: Vec<OktaGroupId>,
+}
+
+impl RuleBody {
+    /// The groups that the rule fills. Only a rule that says it is off fills none.
+    pub(super) fn targets(self) -> Vec<OktaGroupId> {
+        if matches!(self.status.as_deref(), Some("INACTIVE" | "INVALID")) {
+            return Vec::new();
+        }
+        self.actions
+            .and_then(|actions| actions.assign_user_to_groups)
+            .map(|targets| targets.group_ids)
+            .unwrap_or_default()
+    }
+}
+
+fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    let value = Option::deserialize(deserializer)?;
+    Ok(value.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_needs_nothing_but_an_id() {
+        for text in [
+            r#"{"id":"00u1"}"#,
+            r#"{"id":"00u1","status":null,"profile":null,"new":{"x":[1]}}"#,
+            r#"{"id":"00u1","status":"HIBERNATING","profile":{}}"#,
+        ] {
+            let user = User::from(serde_json::from_str::<UserBody>(text).unwrap());
+            assert_eq!(user.id.as_str(), "00u1");
+            assert_eq!(user.status.active(), None);
+        }
+        assert!(serde_json::from_str::<UserBody>(r#"{"status":"ACTIVE"}"#).is_err());
+    }
+
+    #[test]
+    fn the_admin_hint_is_read_in_all_of_its_spellings() {
+        for spelling in ["hasAdminPrivilege", "hasAdminPrivlege", "hasAdminPrivileges"] {
+            let text = format!(
+                r#"{{"id":"00g1","type":"OKTA_GROUP","_embedded":{{"stats":{{"{spelling}":true}}}}}}"#
+            );
+            let group = Group::from(serde_json::from_str::<GroupBody>(&text).unwrap());
+            assert_eq!(group.has_admin_privilege, Some(true), "{spelling}");
+        }
+        let bare = Group::from(serde_json::from_str::<GroupBody>(r#"{"id":"00g1"}"#).unwrap());
+        assert_eq!(bare.kind, GroupKind::Other(String::new()));
+        assert_eq!(bare.has_admin_privilege, None);
+    }
+
+    #[test]
+    fn only_a_rule_that_is_off_feeds_no_group() {
+        let rule = |status: &str| {
+            let text = format!(
+                r#"{{"id":"0pr1","status":{status},"actions":{{"assignUserToGroups":{{"groupIds":["00g1"]}}}}}}"#
+            );
+            serde_json::from_str::<RuleBody>(&text).unwrap().targets().len()
+        };
+        assert_eq!(rule("\"ACTIVE\""), 1);
+        assert_eq!(rule("null"), 1);
+        assert_eq!(rule("\"BEWILDERED\""), 1);
+        assert_eq!(rule("\"INACTIVE\""), 0);
+    }
+}
