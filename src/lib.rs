@@ -14,5 +14,6 @@ pub mod domain;
 pub mod entropy;
 pub mod http;
 pub mod okta;
+pub mod scim;
 pub mod secrets;
 pub mod telemetry;

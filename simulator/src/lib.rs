@@ -14,6 +14,8 @@
 //! # Not here
 //! Anything the connector needs in production.
 
+pub mod apono;
 pub mod clock;
 pub mod fault;
 pub mod net;
+pub mod okta;

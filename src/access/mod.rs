@@ -7,4 +7,18 @@
 //! # Not here
 //! The directory that is pushed to Apono: `directory`. Neither module knows the other.
 
+pub mod book;
+pub mod desired;
+pub mod executor;
+mod gate;
+pub mod intake;
+pub mod journal;
+pub mod leasing;
+pub mod ledger;
+mod locks;
 pub mod machine;
+pub mod outbox;
+pub mod policy;
+pub mod reconciler;
+pub mod schedule;
+pub mod tasks;

@@ -1,0 +1,73 @@
+//! # Purpose
+//! The management API: who may do what, and which function does it.
+//!
+//! # Invariants kept here
+//! - Without an admin role nothing is done; the two big lists then look empty instead of forbidden.
+//!
+//! # Not here
+//! Tokens and scopes, which were checked before.
+
+mod groups;
+mod listing;
+mod logs;
+mod members;
+pub(super) mod org;
+mod users;
+
+use axum::response::Response;
+use jiff::Timestamp;
+
+use self::listing::Listing;
+use super::OktaSimulator;
+use super::answer::{Refusal, json_response};
+use super::exchange::Exchange;
+use super::oauth::access::Caller;
+use super::operation::Operation;
+
+/// Carries out an operation for a caller whose token has the scope.
+pub(super) fn perform(
+    okta: &OktaSimulator,
+    exchange: &Exchange,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Response, Refusal> {
+    let operation = &exchange.operation;
+    if !caller.admin_role {
+        let looks_empty = matches!(operation, Operation::ListUsers | Operation::ListGroups);
+        return if looks_empty { Ok(json_response(200, "[]")) } else { Err(Refusal::forbidden()) };
+    }
+    okta.show_due_writes(now.as_millisecond());
+    let listing = Listing::new(okta, exchange);
+    match operation {
+        Operation::ListUsers => users::list(&listing),
+        Operation::GetUser { user } => users::get(okta, exchange, user),
+        Operation::ListUserGroups { user } => groups::of_user(&listing, user),
+        Operation::ListGroups => groups::list(&listing),
+        Operation::ListGroupRules => groups::rules(&listing),
+        Operation::GetGroup { group } => groups::get(okta, exchange, group),
+        Operation::ListGroupRoles { group } => groups::roles(okta, exchange, group),
+        Operation::ListGroupMembers { group } => members::list(&listing, group),
+        Operation::AddMember { group, user } => {
+            members::write(okta, exchange, caller, &members::Wanted { group, user, member: true }, now)
+        }
+        Operation::RemoveMember { group, user } => {
+            members::write(okta, exchange, caller, &members::Wanted { group, user, member: false }, now)
+        }
+        Operation::GetOrg => Ok(org::get(exchange)),
+        Operation::ListLogs => logs::list(&listing, now),
+        Operation::Token
+        | Operation::WellKnown
+        | Operation::Keys
+        | Operation::UnknownPath
+        | Operation::UnknownMethod => Err(Refusal::forbidden()),
+    }
+}
+
+impl OktaSimulator {
+    fn show_due_writes(&self, now_ms: i64) {
+        let is_due = self.directory().is_due(now_ms);
+        if is_due {
+            self.directory_mut().settle(now_ms);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! # Purpose
+//! All open grants and tasks, as the journal's entries have made them, and who holds which membership.
+//!
+//! # Invariants kept here
+//! - Pure: entries in, state out; the same at replay as live.
+//! - An answer to a task is recorded with the event that decides it, never later.
+//! - A membership that another grant's holding owes is held by it (invariant 4).
+//!
+//! # Not here
+//! The disk: `ledger`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::journal::{Record, Standing, Subject};
+use super::machine::{self, GrantState, IllegalEvent};
+use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
+use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId, TaskId};
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Book {
+    grants: BTreeMap<GrantId, GrantState>,
+    tasks: BTreeMap<TaskId, TaskState>,
+    holders: BTreeMap<(IntegrationId, Membership), BTreeSet<GrantId>>,
+}
+
+/// A record that the book does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalRecord {
+    /// Of a grant.
+    #[error("illegal for {id}")]
+    Grant {
+        /// Which.
+        id: GrantId,
+        /// Why.
+        #[source]
+        source: IllegalEvent,
+    },
+    /// Of a task.
+    #[error("illegal for {id}")]
+    Task {
+        /// Which.
+        id: TaskId,
+        /// Why.
+        #[source]
+        source: IllegalTaskEvent,
+    },
+}
+
+impl Book {
+    /// A grant that is open, or was looked up.
+    pub fn grant(&self, id: &GrantId) -> Option<&GrantState> {
+        self.grants.get(id)
+    }
+
+    /// All grants at hand.
+    pub fn grants(&self) -> impl Iterator<Item = (&GrantId, &GrantState)> {
+        self.grants.iter()
+    }
+
+    /// A task that is open, or was looked up.
+    pub fn task(&self, id: &TaskId) -> Option<&TaskState> {
+        self.tasks.get(id)
+    }
+
+    /// All tasks at hand.
+    pub fn tasks(&self) -> impl Iterator<Item = (&TaskId, &TaskState)> {
+        self.tasks.iter()
+    }
+
+    /// The tasks whose answer waits for `grant`.
+    fn asked_of<'a>(&'a self, grant: &'a GrantId) -> impl Iterator<Item = (&'a TaskId, &'a TaskState)> {
+        self.tasks.iter().filter(move |(_, task)| task.result.is_none() && task.ask.grant() == Some(grant))
+    }
+
+    /// Whether a grant other than `but` owes the removal of this membership.
+    pub fn is_held_by_another(&self, integration: &IntegrationId, membership: &Membership, but: &GrantId) -> bool {
+        let key = (integration.clone(), membership.clone());
+        self.holders.get(&key).is_some_and(|holders| holders.iter().any(|holder| holder != but))
+    }
+
+    /// Whether somebody else has the task that asked for the present terms of `grant`: then nothing new is begun.
+    pub fn is_elsewhere(&self, grant: &GrantId, state: &GrantState) -> bool {
+        self.asked_of(grant).any(|(_, task)| match &task.ask {
+            tasks::Ask::Grant { revision, .. } => task.lease_lost && *revision == state.terms.revision,
+            tasks::Ask::Revoke { .. } | tasks::Ask::Other => false,
+        })
+    }
+
+    /// The memberships of an organization that exist, or may exist, because of a grant.
+    pub fn live(&self, integration: &IntegrationId) -> BTreeSet<Membership> {
+        let of_integration = self.holders.keys().filter(|(holder, _)| holder == integration);
+        of_integration.map(|(_, membership)| membership.clone()).collect()
+    }
+
+    /// Takes in records, all or none.
+    pub fn apply(&mut self, records: &[Record]) -> Result<(), IllegalRecord> {
+        self.apply_all(records).map(|_| ())
+    }
+
+    /// What follows from `records`: the answers to tasks that they decide, and which subjects are open then. The book
+    /// stays as it is.
+    pub fn rehearse(&mut self, records: &[Record], now: Timestamp) -> Result<Rehearsal, IllegalRecord> {
+        let mut changed = self.apply_all(records)?;
+        let answers = self.answers(records, now);
+        let applied = self.apply_all(&answers);
+        let subjects: BTreeSet<_> = records.iter().chain(&answers).map(Record::subject).collect();
+        let standing =
+            subjects.into_iter().map(|subject| Standing { open: self.is_open(&subject), subject }).collect();
+        let applied = applied.map(|more| changed.extend(more));
+        self.undo(changed);
+        applied.map(|()| Rehearsal { answers, standing })
+    }
+
+    /// The answers to the tasks that wait for a grant which `records` touch.
+    fn answers(&self, records: &[Record], now: Timestamp) -> Vec<Record> {
+        let mut touched = BTreeSet::new();
+        for record in records {
+            match record {
+                Record::Grant { id, .. } => {
+                    touched.insert(id.clone());
+                }
+                Record::Task { id, .. } => {
+                    touched.extend(self.tasks.get(id).and_then(|task| task.ask.grant()).cloned());
+                }
+            }
+        }
+        let of_grant = |id: &GrantId| -> Vec<Record> {
+            let Some(grant) = self.grants.get(id) else {
+                return Vec::new();
+            };
+            let answer = |(task, state): (&TaskId, &TaskState)| {
+                let result = tasks::answer(&state.ask, grant, now)?;
+                Some(Record::Task { id: task.clone(), event: TaskEvent::Answered { result } })
+            };
+            self.asked_of(id).filter_map(answer).collect()
+        };
+        touched.iter().flat_map(of_grant).collect()
+    }
+
+    fn apply_all(&mut self, records: &[Record]) -> Result<Vec<Undo>, IllegalRecord> {
+        let mut changed = Vec::with_capacity(records.len());
+        for record in records {
+            match self.apply_one(record) {
+                Ok(undo) => changed.push(undo),
+                Err(error) => {
+                    self.undo(changed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn undo(&mut self, changed: Vec<Undo>) {
+        for undo in changed.into_iter().rev() {
+            self.restore(undo);
+        }
+    }
+
+    /// Forgets subjects that are closed; the journal still knows them.
+    pub fn forget_closed(&mut self, subjects: impl IntoIterator<Item = Subject>) {
+        for subject in subjects {
+            if !self.is_open(&subject) {
+                match subject {
+                    Subject::Grant(id) => {
+                        self.grants.remove(&id);
+                    }
+                    Subject::Task(id) => {
+                        self.tasks.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Grant(id) => self.grants.get(id).is_some_and(GrantState::is_open),
+            Subject::Task(id) => self.tasks.get(id).is_some_and(TaskState::is_open),
+        }
+    }
+
+    fn apply_one(&mut self, record: &Record) -> Result<Undo, IllegalRecord> {
+        match record {
+            Record::Grant { id, event } => {
+                let next = machine::apply(self.grants.get(id), event)
+                    .map_err(|source| IllegalRecord::Grant { id: id.clone(), source })?;
+                Ok(Undo::Grant(id.clone(), self.put_grant(id, Some(next))))
+            }
+            Record::Task { id, event } => {
+                let next = tasks::apply(self.tasks.get(id), event)
+                    .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
+                Ok(Undo::Task(id.clone(), self.tasks.insert(id.clone(), next)))
+            }
+        }
+    }
+
+    fn restore(&mut self, undo: Undo) {
+        match undo {
+            Undo::Grant(id, before) => {
+                self.put_grant(&id, before);
+            }
+            Undo::Task(id, Some(before)) => {
+                self.tasks.insert(id, before);
+            }
+            Undo::Task(id, None) => {
+                self.tasks.remove(&id);
+            }
+        }
+    }
+
+    /// Puts a grant's state in place and keeps the index of holders true.
+    fn put_grant(&mut self, id: &GrantId, state: Option<GrantState>) -> Option<GrantState> {
+        let before = self.grants.remove(id);
+        for (group, user) in before.iter().flat_map(owed) {
+            let key = (integration_of(before.as_ref()), Membership { group, user });
+            if let Some(holders) = self.holders.get_mut(&key) {
+                holders.remove(id);
+                if holders.is_empty() {
+                    self.holders.remove(&key);
+                }
+            }
+        }
+        for (group, user) in state.iter().flat_map(owed) {
+            let key = (integration_of(state.as_ref()), Membership { group, user });
+            self.holders.entry(key).or_default().insert(id.clone());
+        }
+        if let Some(state) = state {
+            self.grants.insert(id.clone(), state);
+        }
+        before
+    }
+}
+
+enum Undo {
+    Grant(GrantId, Option<GrantState>),
+    Task(TaskId, Option<TaskState>),
+}
+
+fn integration_of(state: Option<&GrantState>) -> IntegrationId {
+    state.map_or_else(|| IntegrationId::from(""), |state| state.terms.integration.clone())
+}
+
+fn owed(state: &GrantState) -> Vec<(OktaGroupId, OktaUserId)> {
+    let Some(user) = &state.user else {
+        return Vec::new();
+    };
+    let owing = state.holdings.iter().filter(|(_, holding)| holding.owes_removal());
+    owing.map(|(group, _)| (group.clone(), user.clone())).collect()
+}
+
+/// See [`Book::rehearse`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rehearsal {
+    /// To be recorded together with the records.
+    pub answers: Vec<Record>,
+    /// Of all subjects touched.
+    pub standing: Vec<Standing>,
+}

@@ -1,0 +1,128 @@
+//! # Purpose
+//! Reads which grants Apono wants live, and makes up for tasks that never arrived.
+//!
+//! # Invariants kept here
+//! - A listing that broke off, or that holds something unreadable, ends nothing.
+//! - A grant is ended for its absence only when it is absent from two complete listings in a row.
+//!
+//! # Not here
+//! What taking a grant on means: `intake`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::book::Book;
+use super::intake;
+use super::journal::Subject;
+use super::ledger::{Ledger, LedgerError};
+use super::policy::Policy;
+use crate::apono::{AponoError, ControlPlane};
+use crate::clock::SharedClock;
+use crate::domain::{GrantId, IntegrationId};
+use crate::telemetry::chain;
+
+/// Reconciles one organization's grants with Apono's listing.
+#[derive(Debug)]
+pub struct DesiredGrants {
+    /// The organization.
+    pub integration: IntegrationId,
+    /// Apono.
+    pub control: Arc<ControlPlane>,
+    /// Where grants are kept.
+    pub ledger: Arc<Ledger>,
+    /// Reviews grants that are taken on.
+    pub policy: Policy,
+    /// Time.
+    pub clock: SharedClock,
+    /// Between listings.
+    pub interval: Duration,
+    /// Grants that were absent from the last complete listing.
+    pub absent: BTreeSet<GrantId>,
+}
+
+/// A listing was not used.
+#[derive(Debug, thiserror::Error)]
+enum ListingError {
+    #[error("the listing of desired grants broke off")]
+    Call(#[source] AponoError),
+    #[error("the listing of desired grants holds a grant that cannot be read ({0})")]
+    Unreadable(String),
+    #[error("the listing of desired grants does not end")]
+    Endless,
+    #[error("the desired grants could not be recorded")]
+    Ledger(#[source] LedgerError),
+}
+
+/// More pages than this are a mistake of the listing.
+const MOST_PAGES: usize = 1000;
+
+impl DesiredGrants {
+    /// Reads the listing once; returns when to read it again. Not to be cancelled.
+    pub async fn reconcile(&mut self) -> Duration {
+        match self.read_and_apply().await {
+            Ok(()) => {}
+            Err(error) => {
+                info!(integration.id = %self.integration, error = %chain(&error),
+                    "nothing is concluded from Apono's desired grants: {}", chain(&error));
+            }
+        }
+        self.interval
+    }
+
+    async fn read_and_apply(&mut self) -> Result<(), ListingError> {
+        // Only what was known before the listing began can be missing from it.
+        let known = self.live();
+        let mut listed = BTreeSet::new();
+        let mut unreadable = None;
+        let mut page = None;
+        for _ in 0..MOST_PAGES {
+            let read = self.control.desired_grants(&self.integration, page.as_deref()).await;
+            let read = read.map_err(ListingError::Call)?;
+            for grant in read.grants {
+                listed.insert(grant.id.clone());
+                let now = self.clock.now();
+                let (subject, policy) = (Subject::Grant(grant.id.clone()), &self.policy);
+                let decide = |book: &Book| intake::adopt(book, &grant, policy, now);
+                self.ledger.record(&[subject], decide).await.map_err(ListingError::Ledger)?;
+            }
+            unreadable = unreadable.or_else(|| read.unreadable.into_iter().next());
+            page = read.next;
+            if page.is_none() {
+                if let Some(problem) = unreadable {
+                    return Err(ListingError::Unreadable(problem));
+                }
+                return self.end_absent(&known, &listed).await;
+            }
+        }
+        Err(ListingError::Endless)
+    }
+
+    async fn end_absent(
+        &mut self,
+        known: &BTreeSet<GrantId>,
+        listed: &BTreeSet<GrantId>,
+    ) -> Result<(), ListingError> {
+        let absent: BTreeSet<_> = known.difference(listed).cloned().collect();
+        let twice: Vec<_> = absent.intersection(&self.absent).cloned().collect();
+        self.absent = absent;
+        for id in twice {
+            let now = self.clock.now();
+            warn!(grant.id = %id, "Apono no longer lists grant {id}; it is ended");
+            let decide = |book: &Book| intake::withdraw(book, &id, now);
+            self.ledger.record(&[], decide).await.map_err(ListingError::Ledger)?;
+        }
+        Ok(())
+    }
+
+    fn live(&self) -> BTreeSet<GrantId> {
+        self.ledger.read(|book| {
+            book.grants()
+                .filter(|(_, state)| state.terms.integration == self.integration && state.end.is_none())
+                .map(|(id, _)| id.clone())
+                .collect()
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! # Purpose
+//! Decides what a task about access means for what is known: the records that take it on.
+//!
+//! # Invariants kept here
+//! - Pure. The same task delivered again changes nothing but the lease (invariant 5).
+//! - A lower or equal revision, or one of a grant that is over, changes nothing; a revoke is final.
+//! - What came after its own expiry is never executed.
+//!
+//! # Not here
+//! Looking at Okta: `executor`.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::book::Book;
+use super::journal::Record;
+use super::machine::{EndReason, Event, GrantState};
+use super::policy::Policy;
+use super::tasks::{Ask, TaskEvent};
+use crate::apono::{Code, Lease, ResourceResult, TaskResult};
+use crate::domain::{Grant, GrantId, TaskId};
+
+/// The records for a task that gives access. The grant and the task must be in the book if they are known at all.
+pub fn grant(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, policy: &Policy, now: Timestamp) -> Vec<Record> {
+    let ask = Ask::Grant {
+        grant: grant.id.clone(),
+        revision: grant.revision,
+        groups: grant.groups.iter().cloned().collect(),
+    };
+    let mut records = vec![taken(task, ask, lease)];
+    if book.task(task).is_some() {
+        return records;
+    }
+    let answered = |code: Code, message: &str| answer(task, grant, code, message, now);
+    match review(book, grant, policy, now) {
+        Review::Begin => records.push(event(grant, Event::Accepted { grant: grant.clone() })),
+        Review::Revise => records.push(event(grant, Event::Revised { grant: grant.clone() })),
+        Review::EndNow => {
+            records.push(event(grant, Event::EndRequested { reason: EndReason::Expired, due: now }));
+            records.push(answered(Code::Expired, "the grant's time was over when it came; it is ended now"));
+        }
+        Review::Answer(code, message) => records.push(answered(code, &message)),
+    }
+    records
+}
+
+/// The records for a task that takes access away.
+pub fn revoke(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, now: Timestamp) -> Vec<Record> {
+    let ask = Ask::Revoke { grant: grant.id.clone(), groups: grant.groups.iter().cloned().collect() };
+    let mut records = vec![taken(task, ask, lease)];
+    if book.task(task).is_some() {
+        return records;
+    }
+    records.extend(end(book, grant, EndReason::Revoked, now));
+    records
+}
+
+/// The records for a grant that Apono lists as desired.
+pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Vec<Record> {
+    match review(book, grant, policy, now) {
+        Review::Begin => vec![event(grant, Event::Accepted { grant: grant.clone() })],
+        Review::Revise => vec![event(grant, Event::Revised { grant: grant.clone() })],
+        Review::EndNow | Review::Answer(..) => Vec::new(),
+    }
+}
+
+/// The records for a grant that Apono no longer lists.
+pub fn withdraw(book: &Book, id: &GrantId, now: Timestamp) -> Vec<Record> {
+    let live = book.grant(id).is_some_and(|known| known.end.is_none());
+    let event = Event::EndRequested { reason: EndReason::Withdrawn, due: now };
+    live.then(|| Record::Grant { id: id.clone(), event }).into_iter().collect()
+}
+
+/// The records that end a grant, known or not. Nothing when it is over already.
+fn end(book: &Book, grant: &Grant, reason: EndReason, now: Timestamp) -> Vec<Record> {
+    let over = event(grant, Event::EndRequested { reason, due: now });
+    match book.grant(&grant.id) {
+        // The revoke came before its grant: what is remembered keeps the grant from ever beginning.
+        None => vec![event(grant, Event::Accepted { grant: grant.clone() }), over],
+        Some(known) if known.end.is_none() => vec![over],
+        Some(_) => Vec::new(),
+    }
+}
+
+/// The record that takes on any other task.
+pub fn taken(task: &TaskId, ask: Ask, lease: &Lease) -> Record {
+    Record::Task { id: task.clone(), event: TaskEvent::Taken { ask, lease: lease.clone() } }
+}
+
+/// The records for a task that is answered at once.
+pub fn answered_at_once(book: &Book, task: &TaskId, lease: &Lease, result: TaskResult) -> Vec<Record> {
+    let mut records = vec![taken(task, Ask::Other, lease)];
+    if book.task(task).is_none_or(|known| known.result.is_none()) {
+        records.push(Record::Task { id: task.clone(), event: TaskEvent::Answered { result } });
+    }
+    records
+}
+
+enum Review {
+    Begin,
+    Revise,
+    EndNow,
+    Answer(Code, String),
+}
+
+fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review {
+    let known = book.grant(&grant.id);
+    let superseded = |message: String| Review::Answer(Code::Superseded, message);
+    if let Some(known) = known {
+        if known.end.is_some() || known.is_overdue(now) {
+            return superseded("the grant is over".to_owned());
+        }
+        if grant.revision <= known.terms.revision {
+            return superseded(format!("revision {} of the grant is known already", known.terms.revision));
+        }
+        if let Some(problem) = changed_identity(known, grant) {
+            return Review::Answer(Code::MalformedTask, problem);
+        }
+    }
+    if grant.expires_at.is_some_and(|expiry| expiry <= now) {
+        let live = known.is_some_and(GrantState::is_open);
+        return if live {
+            Review::EndNow
+        } else {
+            Review::Answer(Code::Expired, "the grant's time was over when it came".to_owned())
+        };
+    }
+    let others = book.grants().filter(|(id, state)| **id != grant.id && state.end.is_none()).count();
+    if let Err(refusal) = policy.review_terms(grant, others, now) {
+        return Review::Answer(refusal.code, refusal.message);
+    }
+    if known.is_some() { Review::Revise } else { Review::Begin }
+}
+
+/// Who and where are what the grant *is*; another user or organization is another grant.
+fn changed_identity(known: &GrantState, grant: &Grant) -> Option<String> {
+    if known.terms.integration != grant.integration {
+        return Some(format!("the grant belongs to integration {}", known.terms.integration));
+    }
+    if known.terms.username.to_lowercase() != grant.username.to_lowercase() {
+        return Some("a revision cannot change the user of a grant".to_owned());
+    }
+    None
+}
+
+fn event(grant: &Grant, event: Event) -> Record {
+    Record::Grant { id: grant.id.clone(), event }
+}
+
+fn answer(task: &TaskId, grant: &Grant, code: Code, message: &str, now: Timestamp) -> Record {
+    let result = if code == Code::MalformedTask {
+        TaskResult::whole(code, message, json!({}), now)
+    } else {
+        let of = |group: &crate::domain::OktaGroupId| ResourceResult::new(group.as_str(), code, message, Vec::new());
+        TaskResult::of_resources(grant.groups.iter().map(of).collect(), now)
+    };
+    Record::Task { id: task.clone(), event: TaskEvent::Answered { result } }
+}

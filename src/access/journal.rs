@@ -1,0 +1,132 @@
+//! # Purpose
+//! The durable record of grants and tasks: what is written before anything is done, and read after a crash.
+//!
+//! # Invariants kept here
+//! - When [`Journal::append`] has returned, the entries survive a loss of power; when it fails, none of them does.
+//!   What it promises gates every addition in Okta (invariant 1).
+//! - Entries of one subject come back in the order in which they were appended.
+//!
+//! # Not here
+//! What entries mean: `machine`, `book`.
+
+mod memory;
+mod sqlite;
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use memory::MemoryJournal;
+pub use sqlite::{OpenError, Owner, SqliteJournal};
+
+use super::machine::Event;
+use super::tasks::TaskEvent;
+use crate::domain::{GrantId, TaskId};
+
+/// One thing to remember.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+pub enum Record {
+    /// About a grant.
+    Grant {
+        /// Which.
+        id: GrantId,
+        /// What.
+        #[serde(flatten)]
+        event: Event,
+    },
+    /// About a task.
+    Task {
+        /// Which.
+        id: TaskId,
+        /// What.
+        #[serde(flatten)]
+        event: TaskEvent,
+    },
+}
+
+/// A record and when it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// By the connector's wall clock.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A grant.
+    Grant(GrantId),
+    /// A task.
+    Task(TaskId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(id) => write!(f, "grant:{id}"),
+            Self::Task(id) => write!(f, "task:{id}"),
+        }
+    }
+}
+
+impl Record {
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Grant { id, .. } => Subject::Grant(id.clone()),
+            Self::Task { id, .. } => Subject::Task(id.clone()),
+        }
+    }
+}
+
+/// Whether a subject still asks for something after an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub subject: Subject,
+    /// Open subjects are read back at the next start.
+    pub open: bool,
+}
+
+/// The journal failed. Additions stop; removals go on and are recorded when it works again.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Nothing was written.
+    #[error("the journal cannot be written")]
+    Write(#[source] BoxError),
+    /// Nothing could be read.
+    #[error("the journal cannot be read")]
+    Read(#[source] BoxError),
+    /// An entry that does not parse: another version's, or damage.
+    #[error("entry {seq} of the journal cannot be understood")]
+    Entry {
+        /// Which.
+        seq: i64,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The seam to the disk. One implementation for each kind of store; one suite of tests for all of them.
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// Makes `entries` durable, all or none, and notes which of their subjects are open.
+    fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>) -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// The entries of all open subjects, in order.
+    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
+
+    /// The entries of one subject, open or not, in order.
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>>;
+}
+
+#[cfg(test)]
+pub(crate) mod contract;

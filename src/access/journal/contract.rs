@@ -1,0 +1,105 @@
+//! One suite for every kind of journal.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::access::machine::EndReason;
+use crate::apono::{Code, Lease, TaskResult};
+use crate::domain::{Grant, IntegrationId, OktaGroupId, Revision};
+
+/// Checks the journal that `open` opens. It is opened again in between, as after a restart.
+pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
+    let (first, second) = (GrantId::from("grt_1"), GrantId::from("grt_2"));
+    let task = TaskId::from("tsk_1");
+
+    let journal = open();
+    assert!(journal.open_entries().await.unwrap().is_empty());
+    journal
+        .append(
+            vec![entry(0, accepted(&first)), entry(0, taken(&task)), entry(1, accepted(&second))],
+            vec![
+                standing(Subject::Grant(first.clone()), true),
+                standing(Subject::Task(task.clone()), true),
+                standing(Subject::Grant(second.clone()), true),
+            ],
+        )
+        .await
+        .unwrap();
+    journal
+        .append(vec![entry(2, ended(&second))], vec![standing(Subject::Grant(second.clone()), false)])
+        .await
+        .unwrap();
+    drop(journal);
+
+    let journal = open();
+    assert_eq!(
+        journal.open_entries().await.unwrap(),
+        [entry(0, accepted(&first)), entry(0, taken(&task))],
+        "closed subjects are left out, the order is kept"
+    );
+    assert_eq!(
+        journal.history(&Subject::Grant(second.clone())).await.unwrap(),
+        [entry(1, accepted(&second)), entry(2, ended(&second))]
+    );
+    assert!(journal.history(&Subject::Grant(GrantId::from("grt_9"))).await.unwrap().is_empty());
+
+    journal
+        .append(vec![entry(3, answered(&task))], vec![standing(Subject::Task(task.clone()), false)])
+        .await
+        .unwrap();
+    journal
+        .append(vec![entry(4, taken(&task))], vec![standing(Subject::Task(task.clone()), true)])
+        .await
+        .unwrap();
+    assert_eq!(
+        journal.open_entries().await.unwrap(),
+        [
+            entry(0, accepted(&first)),
+            entry(0, taken(&task)),
+            entry(3, answered(&task)),
+            entry(4, taken(&task))
+        ],
+        "a subject that is open again comes back whole"
+    );
+}
+
+fn entry(second: i64, record: Record) -> Entry {
+    Entry { at: Timestamp::from_second(1_767_225_600 + second).unwrap(), record }
+}
+
+fn standing(subject: Subject, open: bool) -> Standing {
+    Standing { subject, open }
+}
+
+fn accepted(id: &GrantId) -> Record {
+    let grant = Grant {
+        id: id.clone(),
+        revision: Revision(1),
+        integration: IntegrationId::from("int"),
+        username: "ada@example.com".to_owned(),
+        groups: [OktaGroupId::from("00g1")].into(),
+        expires_at: Some("2026-01-01T01:00:00.123456789Z".parse().unwrap()),
+        request: None,
+    };
+    Record::Grant { id: id.clone(), event: Event::Accepted { grant } }
+}
+
+fn ended(id: &GrantId) -> Record {
+    let due = "2026-01-01T01:00:00Z".parse().unwrap();
+    Record::Grant { id: id.clone(), event: Event::EndRequested { reason: EndReason::Expired, due } }
+}
+
+fn taken(id: &TaskId) -> Record {
+    let event = TaskEvent::Taken {
+        ask: crate::access::tasks::Ask::Other,
+        lease: Lease { token: "opaque".to_owned(), expires_at: None },
+    };
+    Record::Task { id: id.clone(), event }
+}
+
+fn answered(id: &TaskId) -> Record {
+    let result = TaskResult::whole(Code::MalformedTask, "no", serde_json::json!({}), Timestamp::UNIX_EPOCH);
+    Record::Task { id: id.clone(), event: TaskEvent::Answered { result } }
+}

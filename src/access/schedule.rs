@@ -1,0 +1,138 @@
+//! # Purpose
+//! What is due, in which order.
+//!
+//! # Invariants kept here
+//! - Pure: the book and the time in, a list out.
+//! - Removals before anything else, the most overdue first (invariants 3 and 11).
+//!
+//! # Not here
+//! How many at once, and when to try again: `reconciler`.
+
+use jiff::Timestamp;
+
+use super::book::Book;
+use super::machine::{GrantState, Holding, Step};
+use crate::domain::{GrantId, IntegrationId, OktaGroupId};
+
+/// One step that a holding asks for. Ordered by urgency.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// What.
+    pub step: Step,
+    /// Since when; for an addition, the end of time.
+    pub since: Timestamp,
+    /// For which grant.
+    pub grant: GrantId,
+    /// In which group.
+    pub group: OktaGroupId,
+}
+
+/// The steps that are due now.
+pub fn due(book: &Book, integration: &IntegrationId) -> Vec<Due> {
+    let of_grant = |(id, state): (&GrantId, &GrantState)| {
+        let since = state.due().unwrap_or(Timestamp::MAX);
+        let of_group = |group: &OktaGroupId| {
+            let step = state.step(group)?;
+            if state.holdings.get(group) == Some(&Holding::Wanted)
+                && step == Step::Grant
+                && book.is_elsewhere(id, state)
+            {
+                return None;
+            }
+            Some(Due { step, since, grant: id.clone(), group: group.clone() })
+        };
+        state.holdings.keys().filter_map(of_group).collect::<Vec<_>>()
+    };
+    let mut due: Vec<_> = of_integration(book, integration).flat_map(of_grant).collect();
+    due.sort();
+    due
+}
+
+/// The grants whose time has run out, unnoticed so far, with the instant it did.
+pub fn run_out(book: &Book, integration: &IntegrationId, now: Timestamp) -> Vec<(GrantId, Timestamp)> {
+    of_integration(book, integration)
+        .filter(|(_, state)| state.is_overdue(now))
+        .filter_map(|(id, state)| Some((id.clone(), state.terms.expires_at?)))
+        .collect()
+}
+
+/// When the next grant runs out.
+pub fn next_expiry(book: &Book, integration: &IntegrationId) -> Option<Timestamp> {
+    of_integration(book, integration)
+        .filter(|(_, state)| state.end.is_none() && state.is_open())
+        .filter_map(|(_, state)| state.terms.expires_at)
+        .min()
+}
+
+/// How many memberships grants hold, and how many removals are due and not proven done.
+pub fn counts(book: &Book, integration: &IntegrationId) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for (_, state) in of_integration(book, integration) {
+        for (group, holding) in &state.holdings {
+            counts.0 += usize::from(holding.owes_removal());
+            counts.1 += usize::from(state.step(group) == Some(Step::Remove));
+        }
+    }
+    counts
+}
+
+fn of_integration<'a>(
+    book: &'a Book,
+    integration: &'a IntegrationId,
+) -> impl Iterator<Item = (&'a GrantId, &'a GrantState)> {
+    book.grants().filter(move |(_, state)| state.terms.integration == *integration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::journal::Record;
+    use crate::access::machine::{EndReason, Event};
+    use crate::domain::{Grant, Revision};
+
+    fn instant(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn accepted(id: &str, expires_at: i64) -> Record {
+        let grant = Grant {
+            id: GrantId::from(id),
+            revision: Revision(1),
+            integration: IntegrationId::from("int"),
+            username: "ada@example.com".to_owned(),
+            groups: [OktaGroupId::from("00g1")].into(),
+            expires_at: Some(instant(expires_at)),
+            request: None,
+        };
+        Record::Grant { id: GrantId::from(id), event: Event::Accepted { grant } }
+    }
+
+    fn event(id: &str, event: Event) -> Record {
+        Record::Grant { id: GrantId::from(id), event }
+    }
+
+    #[test]
+    fn removals_come_first_and_the_most_overdue_first_of_all() {
+        let group = OktaGroupId::from("00g1");
+        let int = IntegrationId::from("int");
+        let mut book = Book::default();
+        for (id, expires_at) in [("a", 50), ("b", 20), ("c", 10), ("d", 99)] {
+            book.apply(&[accepted(id, expires_at)]).unwrap();
+            if id != "d" {
+                book.apply(&[event(id, Event::GrantIntended { group: group.clone() })]).unwrap();
+            }
+        }
+        assert_eq!(next_expiry(&book, &int), Some(instant(10)));
+        let late = run_out(&book, &int, instant(20));
+        assert_eq!(late, [(GrantId::from("b"), instant(20)), (GrantId::from("c"), instant(10))]);
+        for (id, due) in late {
+            book.apply(&[event(id.as_str(), Event::EndRequested { reason: EndReason::Expired, due })]).unwrap();
+        }
+        let order: Vec<_> =
+            due(&book, &int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();
+        let expected = [(Step::Remove, "c"), (Step::Remove, "b"), (Step::Grant, "a"), (Step::Grant, "d")];
+        assert_eq!(order, expected.map(|(step, id)| (step, id.to_owned())));
+        assert_eq!(counts(&book, &int), (3, 2));
+        assert!(due(&book, &IntegrationId::from("other")).is_empty());
+    }
+}

@@ -1,0 +1,265 @@
+//! # Purpose
+//! A resource as a flat map from attribute path to value, so that two resources compare attribute by attribute.
+//!
+//! # Invariants kept here
+//! - Only the paths that are asked for are read; what else a provider keeps in a resource is none of our business.
+//! - An absent attribute, `null` and an empty string are the same: nothing.
+//!
+//! # Not here
+//! Which paths there are: `directory::mapping`.
+//!
+//! Paths are those of RFC 7644 section 3.10: `userName`, `name.givenName`, `emails[type eq "work"].value`,
+//! `urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Where an attribute is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Path {
+    schema: Option<String>,
+    attribute: String,
+    of_type: Option<String>,
+    sub: Option<String>,
+}
+
+/// A text that is not a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a SCIM attribute path (userName, name.givenName, emails[type eq \"work\"].value, urn:…:User:department)")]
+pub struct PathError(String);
+
+/// Attributes by path. Values are strings, numbers or booleans.
+pub type Attributes = BTreeMap<Path, Value>;
+
+impl Path {
+    /// Reads a path.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let error = || PathError(text.to_owned());
+        let (schema, rest) = match text.rfind(':') {
+            Some(colon) if text.starts_with("urn:") => (Some(text[..colon].to_owned()), &text[colon + 1..]),
+            Some(_) => return Err(error()),
+            None => (None, text),
+        };
+        let (attribute, of_type, sub) = match rest.split_once('[') {
+            Some((attribute, filtered)) => {
+                let (filter, after) = filtered.split_once(']').ok_or_else(error)?;
+                let quoted = filter.strip_prefix("type eq ").ok_or_else(error)?;
+                let of_type =
+                    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or_else(error)?;
+                let sub = after.strip_prefix('.').ok_or_else(error)?;
+                (attribute, Some(of_type.to_owned()), Some(sub))
+            }
+            None => match rest.split_once('.') {
+                Some((attribute, sub)) => (attribute, None, Some(sub)),
+                None => (rest, None, None),
+            },
+        };
+        let is_name = |name: &str| {
+            name.starts_with(|first: char| first.is_ascii_alphabetic())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$'))
+        };
+        if !is_name(attribute) || !sub.is_none_or(is_name) {
+            return Err(error());
+        }
+        Ok(Self { schema, attribute: attribute.to_owned(), of_type, sub: sub.map(ToOwned::to_owned) })
+    }
+
+    /// The extension's schema, for an attribute of one.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The type of the element, for an attribute of a multi-valued one.
+    pub fn of_type(&self) -> Option<&str> {
+        self.of_type.as_deref()
+    }
+
+    /// The attribute without filter and sub-attribute.
+    pub fn attribute(&self) -> &str {
+        &self.attribute
+    }
+
+    /// The sub-attribute.
+    pub fn sub(&self) -> Option<&str> {
+        self.sub.as_deref()
+    }
+
+    /// The value in `resource`, if there is one.
+    pub fn get<'a>(&self, resource: &'a Map<String, Value>) -> Option<&'a Value> {
+        let holder = match &self.schema {
+            Some(schema) => resource.get(schema)?.as_object()?,
+            None => resource,
+        };
+        let value = holder.get(&self.attribute)?;
+        let value = match (&self.of_type, &self.sub) {
+            (None, None) => value,
+            (None, Some(sub)) => value.get(sub)?,
+            (Some(of_type), sub) => {
+                let is_of_type = |element: &&Value| {
+                    element.get("type").and_then(Value::as_str).is_some_and(|found| found.eq_ignore_ascii_case(of_type))
+                };
+                value.as_array()?.iter().find(is_of_type)?.get(sub.as_deref()?)?
+            }
+        };
+        Some(value).filter(|value| !is_nothing(value))
+    }
+
+    /// Puts a value into `resource`.
+    pub fn set(&self, resource: &mut Map<String, Value>, value: Value) {
+        let holder = match &self.schema {
+            Some(schema) => child(resource, schema),
+            None => resource,
+        };
+        match (&self.of_type, &self.sub) {
+            (None, None) => {
+                holder.insert(self.attribute.clone(), value);
+            }
+            (None, Some(sub)) => {
+                child(holder, &self.attribute).insert(sub.clone(), value);
+            }
+            (Some(of_type), sub) => {
+                let elements = holder.entry(self.attribute.clone()).or_insert_with(|| json!([]));
+                let Some(elements) = elements.as_array_mut() else {
+                    return;
+                };
+                let at = elements.iter().position(|element| element["type"] == json!(of_type));
+                let at = at.unwrap_or_else(|| {
+                    elements.push(json!({ "type": of_type }));
+                    elements.len() - 1
+                });
+                if let (Some(element), Some(sub)) = (elements[at].as_object_mut(), sub) {
+                    element.insert(sub.clone(), value);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}:")?;
+        }
+        f.write_str(&self.attribute)?;
+        if let Some(of_type) = &self.of_type {
+            write!(f, "[type eq \"{of_type}\"]")?;
+        }
+        if let Some(sub) = &self.sub {
+            write!(f, ".{sub}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl From<Path> for String {
+    fn from(path: Path) -> Self {
+        path.to_string()
+    }
+}
+
+impl TryFrom<String> for Path {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        Self::parse(&text)
+    }
+}
+
+/// The values of `paths` in a resource.
+pub fn read<'a>(resource: &Map<String, Value>, paths: impl IntoIterator<Item = &'a Path>) -> Attributes {
+    paths.into_iter().filter_map(|path| Some((path.clone(), path.get(resource)?.clone()))).collect()
+}
+
+/// A resource with these attributes; a lone work email or phone is marked primary.
+pub fn write(attributes: &Attributes) -> Map<String, Value> {
+    let mut resource = Map::new();
+    for (path, value) in attributes {
+        path.set(&mut resource, value.clone());
+    }
+    if let Some(emails) = resource.get_mut("emails").and_then(Value::as_array_mut)
+        && let Some(first) = emails.first_mut().and_then(Value::as_object_mut)
+    {
+        first.insert("primary".to_owned(), json!(true));
+    }
+    resource
+}
+
+/// Whether a value says nothing.
+pub fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn child<'a>(parent: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let value = parent.entry(name).or_insert_with(|| json!({}));
+    if !value.is_object() {
+        *value = json!({});
+    }
+    #[expect(clippy::expect_used, reason = "made an object two lines above")]
+    value.as_object_mut().expect("an object")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATHS: [&str; 6] = [
+        "userName",
+        "name.givenName",
+        "emails[type eq \"work\"].value",
+        "addresses[type eq \"work\"].locality",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.displayName",
+    ];
+
+    #[test]
+    fn paths_are_read_as_they_are_written() {
+        for text in PATHS {
+            assert_eq!(Path::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "a b", "emails[primary eq true].value", "emails[type eq \"work\"]", "x:y", "a.b.c", "1st"] {
+            assert!(Path::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let attributes: Attributes = PATHS
+            .iter()
+            .enumerate()
+            .map(|(index, path)| (Path::parse(path).unwrap(), json!(format!("value {index}"))))
+            .collect();
+        let resource = write(&attributes);
+        assert_eq!(read(&resource, attributes.keys()), attributes);
+        assert_eq!(resource["emails"], json!([{ "type": "work", "value": "value 2", "primary": true }]));
+        assert_eq!(resource["name"], json!({ "givenName": "value 1" }));
+    }
+
+    #[test]
+    fn nothing_is_nothing_in_all_of_its_spellings() {
+        let path = Path::parse("title").unwrap();
+        for value in [json!(null), json!(""), json!([]), json!({})] {
+            let resource = json!({ "title": value });
+            assert_eq!(path.get(resource.as_object().unwrap()), None);
+        }
+        let odd = json!({ "emails": "none", "name": 7 });
+        for path in ["emails[type eq \"work\"].value", "name.givenName"] {
+            assert_eq!(Path::parse(path).unwrap().get(odd.as_object().unwrap()), None);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! # Purpose
+//! PATCH messages (RFC 7644 section 3.5.2).
+//!
+//! # Invariants kept here
+//! - Pure. Only attributes that differ are named; an element of a multi-valued attribute that does not exist yet is
+//!   added whole, because a filter that matches nothing is an error.
+//!
+//! # Not here
+//! Providers without PATCH: `directory::apply` falls back to PUT.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::PATCH_OP;
+use super::attributes::{Attributes, Path};
+
+/// The message that turns `old` into `new`, or `None` when they are the same.
+pub fn of_attributes(old: &Attributes, new: &Attributes) -> Option<Value> {
+    let changed: Vec<(&Path, Option<&Value>)> = {
+        let paths: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+        paths
+            .into_iter()
+            .filter(|path| old.get(path) != new.get(path))
+            .map(|path| (path, new.get(path)))
+            .collect()
+    };
+    let mut operations = Vec::new();
+    let mut elements: BTreeMap<(&str, &str), Map<String, Value>> = BTreeMap::new();
+    for (path, value) in changed {
+        match (value, path.of_type()) {
+            (Some(value), Some(of_type)) if !has_element(old, path) => {
+                let element = elements.entry((path.attribute(), of_type)).or_default();
+                element.insert(path.sub().unwrap_or("value").to_owned(), value.clone());
+            }
+            (Some(value), _) => {
+                operations.push(json!({ "op": "replace", "path": path.to_string(), "value": value }));
+            }
+            (None, _) => operations.push(json!({ "op": "remove", "path": path.to_string() })),
+        }
+    }
+    for ((attribute, of_type), mut element) in elements {
+        element.insert("type".to_owned(), json!(of_type));
+        if attribute == "emails" {
+            element.insert("primary".to_owned(), json!(true));
+        }
+        operations.push(json!({ "op": "add", "path": attribute, "value": [element] }));
+    }
+    (!operations.is_empty()).then(|| message(&operations))
+}
+
+/// The message that adds members.
+pub fn add_members<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
+    let members: Vec<_> = ids.into_iter().map(|id| json!({ "value": id })).collect();
+    message(&[json!({ "op": "add", "path": "members", "value": members })])
+}
+
+/// The message that removes members, each by a filter.
+pub fn remove_members<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
+    let remove = |id: &str| json!({ "op": "remove", "path": format!("members[value eq {}]", json!(id)) });
+    message(&ids.into_iter().map(remove).collect::<Vec<_>>())
+}
+
+fn message(operations: &[Value]) -> Value {
+    json!({ "schemas": [PATCH_OP], "Operations": operations })
+}
+
+/// Whether the element that `path` is part of exists.
+fn has_element(old: &Attributes, path: &Path) -> bool {
+    old.keys().any(|known| known.attribute() == path.attribute() && known.of_type() == path.of_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+        pairs.iter().map(|(path, value)| (Path::parse(path).unwrap(), json!(value))).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_named() {
+        let old = attributes(&[("userName", "a"), ("title", "x"), ("emails[type eq \"work\"].value", "a@b")]);
+        let new = attributes(&[
+            ("userName", "a"),
+            ("name.givenName", "Ada"),
+            ("emails[type eq \"work\"].value", "c@d"),
+            ("addresses[type eq \"work\"].locality", "London"),
+            ("addresses[type eq \"work\"].country", "UK"),
+        ]);
+        let message = of_attributes(&old, &new).unwrap();
+        assert_eq!(
+            message["Operations"],
+            json!([
+                { "op": "replace", "path": "emails[type eq \"work\"].value", "value": "c@d" },
+                { "op": "replace", "path": "name.givenName", "value": "Ada" },
+                { "op": "remove", "path": "title" },
+                { "op": "add", "path": "addresses",
+                  "value": [{ "type": "work", "locality": "London", "country": "UK" }] },
+            ])
+        );
+        assert_eq!(of_attributes(&old, &old), None);
+    }
+
+    #[test]
+    fn members_go_by_id() {
+        assert_eq!(add_members(["a"])["Operations"][0]["value"], json!([{ "value": "a" }]));
+        assert_eq!(remove_members(["a\"b"])["Operations"][0]["path"], json!(r#"members[value eq "a\"b"]"#));
+    }
+}
