@@ -10,6 +10,7 @@
 pub mod access;
 pub mod apono;
 pub mod clock;
+pub mod directory;
 pub mod domain;
 pub mod entropy;
 pub mod http;

@@ -1,0 +1,154 @@
+//! # Purpose
+//! Which Okta profile attribute becomes which SCIM attribute.
+//!
+//! # Invariants kept here
+//! - Pure. A status that decides nothing sets nothing (`active` is left out).
+//!
+//! # Not here
+//! How paths are read and written: `scim::attributes`.
+
+use serde_json::Value;
+
+use crate::domain::User;
+use crate::scim::attributes::{Attributes, Path, PathError, is_nothing};
+
+/// The documented default. Left: `profile` of an Okta user; right: RFC 7643 section 4.
+pub const DEFAULT: &[(&str, &str)] = &[
+    ("login", "userName"),
+    ("firstName", "name.givenName"),
+    ("middleName", "name.middleName"),
+    ("lastName", "name.familyName"),
+    ("honorificPrefix", "name.honorificPrefix"),
+    ("honorificSuffix", "name.honorificSuffix"),
+    ("displayName", "displayName"),
+    ("nickName", "nickName"),
+    ("email", "emails[type eq \"work\"].value"),
+    ("title", "title"),
+    ("userType", "userType"),
+    ("preferredLanguage", "preferredLanguage"),
+    ("locale", "locale"),
+    ("timezone", "timezone"),
+    ("profileUrl", "profileUrl"),
+    ("primaryPhone", "phoneNumbers[type eq \"work\"].value"),
+    ("mobilePhone", "phoneNumbers[type eq \"mobile\"].value"),
+    ("streetAddress", "addresses[type eq \"work\"].streetAddress"),
+    ("city", "addresses[type eq \"work\"].locality"),
+    ("state", "addresses[type eq \"work\"].region"),
+    ("zipCode", "addresses[type eq \"work\"].postalCode"),
+    ("countryCode", "addresses[type eq \"work\"].country"),
+    ("employeeNumber", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber"),
+    ("costCenter", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:costCenter"),
+    ("organization", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:organization"),
+    ("division", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:division"),
+    ("department", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"),
+    ("managerId", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value"),
+    ("manager", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.displayName"),
+];
+
+/// A mapping that has been read.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    pairs: Vec<(String, Path)>,
+    paths: Vec<Path>,
+    display_name: Path,
+}
+
+/// What the provider should show of a user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// By path; without `active` and `externalId`.
+    pub attributes: Attributes,
+    /// `None` decides nothing.
+    pub active: Option<bool>,
+}
+
+impl Mapping {
+    /// The documented default.
+    pub fn standard() -> Result<Self, PathError> {
+        let pairs = DEFAULT
+            .iter()
+            .map(|(attribute, path)| Ok(((*attribute).to_owned(), Path::parse(path)?)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let paths = pairs.iter().map(|(_, path)| path.clone()).collect();
+        Ok(Self { pairs, paths, display_name: Path::parse("displayName")? })
+    }
+
+    /// The Okta attributes that are needed.
+    pub fn attributes(&self) -> Vec<String> {
+        self.pairs.iter().map(|(attribute, _)| attribute.clone()).collect()
+    }
+
+    /// The SCIM attributes that are compared and written.
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// What the provider should show of `user`.
+    pub fn desired(&self, user: &User) -> Desired {
+        let mut attributes = Attributes::new();
+        for (attribute, path) in &self.pairs {
+            if let Some(value) = user.profile.get(attribute).and_then(plain) {
+                attributes.insert(path.clone(), value);
+            }
+        }
+        if !attributes.contains_key(&self.display_name) {
+            let name: Vec<_> = ["firstName", "lastName"].iter().filter_map(|part| user.text(part)).collect();
+            if !name.is_empty() {
+                attributes.insert(self.display_name.clone(), Value::from(name.join(" ")));
+            }
+        }
+        Desired { attributes, active: user.status.active() }
+    }
+}
+
+/// A value that a SCIM string attribute can hold. Numbers are written as text; lists and objects are left out.
+fn plain(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(_) if is_nothing(value) => None,
+        Value::String(_) => Some(value.clone()),
+        Value::Number(number) => Some(Value::from(number.to_string())),
+        Value::Bool(truth) => Some(Value::from(truth.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{OktaUserId, UserStatus};
+
+    fn user(profile: Value) -> User {
+        User {
+            id: OktaUserId::from("00u1"),
+            status: UserStatus::Active,
+            profile: profile.as_object().unwrap().clone(),
+        }
+    }
+
+    #[test]
+    fn nulls_lists_and_custom_attributes_do_no_harm() {
+        let mapping = Mapping::standard().unwrap();
+        let desired = mapping.desired(&user(json!({
+            "login": "ada@example.com", "firstName": "Ada", "lastName": "Lovelace", "title": null, "city": "",
+            "employeeNumber": 42, "department": ["a", "b"], "favoriteColor": "blue"
+        })));
+        let shown: Vec<_> =
+            desired.attributes.iter().map(|(path, value)| (path.to_string(), value.clone())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("displayName".to_owned(), json!("Ada Lovelace")),
+                ("name.familyName".to_owned(), json!("Lovelace")),
+                ("name.givenName".to_owned(), json!("Ada")),
+                ("userName".to_owned(), json!("ada@example.com")),
+                (
+                    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber".to_owned(),
+                    json!("42")
+                ),
+            ]
+        );
+        assert_eq!(desired.active, Some(true));
+    }
+}

@@ -1,0 +1,24 @@
+//! # Purpose
+//! Makes a SCIM service provider equal to the selected part of an Okta organization.
+//!
+//! # Invariants kept here
+//! - A listing that is not provably complete never becomes a [`Snapshot`]; without one there is no plan (invariant 8).
+//! - This side holds a read-only Okta handle: that it cannot change Okta is a compile-time fact.
+//! - Live just-in-time memberships are not part of what is pushed (invariant 10).
+//!
+//! # Not here
+//! Grants: `access`. Neither module knows the other.
+
+pub mod apply;
+pub mod breaker;
+pub mod mapping;
+pub mod plan;
+mod provider;
+mod reconciler;
+pub mod selection;
+mod snapshot;
+pub mod store;
+
+pub use provider::ProviderError;
+pub use reconciler::{DirectoryRun, Outcome, Reconciler, RunError};
+pub use snapshot::{Snapshot, SnapshotError};

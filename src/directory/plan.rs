@@ -1,0 +1,291 @@
+//! # Purpose
+//! Decides, object by object, what has to be written to make the provider equal to the selection of Okta.
+//!
+//! # Invariants kept here
+//! - Pure. An operation carries ids and values; nothing is left to choose when it is applied.
+//! - Only objects that the connector created or adopted are changed.
+//! - A person is deactivated, never deleted.
+//!
+//! # Not here
+//! Pairing of both sides: `store`. How much may be taken away: `breaker`. Doing it: `apply`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{OktaGroupId, OktaUserId, ScimId};
+use crate::scim::attributes::{Attributes, Path};
+
+/// One write. The order of the variants is the order of execution: removals first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Operation {
+    /// A person left Okta or the selection.
+    DeactivateUser {
+        /// In Okta.
+        okta: OktaUserId,
+        /// At the provider.
+        scim: ScimId,
+    },
+    /// People left a group.
+    RemoveMembers {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// At the provider.
+        scim: ScimId,
+        /// Who.
+        users: Vec<(OktaUserId, ScimId)>,
+    },
+    /// A group that the connector created has left Okta or the selection.
+    DeleteGroup {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// At the provider.
+        scim: ScimId,
+        /// Its name there.
+        name: String,
+    },
+    /// A group that the connector adopted has left Okta or the selection: it is let go.
+    ReleaseGroup {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// At the provider.
+        scim: ScimId,
+        /// Whom the connector had added.
+        users: Vec<(OktaUserId, ScimId)>,
+    },
+    /// A person's attributes changed, or the person was found at the provider and is adopted.
+    UpdateUser {
+        /// In Okta.
+        okta: OktaUserId,
+        /// At the provider.
+        scim: ScimId,
+        /// What the provider shows.
+        old: UserFacts,
+        /// What it should show.
+        new: UserFacts,
+        /// Whether the connector takes the object on with this.
+        adopt: bool,
+    },
+    /// A person is new.
+    CreateUser {
+        /// In Okta.
+        okta: OktaUserId,
+        /// What the provider should show.
+        new: UserFacts,
+    },
+    /// A group is new.
+    CreateGroup {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// Its name.
+        name: String,
+    },
+    /// A group's name or id at the provider is not what it should be.
+    UpdateGroup {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// At the provider.
+        scim: ScimId,
+        /// What the provider shows.
+        old: GroupFacts,
+        /// What it should show.
+        new: GroupFacts,
+        /// Whether the connector takes the object on with this.
+        adopt: bool,
+    },
+    /// People joined a group.
+    AddMembers {
+        /// In Okta.
+        okta: OktaGroupId,
+        /// Who; looked up at the provider when it is done, because some are only created by then.
+        users: Vec<OktaUserId>,
+    },
+}
+
+/// A user as both sides know it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserFacts {
+    /// `None` decides nothing.
+    pub active: Option<bool>,
+    /// Okta's id, as `externalId`.
+    pub external_id: Option<String>,
+    /// The mapped attributes.
+    pub attributes: Attributes,
+}
+
+/// A group as both sides know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// `displayName`.
+    pub name: String,
+    /// Okta's id, as `externalId`.
+    pub external_id: Option<String>,
+}
+
+/// How the connector came to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Created it.
+    Created,
+    /// Found it and took it on.
+    Adopted,
+}
+
+impl Operation {
+    /// Its place in the order of execution.
+    pub fn phase(&self) -> u8 {
+        match self {
+            Self::DeactivateUser { .. } => 0,
+            Self::RemoveMembers { .. } => 1,
+            Self::DeleteGroup { .. } | Self::ReleaseGroup { .. } => 2,
+            Self::UpdateUser { .. } => 3,
+            Self::CreateUser { .. } => 4,
+            Self::CreateGroup { .. } | Self::UpdateGroup { .. } => 5,
+            Self::AddMembers { .. } => 6,
+        }
+    }
+
+    /// What it is called in counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DeactivateUser { .. } => "deactivate_user",
+            Self::RemoveMembers { .. } => "remove_members",
+            Self::DeleteGroup { .. } => "delete_group",
+            Self::ReleaseGroup { .. } => "release_group",
+            Self::UpdateUser { .. } => "update_user",
+            Self::CreateUser { .. } => "create_user",
+            Self::CreateGroup { .. } => "create_group",
+            Self::UpdateGroup { .. } => "update_group",
+            Self::AddMembers { .. } => "add_members",
+        }
+    }
+}
+
+/// A user of the selection, and what the provider has of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserPair {
+    /// Okta's id.
+    pub okta: OktaUserId,
+    /// What the provider should show.
+    pub wanted: UserFacts,
+    /// What it shows, and whether the connector has it already.
+    pub found: Option<(ScimId, UserFacts, bool)>,
+}
+
+/// What to do for a user of the selection.
+pub fn user(pair: &UserPair, user_name: &Path) -> Option<Operation> {
+    let (okta, mut new) = (pair.okta.clone(), pair.wanted.clone());
+    let Some((scim, old, known)) = &pair.found else {
+        // A status that decides nothing creates nobody either.
+        new.active?;
+        return Some(Operation::CreateUser { okta, new });
+    };
+    if new.active.is_none() {
+        new.active = old.active;
+    }
+    // Providers fold case in user names; a difference in case alone would be written for ever.
+    if same_text(old.attributes.get(user_name), new.attributes.get(user_name))
+        && let Some(theirs) = old.attributes.get(user_name)
+    {
+        new.attributes.insert(user_name.clone(), theirs.clone());
+    }
+    if new == *old && *known {
+        return None;
+    }
+    Some(Operation::UpdateUser { okta, scim: scim.clone(), old: old.clone(), new, adopt: !known })
+}
+
+/// What to do for a person whom the connector has at the provider and who is no longer in the selection.
+pub fn departed_user(okta: OktaUserId, scim: ScimId, active: Option<bool>) -> Option<Operation> {
+    (active != Some(false)).then_some(Operation::DeactivateUser { okta, scim })
+}
+
+/// What to do for a group of the selection.
+pub fn group(okta: OktaGroupId, wanted: GroupFacts, found: Option<(ScimId, GroupFacts, bool)>) -> Option<Operation> {
+    let Some((scim, old, known)) = found else {
+        return Some(Operation::CreateGroup { okta, name: wanted.name });
+    };
+    if old == wanted && known {
+        return None;
+    }
+    Some(Operation::UpdateGroup { okta, scim, old, new: wanted, adopt: !known })
+}
+
+/// What to do for a group that the connector has at the provider and that is no longer in the selection.
+pub fn departed_group(
+    okta: OktaGroupId,
+    scim: ScimId,
+    name: String,
+    origin: Origin,
+    added: Vec<(OktaUserId, ScimId)>,
+) -> Operation {
+    match origin {
+        Origin::Created => Operation::DeleteGroup { okta, scim, name },
+        Origin::Adopted => Operation::ReleaseGroup { okta, scim, users: added },
+    }
+}
+
+fn same_text(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>) -> bool {
+    match (a.and_then(serde_json::Value::as_str), b.and_then(serde_json::Value::as_str)) {
+        (Some(a), Some(b)) => a.to_lowercase() == b.to_lowercase(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user_name() -> Path {
+        Path::parse("userName").unwrap()
+    }
+
+    fn facts(active: Option<bool>, name: &str) -> UserFacts {
+        UserFacts {
+            active,
+            external_id: Some("00u1".to_owned()),
+            attributes: [(user_name(), json!(name))].into(),
+        }
+    }
+
+    fn pair(wanted: UserFacts, found: Option<(UserFacts, bool)>) -> Option<Operation> {
+        let found = found.map(|(facts, known)| (ScimId::from("s1"), facts, known));
+        user(&UserPair { okta: OktaUserId::from("00u1"), wanted, found }, &user_name())
+    }
+
+    #[test]
+    fn equal_sides_need_nothing() {
+        assert_eq!(pair(facts(Some(true), "a"), Some((facts(Some(true), "a"), true))), None);
+        assert_eq!(pair(facts(Some(true), "A"), Some((facts(Some(true), "a"), true))), None, "case alone");
+        assert_eq!(pair(facts(None, "a"), Some((facts(Some(false), "a"), true))), None, "undecided status");
+        assert_eq!(pair(facts(None, "a"), None), None, "nobody is created on an undecided status");
+    }
+
+    #[test]
+    fn differences_are_written_and_strangers_are_adopted() {
+        let update = pair(facts(Some(false), "a"), Some((facts(Some(true), "a"), true)));
+        assert!(matches!(update, Some(Operation::UpdateUser { adopt: false, .. })), "{update:?}");
+        let adopt = pair(facts(Some(true), "a"), Some((facts(Some(true), "a"), false)));
+        assert!(matches!(adopt, Some(Operation::UpdateUser { adopt: true, .. })), "{adopt:?}");
+        assert!(matches!(pair(facts(Some(true), "a"), None), Some(Operation::CreateUser { .. })));
+    }
+
+    #[test]
+    fn who_left_is_deactivated_once() {
+        let (okta, scim) = (OktaUserId::from("00u1"), ScimId::from("s1"));
+        assert!(departed_user(okta.clone(), scim.clone(), Some(true)).is_some());
+        assert!(departed_user(okta.clone(), scim.clone(), None).is_some());
+        assert_eq!(departed_user(okta, scim, Some(false)), None);
+    }
+
+    #[test]
+    fn only_what_was_created_is_deleted() {
+        let departed = |origin| {
+            departed_group(OktaGroupId::from("00g"), ScimId::from("s"), "Team".to_owned(), origin, Vec::new())
+        };
+        assert!(matches!(departed(Origin::Created), Operation::DeleteGroup { .. }));
+        assert!(matches!(departed(Origin::Adopted), Operation::ReleaseGroup { .. }));
+    }
+}

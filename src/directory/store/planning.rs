@@ -1,0 +1,347 @@
+//! # Purpose
+//! Pairs both sides in the store and writes the plan between them.
+//!
+//! # Invariants kept here
+//! - Pairing is by what is known to be ours, then by `externalId`, then by user name without case; each object is in
+//!   one pair at most.
+//! - The decisions are `plan`'s; here is only the walk over the pairs.
+//!
+//! # Not here
+//! How much may be taken away: the tallies go to `breaker`.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+
+use super::sides::in_transaction;
+use super::{Store, StoreError, origin};
+use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
+use crate::directory::plan::{self, GroupFacts, Operation, UserFacts, UserPair};
+use crate::domain::{OktaGroupId, OktaUserId, ScimId};
+use crate::scim::attributes::{Attributes, Path};
+
+/// A plan that is in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Operations by name.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// Removals that the breaker holds, and why.
+    pub held: Vec<Held>,
+}
+
+impl Planned {
+    /// How many operations there are.
+    pub fn total(&self) -> u64 {
+        self.operations.values().sum()
+    }
+
+    /// Whether the breaker holds a kind of removal.
+    pub fn holds(&self, kind: Kind) -> bool {
+        self.held.iter().any(|held| held.kind == kind)
+    }
+}
+
+/// One operation of the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedOperation {
+    /// Its place.
+    pub n: i64,
+    /// Whether the breaker holds this very one (its group would lose too many members).
+    pub held: bool,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// Members in one operation.
+const MEMBERS_AT_ONCE: usize = 500;
+
+const PAIR_USERS: &str = "
+    DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
+    INSERT OR IGNORE INTO user_pairs
+        SELECT u.okta, u.scim, 1 FROM users u JOIN provider_users p ON p.id = u.scim;
+    INSERT OR IGNORE INTO user_pairs
+        SELECT s.id, p.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id;
+    INSERT OR IGNORE INTO user_pairs
+        SELECT s.id, p.id, 0 FROM source_users s
+        JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
+        WHERE p.external_id IS NULL OR p.external_id = s.id;
+    INSERT OR IGNORE INTO group_pairs
+        SELECT g.okta, g.scim, 1 FROM groups g JOIN provider_groups p ON p.id = g.scim;
+    INSERT OR IGNORE INTO group_pairs
+        SELECT s.id, p.id, 0 FROM provider_groups p JOIN source_groups s ON s.id = p.external_id;
+";
+
+impl Store {
+    /// Writes the plan that makes the provider's side equal to Okta's, and reviews what it takes away.
+    pub async fn plan(&self, user_name: Path, limits: Limits) -> Result<Planned, StoreError> {
+        self.run(move |connection| {
+            in_transaction(connection, |connection| {
+                connection.execute_batch(PAIR_USERS).map_err(StoreError::Statement)?;
+                let mut planned = Planned::default();
+                plan_users(connection, &user_name, &mut planned)?;
+                plan_departed_users(connection, &mut planned)?;
+                plan_groups(connection, &mut planned)?;
+                plan_departed_groups(connection, &mut planned)?;
+                plan_members(connection, &limits, &mut planned)?;
+                let users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
+                let removed = ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
+                let groups = Tally { removed, ..tally(connection, &planned, "", OURS_GROUPS, "source_groups")? };
+                planned.held.extend(breaker::review(Kind::Users, users, &limits));
+                planned.held.extend(breaker::review(Kind::Groups, groups, &limits));
+                planned.held.sort_by_key(|held| held.kind);
+                Ok(planned)
+            })
+        })
+        .await
+    }
+
+    /// The operations of a phase after `after`, in order; at most `limit`.
+    pub async fn operations(&self, phase: u8, after: i64, limit: u32) -> Result<Vec<PlannedOperation>, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT n, held, operation FROM operations WHERE phase = ?1 AND n > ?2 ORDER BY n LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+            let mut rows = statement.query(params![phase, after, limit]).map_err(StoreError::Statement)?;
+            let mut operations = Vec::new();
+            while let Some(row) = rows.next().map_err(StoreError::Statement)? {
+                let operation = serde_json::from_str(&text(row, 2)?).map_err(StoreError::Row)?;
+                operations.push(PlannedOperation { n: get(row, 0)?, held: get(row, 1)?, operation });
+            }
+            Ok(operations)
+        })
+        .await
+    }
+}
+
+const OURS_USERS: &str =
+    "SELECT count(*) FROM users u JOIN provider_users p ON p.id = u.scim WHERE p.active IS NOT 0";
+const OURS_GROUPS: &str = "SELECT count(*) FROM groups g JOIN provider_groups p ON p.id = g.scim";
+
+fn tally(
+    connection: &Connection,
+    planned: &Planned,
+    operation: &str,
+    ours: &str,
+    source: &str,
+) -> Result<Tally, StoreError> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement);
+    Ok(Tally {
+        removed: count(planned, operation),
+        present: number(ours)?,
+        wanted: number(&format!("SELECT count(*) FROM {source}"))?,
+    })
+}
+
+fn count(planned: &Planned, operation: &str) -> u64 {
+    planned.operations.get(operation).copied().unwrap_or(0)
+}
+
+fn plan_users(connection: &Connection, user_name: &Path, planned: &mut Planned) -> Result<(), StoreError> {
+    let sql = "SELECT s.id, s.active, s.attributes, p.id, p.active, p.external_id, p.attributes, m.known
+               FROM source_users s
+               LEFT JOIN user_pairs m ON m.okta = s.id
+               LEFT JOIN provider_users p ON p.id = m.scim
+               -- Both sides are written by the same serializer, so that equal text is equal: no need to parse it.
+               WHERE NOT (p.id IS NOT NULL AND m.known AND p.external_id IS s.id AND p.attributes = s.attributes
+                          AND (s.active IS NULL OR s.active IS p.active))
+               ORDER BY s.n";
+    each(connection, sql, |row| {
+        let okta = OktaUserId::from(text(row, 0)?);
+        let wanted = UserFacts {
+            active: get(row, 1)?,
+            external_id: Some(okta.as_str().to_owned()),
+            attributes: attributes(&text(row, 2)?)?,
+        };
+        let found = match get::<Option<String>>(row, 3)? {
+            None => None,
+            Some(scim) => {
+                let facts = UserFacts {
+                    active: get(row, 4)?,
+                    external_id: get(row, 5)?,
+                    attributes: attributes(&text(row, 6)?)?,
+                };
+                Some((ScimId::from(scim), facts, get(row, 7)?))
+            }
+        };
+        let operation = plan::user(&UserPair { okta, wanted, found }, user_name);
+        operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
+    })
+}
+
+fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
+    let sql = "SELECT u.okta, u.scim, p.active FROM users u JOIN provider_users p ON p.id = u.scim
+               WHERE u.okta NOT IN (SELECT id FROM source_users) AND u.okta NOT IN (SELECT id FROM spared)
+               ORDER BY u.okta";
+    each(connection, sql, |row| {
+        let (okta, scim) = (OktaUserId::from(text(row, 0)?), ScimId::from(text(row, 1)?));
+        let operation = plan::departed_user(okta, scim, get(row, 2)?);
+        operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
+    })
+}
+
+fn plan_groups(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
+    let sql = "SELECT s.id, s.name, p.id, p.name, p.external_id, m.known
+               FROM source_groups s
+               LEFT JOIN group_pairs m ON m.okta = s.id
+               LEFT JOIN provider_groups p ON p.id = m.scim
+               ORDER BY s.n";
+    each(connection, sql, |row| {
+        let okta = OktaGroupId::from(text(row, 0)?);
+        let wanted = GroupFacts { name: text(row, 1)?, external_id: Some(okta.as_str().to_owned()) };
+        let found = match get::<Option<String>>(row, 2)? {
+            None => None,
+            Some(scim) => {
+                let facts = GroupFacts { name: text(row, 3)?, external_id: get(row, 4)? };
+                Some((ScimId::from(scim), facts, get(row, 5)?))
+            }
+        };
+        let operation = plan::group(okta, wanted, found);
+        operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
+    })
+}
+
+fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
+    let sql = "SELECT g.okta, g.scim, g.origin, p.name FROM groups g JOIN provider_groups p ON p.id = g.scim
+               WHERE g.okta NOT IN (SELECT id FROM source_groups) AND g.okta NOT IN (SELECT id FROM spared)
+               ORDER BY g.okta";
+    each(connection, sql, |row| {
+        let (okta, scim) = (OktaGroupId::from(text(row, 0)?), ScimId::from(text(row, 1)?));
+        let added = "SELECT u.okta, a.u FROM added_members a JOIN users u ON u.scim = a.u WHERE a.g = ?1";
+        let added = member_ids(connection, added, scim.as_str())?;
+        let operation = plan::departed_group(okta, scim, text(row, 3)?, origin(&text(row, 2)?), added);
+        put(connection, planned, &operation, false)
+    })
+}
+
+/// Members to remove: people of ours who are in a group of the selection and should not be.
+const REMOVED: &str = "
+    SELECT o.okta, m.u FROM provider_groups p
+    JOIN provider_members m ON m.g = p.n
+    JOIN user_pairs o ON o.scim = m.u
+    WHERE p.id = ?2 AND o.okta NOT IN (
+        SELECT s.id FROM source_members w JOIN source_users s ON s.n = w.u WHERE w.g = ?1)
+      AND o.okta NOT IN (SELECT id FROM spared)
+    ORDER BY o.okta";
+/// Members to add: people of the selection who should be in a group and are not, whether the provider has them yet or
+/// not.
+const ADDED: &str = "
+    SELECT s.id FROM source_members w JOIN source_users s ON s.n = w.u
+    WHERE w.g = ?1 AND s.id NOT IN (
+        SELECT o.okta FROM provider_groups p
+        JOIN provider_members m ON m.g = p.n
+        JOIN user_pairs o ON o.scim = m.u
+        WHERE p.id = ?2)
+    ORDER BY s.id";
+const PRESENT: &str = "
+    SELECT count(*) FROM provider_groups p
+    JOIN provider_members m ON m.g = p.n
+    JOIN user_pairs o ON o.scim = m.u
+    WHERE p.id = ?1";
+
+fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned) -> Result<(), StoreError> {
+    let mut all = Tally::default();
+    let mut first_held: Option<Held> = None;
+    let sql = "SELECT s.n, s.id, m.scim FROM source_groups s LEFT JOIN group_pairs m ON m.okta = s.id ORDER BY s.n";
+    each(connection, sql, |row| {
+        let (n, okta): (i64, _) = (get(row, 0)?, OktaGroupId::from(text(row, 1)?));
+        let scim: Option<String> = get(row, 2)?;
+        let mut of_group = Tally { wanted: wanted_members(connection, n)?, ..Tally::default() };
+        if let Some(scim) = &scim {
+            of_group.present = connection
+                .prepare_cached(PRESENT)
+                .and_then(|mut statement| statement.query_row([scim], |row| row.get(0)))
+                .map_err(StoreError::Statement)?;
+            let removed = member_ids_of(connection, n, scim)?;
+            of_group.removed = removed.len() as u64;
+            let held = breaker::review(Kind::GroupMembers, of_group, limits);
+            for users in removed.chunks(MEMBERS_AT_ONCE) {
+                let (okta, scim, users) = (okta.clone(), ScimId::from(scim.as_str()), users.to_vec());
+                put(connection, planned, &Operation::RemoveMembers { okta, scim, users }, held.is_some())?;
+            }
+            // One is enough to tell a person; each is marked in the plan.
+            first_held = first_held.take().or(held);
+        }
+        let added = added_ids(connection, n, scim.as_deref())?;
+        for users in added.chunks(MEMBERS_AT_ONCE) {
+            put(connection, planned, &Operation::AddMembers { okta: okta.clone(), users: users.to_vec() }, false)?;
+        }
+        all.removed += of_group.removed;
+        all.present += of_group.present;
+        all.wanted += of_group.wanted;
+        Ok(())
+    })?;
+    planned.held.extend(first_held);
+    planned.held.extend(breaker::review(Kind::Members, all, limits));
+    Ok(())
+}
+
+fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
+    connection
+        .prepare_cached("SELECT count(*) FROM source_members WHERE g = ?1")
+        .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
+        .map_err(StoreError::Statement)
+}
+
+fn member_ids_of(connection: &Connection, group: i64, scim: &str) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
+    let mut statement = connection.prepare_cached(REMOVED).map_err(StoreError::Statement)?;
+    let rows = statement.query_map(params![group, scim], pair).map_err(StoreError::Statement)?;
+    rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
+}
+
+fn member_ids(connection: &Connection, sql: &str, group: &str) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+    let rows = statement.query_map([group], pair).map_err(StoreError::Statement)?;
+    rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
+}
+
+fn added_ids(connection: &Connection, group: i64, scim: Option<&str>) -> Result<Vec<OktaUserId>, StoreError> {
+    let mut statement = connection.prepare_cached(ADDED).map_err(StoreError::Statement)?;
+    let rows = statement
+        .query_map(params![group, scim], |row| Ok(OktaUserId::from(row.get::<_, String>(0)?)))
+        .map_err(StoreError::Statement)?;
+    rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
+}
+
+fn pair(row: &Row<'_>) -> Result<(OktaUserId, ScimId), rusqlite::Error> {
+    Ok((OktaUserId::from(row.get::<_, String>(0)?), ScimId::from(row.get::<_, String>(1)?)))
+}
+
+fn put(
+    connection: &Connection,
+    planned: &mut Planned,
+    operation: &Operation,
+    held: bool,
+) -> Result<(), StoreError> {
+    let text = serde_json::to_string(operation).map_err(StoreError::Row)?;
+    connection
+        .prepare_cached("INSERT INTO operations (phase, held, operation) VALUES (?1, ?2, ?3)")
+        .and_then(|mut insert| insert.execute(params![operation.phase(), held, text]))
+        .map_err(StoreError::Statement)?;
+    *planned.operations.entry(operation.name()).or_default() += 1;
+    Ok(())
+}
+
+fn each(
+    connection: &Connection,
+    sql: &str,
+    mut visit: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare(sql).map_err(StoreError::Statement)?;
+    let mut rows = statement.query([]).map_err(StoreError::Statement)?;
+    while let Some(row) = rows.next().map_err(StoreError::Statement)? {
+        visit(row)?;
+    }
+    Ok(())
+}
+
+fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {
+    row.get(index).map_err(StoreError::Statement)
+}
+
+fn text(row: &Row<'_>, index: usize) -> Result<String, StoreError> {
+    get(row, index)
+}
+
+fn attributes(text: &str) -> Result<Attributes, StoreError> {
+    serde_json::from_str(text).map_err(StoreError::Row)
+}
