@@ -9,12 +9,17 @@
 
 pub mod access;
 pub mod apono;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod domain;
 pub mod entropy;
 pub mod http;
 pub mod okta;
+pub mod runtime;
 pub mod scim;
 pub mod secrets;
+pub mod server;
 pub mod telemetry;

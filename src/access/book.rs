@@ -76,7 +76,12 @@ impl Book {
     }
 
     /// Whether a grant other than `but` owes the removal of this membership.
-    pub fn is_held_by_another(&self, integration: &IntegrationId, membership: &Membership, but: &GrantId) -> bool {
+    pub fn is_held_by_another(
+        &self,
+        integration: &IntegrationId,
+        membership: &Membership,
+        but: &GrantId,
+    ) -> bool {
         let key = (integration.clone(), membership.clone());
         self.holders.get(&key).is_some_and(|holders| holders.iter().any(|holder| holder != but))
     }

@@ -71,10 +71,14 @@ pub enum StepError {
     #[error("Okta accepted the removal, but still shows the membership")]
     StillMember,
     /// Something is not found, and the connector's rights are in doubt.
-    #[error("Okta does not find the user or the group, and shows no users or groups at all: the connector's administrator role is missing, so nothing is proven")]
+    #[error(
+        "Okta does not find the user or the group, and shows no users or groups at all: the connector's administrator role is missing, so nothing is proven"
+    )]
     RightsInDoubt,
     /// The membership may belong to a group rule now.
-    #[error("a group rule has come to fill the group; a removal would put the user on the rule's exclusion list, so a person must decide (remove the group from the rule, or the user from the group)")]
+    #[error(
+        "a group rule has come to fill the group; a removal would put the user on the rule's exclusion list, so a person must decide (remove the group from the rule, or the user from the group)"
+    )]
     RuleManaged,
 }
 
@@ -151,7 +155,9 @@ impl Executor {
         let Some((state, Step::Grant)) = self.step(id, group) else {
             return Ok(());
         };
-        if state.holdings.get(group) == Some(&Holding::Wanted) && !self.look_before_adding(id, &membership).await? {
+        if state.holdings.get(group) == Some(&Holding::Wanted)
+            && !self.look_before_adding(id, &membership).await?
+        {
             return Ok(());
         }
         // Its time may have come while we looked; the schedule ends it then.
@@ -249,7 +255,8 @@ impl Executor {
             Presence::Member if !self.is_held_by_another(id, membership) => {
                 info!(grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
                     "{} was in group {group} before grant {id}; the membership will be kept", membership.user);
-                self.record("the standing membership", id, move |_| Some(Event::StandingFound { group })).await?;
+                self.record("the standing membership", id, move |_| Some(Event::StandingFound { group }))
+                    .await?;
                 Ok(false)
             }
             // In by one of ours, or not in.
@@ -272,7 +279,8 @@ impl Executor {
         };
         // A grant that ends meanwhile must not wait for this.
         let still_wanted = || self.state(id).is_some_and(|state| !state.releases(&group));
-        let verified = self.look_until(membership, Presence::Member, Lane::Verification, &still_wanted).await?;
+        let verified =
+            self.look_until(membership, Presence::Member, Lane::Verification, &still_wanted).await?;
         let ids: Vec<_> = written.request_id.iter().cloned().collect();
         info!(
             grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user, verified,
@@ -286,7 +294,12 @@ impl Executor {
     }
 
     /// Okta said no. That is final only once the user is seen not to be a member: an earlier try may have landed.
-    async fn refused_by_okta(&self, id: &GrantId, membership: &Membership, error: OktaError) -> Result<(), StepError> {
+    async fn refused_by_okta(
+        &self,
+        id: &GrantId,
+        membership: &Membership,
+        error: OktaError,
+    ) -> Result<(), StepError> {
         if self.look_until(membership, Presence::Member, Lane::Verification, &|| true).await? {
             let group = membership.group.clone();
             let event = Event::Granted { group, verified: true, okta_request_ids: Vec::new() };
@@ -313,7 +326,12 @@ impl Executor {
     }
 
     /// For a grant that was ended before anything was done for it: what is there, by whatever right.
-    async fn what_stands(&self, id: &GrantId, group: &OktaGroupId, state: &GrantState) -> Result<Ending, StepError> {
+    async fn what_stands(
+        &self,
+        id: &GrantId,
+        group: &OktaGroupId,
+        state: &GrantState,
+    ) -> Result<Ending, StepError> {
         let user = if let Some(user) = &state.user {
             Some(user.clone())
         } else {
@@ -352,7 +370,9 @@ impl Executor {
         match self.presence(&membership, Lane::Removal).await? {
             Presence::UserUnknown => return self.end_gone(id, group).await,
             // Seen before and not there now: somebody else has removed it. What was never seen may still be to come.
-            Presence::NotMember if matches!(state.holdings.get(group), Some(Holding::Active { verified: true, .. })) => {
+            Presence::NotMember
+                if matches!(state.holdings.get(group), Some(Holding::Active { verified: true, .. })) =>
+            {
                 return self.end(id, group, Ending::NotMember, Vec::new()).await;
             }
             Presence::NotMember => {}

@@ -14,14 +14,21 @@ use serde_json::json;
 
 use super::book::Book;
 use super::journal::Record;
-use super::machine::{EndReason, Event, GrantState};
+use super::machine::{EndReason, Event, GrantState, Source};
 use super::policy::Policy;
 use super::tasks::{Ask, TaskEvent};
 use crate::apono::{Code, Lease, ResourceResult, TaskResult};
 use crate::domain::{Grant, GrantId, TaskId};
 
 /// The records for a task that gives access. The grant and the task must be in the book if they are known at all.
-pub fn grant(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, policy: &Policy, now: Timestamp) -> Vec<Record> {
+pub fn grant(
+    book: &Book,
+    task: &TaskId,
+    lease: &Lease,
+    grant: &Grant,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Record> {
     let ask = Ask::Grant {
         grant: grant.id.clone(),
         revision: grant.revision,
@@ -33,8 +40,9 @@ pub fn grant(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, policy: &
     }
     let answered = |code: Code, message: &str| answer(task, grant, code, message, now);
     match review(book, grant, policy, now) {
-        Review::Begin => records.push(event(grant, Event::Accepted { grant: grant.clone() })),
-        Review::Revise => records.push(event(grant, Event::Revised { grant: grant.clone() })),
+        Review::Begin => records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task })),
+        Review::Revise => records.push(event(grant, Event::Revised { grant: grant.clone(), by: Source::Task })),
+        Review::Known => {}
         Review::EndNow => {
             records.push(event(grant, Event::EndRequested { reason: EndReason::Expired, due: now }));
             records.push(answered(Code::Expired, "the grant's time was over when it came; it is ended now"));
@@ -58,9 +66,9 @@ pub fn revoke(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, now: Tim
 /// The records for a grant that Apono lists as desired.
 pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Vec<Record> {
     match review(book, grant, policy, now) {
-        Review::Begin => vec![event(grant, Event::Accepted { grant: grant.clone() })],
-        Review::Revise => vec![event(grant, Event::Revised { grant: grant.clone() })],
-        Review::EndNow | Review::Answer(..) => Vec::new(),
+        Review::Begin => vec![event(grant, Event::Accepted { grant: grant.clone(), by: Source::Listing })],
+        Review::Revise => vec![event(grant, Event::Revised { grant: grant.clone(), by: Source::Listing })],
+        Review::Known | Review::EndNow | Review::Answer(..) => Vec::new(),
     }
 }
 
@@ -76,7 +84,7 @@ fn end(book: &Book, grant: &Grant, reason: EndReason, now: Timestamp) -> Vec<Rec
     let over = event(grant, Event::EndRequested { reason, due: now });
     match book.grant(&grant.id) {
         // The revoke came before its grant: what is remembered keeps the grant from ever beginning.
-        None => vec![event(grant, Event::Accepted { grant: grant.clone() }), over],
+        None => vec![event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }), over],
         Some(known) if known.end.is_none() => vec![over],
         Some(_) => Vec::new(),
     }
@@ -99,6 +107,8 @@ pub fn answered_at_once(book: &Book, task: &TaskId, lease: &Lease, result: TaskR
 enum Review {
     Begin,
     Revise,
+    /// Taken on from the listing already; the task is answered by what becomes of it.
+    Known,
     EndNow,
     Answer(Code, String),
 }
@@ -109,6 +119,9 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review
     if let Some(known) = known {
         if known.end.is_some() || known.is_overdue(now) {
             return superseded("the grant is over".to_owned());
+        }
+        if *grant == known.terms && known.by == Source::Listing {
+            return Review::Known;
         }
         if grant.revision <= known.terms.revision {
             return superseded(format!("revision {} of the grant is known already", known.terms.revision));
@@ -151,7 +164,9 @@ fn answer(task: &TaskId, grant: &Grant, code: Code, message: &str, now: Timestam
     let result = if code == Code::MalformedTask {
         TaskResult::whole(code, message, json!({}), now)
     } else {
-        let of = |group: &crate::domain::OktaGroupId| ResourceResult::new(group.as_str(), code, message, Vec::new());
+        let of = |group: &crate::domain::OktaGroupId| {
+            ResourceResult::new(group.as_str(), code, message, Vec::new())
+        };
         TaskResult::of_resources(grant.groups.iter().map(of).collect(), now)
     };
     Record::Task { id: task.clone(), event: TaskEvent::Answered { result } }

@@ -119,7 +119,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The seam to the disk. One implementation for each kind of store; one suite of tests for all of them.
 pub trait Journal: Send + Sync + fmt::Debug {
     /// Makes `entries` durable, all or none, and notes which of their subjects are open.
-    fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>) -> BoxFuture<'_, Result<(), JournalError>>;
+    fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>)
+    -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// The entries of all open subjects, in order.
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;

@@ -193,9 +193,8 @@ impl Leasing {
                 let records = |_: &super::book::Book| vec![intake::taken(&task.id, Ask::Other, &task.lease)];
                 let subject = Subject::Task(task.id.clone());
                 log_failure(&task.id, self.ledger.record(std::slice::from_ref(&subject), records).await);
-                let is_answered = self
-                    .ledger
-                    .read(|book| book.task(&task.id).is_some_and(|known| known.result.is_some()));
+                let is_answered =
+                    self.ledger.read(|book| book.task(&task.id).is_some_and(|known| known.result.is_some()));
                 if is_answered || !asked.insert(task.id.clone()) {
                     return;
                 }

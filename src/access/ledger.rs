@@ -80,7 +80,10 @@ impl Ledger {
         result
     }
 
-    async fn decide_and_write(&self, decide: impl FnOnce(&Book) -> Vec<Record> + Send) -> Result<(), LedgerError> {
+    async fn decide_and_write(
+        &self,
+        decide: impl FnOnce(&Book) -> Vec<Record> + Send,
+    ) -> Result<(), LedgerError> {
         let at = self.clock.now();
         let (records, standing) = {
             let mut book = self.lock();

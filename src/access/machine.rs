@@ -37,11 +37,15 @@ pub enum Event {
     Accepted {
         /// Its first revision that was seen.
         grant: Grant,
+        /// How it came.
+        by: Source,
     },
     /// Apono asked for something else under the same id.
     Revised {
         /// The new terms.
         grant: Grant,
+        /// How they came.
+        by: Source,
     },
     /// The name was found to mean this user.
     UserResolved {
@@ -99,6 +103,16 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         okta_request_ids: Vec<String>,
     },
+}
+
+/// How terms came to the connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// By a task, which is answered.
+    Task,
+    /// By the listing of desired grants; its task may still be to come.
+    Listing,
 }
 
 /// Why a grant is over.
@@ -199,6 +213,8 @@ impl Holding {
 pub struct GrantState {
     /// The latest revision.
     pub terms: Grant,
+    /// How it came.
+    pub by: Source,
     /// Whom the name means, once it is known.
     pub user: Option<OktaUserId>,
     /// Why and since when it is over.
@@ -251,17 +267,19 @@ impl GrantState {
         self.end.map(|(_, due)| due)
     }
 
-    fn begin(grant: &Grant) -> Self {
+    fn begin(grant: &Grant, by: Source) -> Self {
         Self {
             terms: grant.clone(),
+            by,
             user: None,
             end: None,
             holdings: grant.groups.iter().map(|group| (group.clone(), Holding::Wanted)).collect(),
         }
     }
 
-    fn revise(&mut self, grant: &Grant) {
+    fn revise(&mut self, grant: &Grant, by: Source) {
         self.terms = grant.clone();
+        self.by = by;
         for group in &grant.groups {
             let holding = self.holdings.entry(group.clone()).or_insert(Holding::Wanted);
             match holding {
@@ -287,7 +305,7 @@ pub struct IllegalEvent {
 pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, IllegalEvent> {
     let Some(before) = state else {
         return match event {
-            Event::Accepted { grant } => Ok(GrantState::begin(grant)),
+            Event::Accepted { grant, by } => Ok(GrantState::begin(grant, *by)),
             Event::Revised { .. }
             | Event::UserResolved { .. }
             | Event::Refused { .. }
@@ -299,15 +317,16 @@ pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, Il
             | Event::Ended { .. } => Err(IllegalEvent { what: name(event), after: "nothing".to_owned() }),
         };
     };
-    let illegal = |after: &dyn std::fmt::Debug| IllegalEvent { what: name(event), after: format!("{after:?}") };
+    let illegal =
+        |after: &dyn std::fmt::Debug| IllegalEvent { what: name(event), after: format!("{after:?}") };
     let mut next = before.clone();
     match event {
         Event::Accepted { .. } => return Err(illegal(&"a grant that is known")),
-        Event::Revised { grant } => {
+        Event::Revised { grant, by } => {
             if before.end.is_some() || !is_later(before.terms.revision, grant.revision) {
                 return Err(illegal(&before.terms.revision));
             }
-            next.revise(grant);
+            next.revise(grant, *by);
         }
         Event::UserResolved { user } => {
             if before.user.as_ref().is_some_and(|known| known != user) {
@@ -378,14 +397,21 @@ fn may_end(holding: &Holding, how: Ending) -> bool {
     match (holding, how) {
         // A removal was intended before it was done.
         (Holding::Removing, Ending::Revoked | Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant)
-        | (Holding::Granting | Holding::Active { .. }, Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant)
+        | (
+            Holding::Granting | Holding::Active { .. },
+            Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant,
+        )
         | (Holding::Standing, Ending::KeptStanding | Ending::NotMember | Ending::Gone)
         | (
             Holding::Wanted,
             Ending::KeptStanding | Ending::KeptOtherGrant | Ending::NotMember | Ending::Gone,
         ) => true,
         (
-            Holding::Removing | Holding::Granting | Holding::Active { .. } | Holding::Standing | Holding::Wanted,
+            Holding::Removing
+            | Holding::Granting
+            | Holding::Active { .. }
+            | Holding::Standing
+            | Holding::Wanted,
             Ending::Revoked | Ending::KeptStanding | Ending::KeptOtherGrant,
         )
         | (Holding::Refused { .. } | Holding::Ended { .. }, _) => false,

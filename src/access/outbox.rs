@@ -137,7 +137,9 @@ enum Sent {
 
 fn log(id: &TaskId, error: &AponoError) {
     match error.class() {
-        Class::Transient => debug!(task.id = %id, error = %chain(error), "the result of {id} waits: {}", chain(error)),
+        Class::Transient => {
+            debug!(task.id = %id, error = %chain(error), "the result of {id} waits: {}", chain(error));
+        }
         Class::Permanent | Class::Misconfigured => {
             warn!(task.id = %id, error = %chain(error), "Apono does not take the result of {id}: {}", chain(error));
         }

@@ -61,7 +61,8 @@ impl Globs {
     /// The first pattern that the group's name or id matches.
     pub fn matching(&self, group: &Group) -> Option<&str> {
         let by_name = self.set.matches(&group.name);
-        let index = by_name.first().copied().or_else(|| self.set.matches(group.id.as_str()).first().copied())?;
+        let index =
+            by_name.first().copied().or_else(|| self.set.matches(group.id.as_str()).first().copied())?;
         self.patterns.get(index).map(String::as_str)
     }
 }
@@ -122,13 +123,17 @@ impl Policy {
         if group.has_admin_privilege == Some(true) && !self.allow_admin_groups {
             return refuse(
                 Code::RefusedAdminGroup,
-                format!("{name} carries administrator roles, which the connector's policy does not allow (allow_admin_groups)"),
+                format!(
+                    "{name} carries administrator roles, which the connector's policy does not allow (allow_admin_groups)"
+                ),
             );
         }
         if rule_fed {
             return refuse(
                 Code::RefusedRuleManaged,
-                format!("a group rule fills {name}; a removal there would put the user on the rule's exclusion list"),
+                format!(
+                    "a group rule fills {name}; a removal there would put the user on the rule's exclusion list"
+                ),
             );
         }
         Ok(())
@@ -165,7 +170,12 @@ mod tests {
     }
 
     fn group(name: &str) -> Group {
-        Group { id: OktaGroupId::from("00g1"), kind: GroupKind::Okta, name: name.to_owned(), has_admin_privilege: None }
+        Group {
+            id: OktaGroupId::from("00g1"),
+            kind: GroupKind::Okta,
+            name: name.to_owned(),
+            has_admin_privilege: None,
+        }
     }
 
     #[test]
@@ -179,7 +189,12 @@ mod tests {
             (group("team-root"), false, Code::RefusedPolicy, "deny_groups: team-root"),
             (Group { kind: GroupKind::App, ..group("team-a") }, false, Code::RefusedGroupType, "APP_GROUP"),
             (Group { kind: GroupKind::from("NEW"), ..group("team-a") }, false, Code::RefusedGroupType, "NEW"),
-            (Group { has_admin_privilege: Some(true), ..group("team-a") }, false, Code::RefusedAdminGroup, "allow_admin"),
+            (
+                Group { has_admin_privilege: Some(true), ..group("team-a") },
+                false,
+                Code::RefusedAdminGroup,
+                "allow_admin",
+            ),
             (group("team-a"), true, Code::RefusedRuleManaged, "exclusion list"),
         ];
         for (group, rule_fed, code, text) in cases {
@@ -205,6 +220,8 @@ mod tests {
         assert!(policy.review_terms(&grant(Some(12)), 1, now).is_ok());
         assert!(policy.review_terms(&grant(Some(13)), 1, now).unwrap_err().message.contains("at most 12 h"));
         assert!(policy.review_terms(&grant(None), 1, now).unwrap_err().message.contains("has no end"));
-        assert!(policy.review_terms(&grant(Some(1)), 2, now).unwrap_err().message.contains("max_live_grants"));
+        assert!(
+            policy.review_terms(&grant(Some(1)), 2, now).unwrap_err().message.contains("max_live_grants")
+        );
     }
 }

@@ -129,7 +129,10 @@ impl Reconciler {
         let decide = |book: &super::book::Book| {
             let over = schedule::run_out(book, &integration, now);
             over.into_iter()
-                .map(|(id, due)| Record::Grant { id, event: Event::EndRequested { reason: EndReason::Expired, due } })
+                .map(|(id, due)| Record::Grant {
+                    id,
+                    event: Event::EndRequested { reason: EndReason::Expired, due },
+                })
                 .collect()
         };
         if let Err(error) = self.ledger.record(&[], decide).await {
@@ -145,7 +148,10 @@ impl Reconciler {
             .read(|book| (schedule::due(book, &integration), schedule::counts(book, &integration)));
         let labels = IntegrationLabels { integration: integration.as_str().to_owned() };
         self.metrics.access_live.get_or_create(&labels).set(i64::try_from(live).unwrap_or(i64::MAX));
-        self.metrics.access_overdue.get_or_create(&labels).set(i64::try_from(removals_due).unwrap_or(i64::MAX));
+        self.metrics
+            .access_overdue
+            .get_or_create(&labels)
+            .set(i64::try_from(removals_due).unwrap_or(i64::MAX));
         self.progress.send_replace(Progress { looked: now, removals_due, live });
 
         self.pauses.retain(|key, _| due.iter().any(|due| (&due.grant, &due.group) == (&key.0, &key.1)));
@@ -181,7 +187,9 @@ impl Reconciler {
 
     fn finish(&mut self, finished: Result<(Id, Result<(), StepError>), JoinError>) -> Result<(), StepDied> {
         let (id, outcome) = finished.map_err(StepDied)?;
-        let Some(key) = self.steps.iter().find(|(_, (running, _))| *running == id).map(|(key, _)| key.clone()) else {
+        let Some(key) =
+            self.steps.iter().find(|(_, (running, _))| *running == id).map(|(key, _)| key.clone())
+        else {
             return Ok(());
         };
         self.steps.remove(&key);
@@ -224,7 +232,8 @@ impl Reconciler {
         let expiry = expiry.map(|expiry| clock::until(self.clock.now(), expiry));
         let pauses = self.pauses.values().map(|pause| pause.until.saturating_sub(now));
         // While a probe is on its way, its end is what wakes the loop.
-        let gate = self.gate.opens_at().filter(|_| self.steps.is_empty()).map(|opens| opens.saturating_sub(now));
+        let gate =
+            self.gate.opens_at().filter(|_| self.steps.is_empty()).map(|opens| opens.saturating_sub(now));
         let next = expiry.into_iter().chain(pauses).chain(gate).filter(|wait| !wait.is_zero()).min();
         next.unwrap_or(LOOK).min(LOOK)
     }

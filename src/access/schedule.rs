@@ -87,7 +87,7 @@ fn of_integration<'a>(
 mod tests {
     use super::*;
     use crate::access::journal::Record;
-    use crate::access::machine::{EndReason, Event};
+    use crate::access::machine::{EndReason, Event, Source};
     use crate::domain::{Grant, Revision};
 
     fn instant(second: i64) -> Timestamp {
@@ -104,7 +104,7 @@ mod tests {
             expires_at: Some(instant(expires_at)),
             request: None,
         };
-        Record::Grant { id: GrantId::from(id), event: Event::Accepted { grant } }
+        Record::Grant { id: GrantId::from(id), event: Event::Accepted { grant, by: Source::Task } }
     }
 
     fn event(id: &str, event: Event) -> Record {
@@ -126,7 +126,8 @@ mod tests {
         let late = run_out(&book, &int, instant(20));
         assert_eq!(late, [(GrantId::from("b"), instant(20)), (GrantId::from("c"), instant(10))]);
         for (id, due) in late {
-            book.apply(&[event(id.as_str(), Event::EndRequested { reason: EndReason::Expired, due })]).unwrap();
+            book.apply(&[event(id.as_str(), Event::EndRequested { reason: EndReason::Expired, due })])
+                .unwrap();
         }
         let order: Vec<_> =
             due(&book, &int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();

@@ -169,15 +169,19 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
     }
     match grant.holdings.get(group) {
         Some(Holding::Refused { code, message }) => result(*code, message.clone(), &[]),
-        Some(Holding::Standing) => {
-            result(Code::AlreadyMember, format!("{user} was a member of the group already and will stay one"), &[])
-        }
+        Some(Holding::Standing) => result(
+            Code::AlreadyMember,
+            format!("{user} was a member of the group already and will stay one"),
+            &[],
+        ),
         Some(Holding::Active { verified: true, okta_request_ids }) => {
             result(Code::Granted, format!("{user} is a member of the group"), okta_request_ids)
         }
         Some(Holding::Active { verified: false, okta_request_ids }) => result(
             Code::Unverified,
-            format!("Okta accepted {user} as a member of the group but does not show it yet; it will be removed in time"),
+            format!(
+                "Okta accepted {user} as a member of the group but does not show it yet; it will be removed in time"
+            ),
             okta_request_ids,
         ),
         Some(Holding::Wanted | Holding::Granting | Holding::Removing | Holding::Ended { .. }) | None => {
@@ -201,19 +205,33 @@ fn revoked(grant: &GrantState, group: &OktaGroupId) -> ResourceResult {
             use super::machine::Ending;
             let message = match how {
                 Ending::Revoked => format!("{user} was removed from the group"),
-                Ending::KeptStanding => format!("{user} was a member of the group before the grant and stays one"),
+                Ending::KeptStanding => {
+                    format!("{user} was a member of the group before the grant and stays one")
+                }
                 Ending::KeptOtherGrant => format!("another live grant keeps {user} in the group"),
                 Ending::NotMember => format!("{user} is not a member of the group"),
                 Ending::Gone => "the user or the group no longer exists".to_owned(),
             };
             ResourceResult::new(group.as_str(), how.code(), message, okta_request_ids.clone())
         }
-        Some(Holding::Refused { .. }) | None => {
-            ResourceResult::new(group.as_str(), Code::NotMember, "the grant was never given".to_owned(), Vec::new())
-        }
+        Some(Holding::Refused { .. }) | None => ResourceResult::new(
+            group.as_str(),
+            Code::NotMember,
+            "the grant was never given".to_owned(),
+            Vec::new(),
+        ),
         // Unreachable while `answer` waits for every holding to be terminal; said truthfully all the same.
-        Some(Holding::Wanted | Holding::Standing | Holding::Granting | Holding::Active { .. } | Holding::Removing) => {
-            ResourceResult::new(group.as_str(), Code::Unverified, "the removal is under way".to_owned(), Vec::new())
-        }
+        Some(
+            Holding::Wanted
+            | Holding::Standing
+            | Holding::Granting
+            | Holding::Active { .. }
+            | Holding::Removing,
+        ) => ResourceResult::new(
+            group.as_str(),
+            Code::Unverified,
+            "the removal is under way".to_owned(),
+            Vec::new(),
+        ),
     }
 }

@@ -24,8 +24,8 @@ use super::errors::AponoError;
 use super::result::TaskResult;
 use super::task::read_grant;
 use super::wire::{
-    ExtendBody, ExtendedBody, GrantsBody, IntegrationState, LeaseBody, LeasedBody, ResultBody, SessionAnswerBody,
-    SessionBody,
+    ExtendBody, ExtendedBody, GrantsBody, IntegrationState, LeaseBody, LeasedBody, ResultBody,
+    SessionAnswerBody, SessionBody,
 };
 use crate::domain::{ConnectorId, Grant, IntegrationId, SessionId, TaskId};
 use crate::http::bearer::MountedToken;
@@ -94,7 +94,8 @@ pub struct GrantsPage {
 }
 
 /// What this connector can do, in the words of the tasks.
-const CAPABILITIES: &[&str] = &["grant-access", "revoke-access", "list-resources", "get-status", "sync-directory"];
+const CAPABILITIES: &[&str] =
+    &["grant-access", "revoke-access", "list-resources", "get-status", "sync-directory"];
 /// Used where the control plane names none.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -142,7 +143,12 @@ impl ControlPlane {
     }
 
     /// Leases up to `max_tasks`; the control plane holds the request up to `wait` when it has none.
-    pub async fn lease(&self, max_tasks: usize, wait: Duration, lease: Duration) -> Result<Vec<Value>, AponoError> {
+    pub async fn lease(
+        &self,
+        max_tasks: usize,
+        wait: Duration,
+        lease: Duration,
+    ) -> Result<Vec<Value>, AponoError> {
         let body = LeaseBody {
             session_id: self.session.as_str(),
             max_tasks,
@@ -165,7 +171,10 @@ impl ControlPlane {
     pub async fn extend(&self, task: &TaskId, token: &str, lease: Duration) -> Result<Extension, AponoError> {
         let body = ExtendBody { lease_token: token, lease_sec: lease.as_secs() };
         let call = self.call("extend_lease", Repeatable::Always);
-        match self.send(&call, &Method::PUT, &self.url(&["tasks", task.as_str(), "lease"], &[]), Some(&body)).await {
+        match self
+            .send(&call, &Method::PUT, &self.url(&["tasks", task.as_str(), "lease"], &[]), Some(&body))
+            .await
+        {
             Ok(response) => {
                 let extended: ExtendedBody = read(&call, "a lease", &response)?;
                 Ok(Extension::Until(extended.expires_at))
@@ -178,10 +187,18 @@ impl ControlPlane {
     }
 
     /// Hands in a result; the same one may be handed in again.
-    pub async fn report(&self, task: &TaskId, token: &str, result: &TaskResult) -> Result<Reported, AponoError> {
+    pub async fn report(
+        &self,
+        task: &TaskId,
+        token: &str,
+        result: &TaskResult,
+    ) -> Result<Reported, AponoError> {
         let body = ResultBody { lease_token: token, result };
         let call = self.call("put_result", Repeatable::Always);
-        match self.send(&call, &Method::PUT, &self.url(&["tasks", task.as_str(), "result"], &[]), Some(&body)).await {
+        match self
+            .send(&call, &Method::PUT, &self.url(&["tasks", task.as_str(), "result"], &[]), Some(&body))
+            .await
+        {
             Ok(_) => Ok(Reported::Stored),
             Err(error) if error.status() == Some(StatusCode::CONFLICT) => Ok(Reported::AlreadyFinished),
             Err(error) => Err(error),
@@ -208,8 +225,10 @@ impl ControlPlane {
                 Err(problem) => listed.unreadable.push(problem),
             }
         }
-        listed.next =
-            body.pagination.and_then(|pagination| pagination.next_page_token).filter(|token| !token.is_empty());
+        listed.next = body
+            .pagination
+            .and_then(|pagination| pagination.next_page_token)
+            .filter(|token| !token.is_empty());
         Ok(listed)
     }
 
@@ -257,7 +276,11 @@ impl ControlPlane {
     }
 }
 
-fn read<T: DeserializeOwned>(call: &Call, expected: &'static str, response: &Response) -> Result<T, AponoError> {
+fn read<T: DeserializeOwned>(
+    call: &Call,
+    expected: &'static str,
+    response: &Response,
+) -> Result<T, AponoError> {
     serde_json::from_slice(&response.body).map_err(|source| AponoError::Unreadable {
         call: call.name,
         expected,

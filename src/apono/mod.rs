@@ -12,11 +12,13 @@
 mod client;
 mod errors;
 mod result;
+mod session;
 mod task;
 mod wire;
 
 pub use client::{ControlPlane, Extension, GrantsPage, Reported, Session, SessionAnswer};
 pub use errors::AponoError;
 pub use result::{Code, ResourceResult, Status, TaskResult};
+pub use session::{Connection, SessionKeeper};
 pub use task::{Lease, MalformedTask, Task, Work};
 pub use wire::{IntegrationState, IntegrationStatus};

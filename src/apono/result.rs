@@ -109,6 +109,8 @@ codes! {
     NotPermitted = "not_permitted", Failure, retry: false;
     /// Accepted by Okta, effect not seen in time; the duty to remove stands.
     Unverified = "unverified", Warning, retry: false;
+    /// The question could not be answered now.
+    Unavailable = "unavailable", Failure, retry: true;
     /// Not a kind of task that this connector knows.
     UnsupportedTask = "unsupported_task", Failure, retry: false;
     /// The task cannot be understood.
@@ -135,7 +137,13 @@ pub struct ResourceResult {
 impl ResourceResult {
     /// A result for one group.
     pub fn new(group: &str, code: Code, message: impl Into<String>, okta_request_ids: Vec<String>) -> Self {
-        Self { source_id: group.to_owned(), status: code.status(), code, message: message.into(), okta_request_ids }
+        Self {
+            source_id: group.to_owned(),
+            status: code.status(),
+            code,
+            message: message.into(),
+            okta_request_ids,
+        }
     }
 }
 
@@ -183,7 +191,14 @@ impl TaskResult {
             Code::Partial
         };
         let message = summary(&resources);
-        Self { status, code, message, finished_at: now, output: Value::Object(serde_json::Map::new()), resources }
+        Self {
+            status,
+            code,
+            message,
+            finished_at: now,
+            output: Value::Object(serde_json::Map::new()),
+            resources,
+        }
     }
 }
 

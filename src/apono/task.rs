@@ -115,7 +115,8 @@ impl Task {
 
 /// Reads the parameters of a grant or one element of the desired grants.
 pub(super) fn read_grant(params: &Value, integration: &IntegrationId) -> Result<Grant, String> {
-    let body = serde_json::from_value::<GrantBody>(params.clone()).map_err(|error| format!("its params: {error}"))?;
+    let body = serde_json::from_value::<GrantBody>(params.clone())
+        .map_err(|error| format!("its params: {error}"))?;
     if body.grant_id.as_str().is_empty() {
         return Err("its params: grant_id is empty".to_owned());
     }
@@ -126,12 +127,16 @@ pub(super) fn read_grant(params: &Value, integration: &IntegrationId) -> Result<
         return Err("its params: resources must hold at least one group id, none of them empty".to_owned());
     }
     if body.resources.len() > MOST_RESOURCES {
-        return Err(format!("its params: {} resources; at most {MOST_RESOURCES} are taken", body.resources.len()));
+        return Err(format!(
+            "its params: {} resources; at most {MOST_RESOURCES} are taken",
+            body.resources.len()
+        ));
     }
     if let Some(kind) = body.resource_type.filter(|kind| kind != "okta-group") {
         return Err(format!("its params: resource_type {kind:?} is not okta-group"));
     }
-    if let Some(permission) = body.permission.filter(|permission| !permission.eq_ignore_ascii_case("member")) {
+    if let Some(permission) = body.permission.filter(|permission| !permission.eq_ignore_ascii_case("member"))
+    {
         return Err(format!("its params: permission {permission:?} is not member"));
     }
     Ok(Grant {

@@ -57,13 +57,17 @@ pub enum ApplyError {
         source: ScimError,
     },
     /// The provider says that there is one already, and shows none.
-    #[error("the SCIM service says that {what} exists already, but does not find it by externalId or by name")]
+    #[error(
+        "the SCIM service says that {what} exists already, but does not find it by externalId or by name"
+    )]
     PhantomConflict {
         /// What.
         what: String,
     },
     /// The provider accepts a removal and does not do it.
-    #[error("the SCIM service accepts the removal of {count} members and keeps them, by every form of request")]
+    #[error(
+        "the SCIM service accepts the removal of {count} members and keeps them, by every form of request"
+    )]
     RemovalIgnored {
         /// How many.
         count: usize,
@@ -279,7 +283,12 @@ impl<'a> Applier<'a> {
                     return Err(ApplyError::PhantomConflict { what: format!("group {name}") });
                 };
                 let old = GroupFacts {
-                    name: found.members.get("displayName").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    name: found
+                        .members
+                        .get("displayName")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned(),
                     external_id: found.external_id,
                 };
                 let new = GroupFacts { name, external_id: Some(okta.as_str().to_owned()) };
@@ -290,7 +299,12 @@ impl<'a> Applier<'a> {
         }
     }
 
-    async fn update_group(&self, scim: &ScimId, old: &GroupFacts, new: &GroupFacts) -> Result<(), ApplyError> {
+    async fn update_group(
+        &self,
+        scim: &ScimId,
+        old: &GroupFacts,
+        new: &GroupFacts,
+    ) -> Result<(), ApplyError> {
         if !self.config.patch {
             return self
                 .rewrite(Kind::Group, scim, |resource| {
@@ -345,15 +359,22 @@ impl<'a> Applier<'a> {
     }
 
     /// Removes members by each form of request in turn, until they are seen to be gone.
-    async fn remove_members(&self, group: &ScimId, users: Vec<(OktaUserId, ScimId)>) -> Result<(), ApplyError> {
+    async fn remove_members(
+        &self,
+        group: &ScimId,
+        users: Vec<(OktaUserId, ScimId)>,
+    ) -> Result<(), ApplyError> {
         let mut left: Vec<ScimId> = users.into_iter().map(|(_, scim)| scim).collect();
         let all = left.clone();
-        let forms = if self.config.patch { &[Form::Filter, Form::List, Form::Replace][..] } else { &[Form::Replace] };
+        let forms =
+            if self.config.patch { &[Form::Filter, Form::List, Form::Replace][..] } else { &[Form::Replace] };
         for form in forms {
             let ids = || left.iter().map(ScimId::as_str);
             let done = match form {
                 Form::Filter => self.provider.patch(Kind::Group, group, &patch::remove_members(ids())).await,
-                Form::List => self.provider.patch(Kind::Group, group, &patch::remove_member_list(ids())).await,
+                Form::List => {
+                    self.provider.patch(Kind::Group, group, &patch::remove_member_list(ids())).await
+                }
                 Form::Replace => {
                     let gone: Vec<_> = left.clone();
                     self.rewrite(Kind::Group, group, |resource| without(resource, &gone)).await?;
@@ -414,7 +435,8 @@ impl<'a> Applier<'a> {
     ) -> Result<Option<Resource>, ApplyError> {
         for (attribute, value) in [("externalId", okta), (attribute, name)] {
             let found = self.provider.find(kind, attribute, value).await;
-            let mut found = found.map_err(|source| ApplyError::Scim { doing: "look up what exists", source })?;
+            let mut found =
+                found.map_err(|source| ApplyError::Scim { doing: "look up what exists", source })?;
             // A provider that ignores the filter answers with everything.
             found.retain(|resource| {
                 let shown = resource.members.get(attribute).and_then(Value::as_str).unwrap_or_default();

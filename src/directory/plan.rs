@@ -201,7 +201,11 @@ pub fn departed_user(okta: OktaUserId, scim: ScimId, active: Option<bool>) -> Op
 }
 
 /// What to do for a group of the selection.
-pub fn group(okta: OktaGroupId, wanted: GroupFacts, found: Option<(ScimId, GroupFacts, bool)>) -> Option<Operation> {
+pub fn group(
+    okta: OktaGroupId,
+    wanted: GroupFacts,
+    found: Option<(ScimId, GroupFacts, bool)>,
+) -> Option<Operation> {
     let Some((scim, old, known)) = found else {
         return Some(Operation::CreateGroup { okta, name: wanted.name });
     };

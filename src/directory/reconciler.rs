@@ -144,7 +144,9 @@ impl Reconciler {
         let labels = OutcomeLabels { integration: integration.clone(), outcome: run.outcome.as_str() };
         self.metrics.directory_runs.get_or_create(&labels).inc();
         if let Some(applied) = &run.applied {
-            for (outcome, count) in [("done", applied.done), ("failed", applied.failed), ("held", applied.held)] {
+            for (outcome, count) in
+                [("done", applied.done), ("failed", applied.failed), ("held", applied.held)]
+            {
                 let labels = OutcomeLabels { integration: integration.clone(), outcome };
                 self.metrics.directory_writes.get_or_create(&labels).inc_by(count);
             }
@@ -172,8 +174,9 @@ impl Reconciler {
             users = counts.users, groups = counts.groups, memberships = counts.memberships,
             "read {} users, {} groups and {} memberships from Okta", counts.users, counts.groups, counts.memberships
         );
-        let config =
-            provider::read_into(&self.store, &self.provider, &self.mapping).await.map_err(RunError::Provider)?;
+        let config = provider::read_into(&self.store, &self.provider, &self.mapping)
+            .await
+            .map_err(RunError::Provider)?;
         let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
         let planned = self.store.plan(user_name, self.limits).await.map_err(RunError::Store)?;
         for held in &planned.held {

@@ -65,7 +65,12 @@ mod tests {
     use crate::domain::OktaGroupId;
 
     fn group(name: &str, kind: GroupKind) -> Group {
-        Group { id: OktaGroupId::from(format!("00g-{name}")), kind, name: name.to_owned(), has_admin_privilege: None }
+        Group {
+            id: OktaGroupId::from(format!("00g-{name}")),
+            kind,
+            name: name.to_owned(),
+            has_admin_privilege: None,
+        }
     }
 
     fn selection(groups: &[&str]) -> Selection {

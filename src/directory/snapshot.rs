@@ -50,7 +50,9 @@ pub enum SnapshotError {
         source: PageError,
     },
     /// A listing leads in a circle.
-    #[error("the listing of {what} leads back to a page that was read already, so it cannot be known to be complete")]
+    #[error(
+        "the listing of {what} leads back to a page that was read already, so it cannot be known to be complete"
+    )]
     Circle {
         /// What was listed.
         what: &'static str,
@@ -62,13 +64,17 @@ pub enum SnapshotError {
         group: OktaGroupId,
     },
     /// Okta shows nobody.
-    #[error("Okta shows no {what} at all; an organization without {what} does not exist, so the connector's administrator role or the selection must be wrong")]
+    #[error(
+        "Okta shows no {what} at all; an organization without {what} does not exist, so the connector's administrator role or the selection must be wrong"
+    )]
     Empty {
         /// What.
         what: &'static str,
     },
     /// An object without an id: whoever seems to be missing may be this one.
-    #[error("one of the {what} cannot be read and has no id ({reason}), so nobody can be known to be missing")]
+    #[error(
+        "one of the {what} cannot be read and has no id ({reason}), so nobody can be known to be missing"
+    )]
     Nameless {
         /// What was listed.
         what: &'static str,
@@ -162,7 +168,8 @@ impl Collector<'_> {
     async fn members(&self) -> Result<(), SnapshotError> {
         let mut after = 0;
         loop {
-            let groups = self.store.source_groups(after, GROUPS_A_BATCH).await.map_err(SnapshotError::Store)?;
+            let groups =
+                self.store.source_groups(after, GROUPS_A_BATCH).await.map_err(SnapshotError::Store)?;
             let Some((last, _)) = groups.last() else {
                 return Ok(());
             };
@@ -217,7 +224,10 @@ impl Collector<'_> {
             let Some(id) = &object.id else {
                 return Err(SnapshotError::Nameless { what, reason: reason.clone() });
             };
-            warn!(okta.id = id, reason, "one of the {what} cannot be read and is left as it is ({id}): {reason}");
+            warn!(
+                okta.id = id,
+                reason, "one of the {what} cannot be read and is left as it is ({id}): {reason}"
+            );
             ids.push(id.clone());
         }
         if ids.is_empty() {

@@ -14,6 +14,7 @@
 //! <https://developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp/main/>
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub struct Tokens {
     exchange: Exchange,
     state: Mutex<State>,
     minting: tokio::sync::Mutex<()>,
+    ever_held: AtomicBool,
 }
 
 #[derive(Default)]
@@ -133,7 +135,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(30);
 
 impl Tokens {
     pub(super) fn new(settings: Settings, exchange: Exchange) -> Self {
-        Self { settings, exchange, state: Mutex::default(), minting: tokio::sync::Mutex::default() }
+        Self { settings, exchange, state: Mutex::default(), minting: tokio::sync::Mutex::default(), ever_held: AtomicBool::new(false) }
     }
 
     /// What is known without asking anybody.
@@ -147,6 +149,11 @@ impl Tokens {
             (_, Some(failure)) => TokenStatus::Failing(Arc::clone(&failure.error)),
             (_, None) => TokenStatus::Unknown,
         }
+    }
+
+    /// Whether there has been a token since the process started: then the key, the client and the address are right.
+    pub fn has_ever_held(&self) -> bool {
+        self.ever_held.load(Ordering::Relaxed)
     }
 
     /// Renews the token if it is time, and says when to come back. Called periodically, so that no grant or removal
@@ -215,6 +222,7 @@ impl Tokens {
         match minted {
             Ok(held) => {
                 count("granted");
+                self.ever_held.store(true, Ordering::Relaxed);
                 if state.failure.take().is_some() {
                     info!(integration.id = integration, "Okta grants tokens again");
                 }

@@ -29,7 +29,9 @@ pub struct Path {
 
 /// A text that is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a SCIM attribute path (userName, name.givenName, emails[type eq \"work\"].value, urn:…:User:department)")]
+#[error(
+    "{0:?} is not a SCIM attribute path (userName, name.givenName, emails[type eq \"work\"].value, urn:…:User:department)"
+)]
 pub struct PathError(String);
 
 /// Attributes by path. Values are strings, numbers or booleans.
@@ -100,7 +102,10 @@ impl Path {
             (None, Some(sub)) => value.get(sub)?,
             (Some(of_type), sub) => {
                 let is_of_type = |element: &&Value| {
-                    element.get("type").and_then(Value::as_str).is_some_and(|found| found.eq_ignore_ascii_case(of_type))
+                    element
+                        .get("type")
+                        .and_then(Value::as_str)
+                        .is_some_and(|found| found.eq_ignore_ascii_case(of_type))
                 };
                 value.as_array()?.iter().find(is_of_type)?.get(sub.as_deref()?)?
             }
@@ -232,7 +237,9 @@ mod tests {
         for text in PATHS {
             assert_eq!(Path::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "a b", "emails[primary eq true].value", "emails[type eq \"work\"]", "x:y", "a.b.c", "1st"] {
+        for text in
+            ["", "a b", "emails[primary eq true].value", "emails[type eq \"work\"]", "x:y", "a.b.c", "1st"]
+        {
             assert!(Path::parse(text).is_err(), "{text}");
         }
     }

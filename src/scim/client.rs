@@ -97,7 +97,9 @@ impl Provider {
         let call = self.call("scim_config", Repeatable::Always);
         let body: Body = match self.send(&call, &Method::GET, &["ServiceProviderConfig"], &[], None).await {
             Ok(response) => parse(&call, "a ServiceProviderConfig", &response)?,
-            Err(error) if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED)) => {
+            Err(error)
+                if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED)) =>
+            {
                 return Ok(ASSUMED);
             }
             Err(error) => return Err(error),
@@ -105,7 +107,8 @@ impl Provider {
         let supports = |feature: &Option<Feature>, assumed| {
             feature.as_ref().and_then(|feature| feature.supported).unwrap_or(assumed)
         };
-        let max_results = body.filter.as_ref().and_then(|filter| filter.max_results).unwrap_or(ASSUMED.max_results);
+        let max_results =
+            body.filter.as_ref().and_then(|filter| filter.max_results).unwrap_or(ASSUMED.max_results);
         Ok(ProviderConfig {
             patch: supports(&body.patch, ASSUMED.patch),
             filter: supports(&body.filter, ASSUMED.filter),
@@ -179,7 +182,8 @@ impl Provider {
         let response = self.send(&call, &Method::GET, &[kind.path()], query, None).await?;
         let body: Body = parse(&call, "a list response", &response)?;
         let total = body.total_results.unwrap_or(body.resources.len() as u64);
-        let resources = body.resources.into_iter().map(|members| resource(&call, members)).collect::<Result<_, _>>()?;
+        let resources =
+            body.resources.into_iter().map(|members| resource(&call, members)).collect::<Result<_, _>>()?;
         Ok(ListPage { total, resources })
     }
 
@@ -200,7 +204,9 @@ impl Provider {
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let build = || {
             let mut request = Request::new(method.clone(), url.clone());
-            request.headers.insert(ACCEPT, HeaderValue::from_static("application/scim+json, application/json"));
+            request
+                .headers
+                .insert(ACCEPT, HeaderValue::from_static("application/scim+json, application/json"));
             if !bytes.is_empty() {
                 request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/scim+json"));
             }

@@ -1,1 +1,11 @@
+//! The whole program in process, in virtual time, against both simulators. No sockets but the admin listener's, no
+//! fixed waits: a test waits for states.
 
+#![expect(unreachable_pub, reason = "one binary, no library")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod directory;
+mod grants;
+mod tasks;
+mod tokens;
+mod world;

@@ -26,7 +26,7 @@ enum Of {
 }
 
 /// (code, of what, status).
-const CODES: [(&str, Of, &str); 23] = [
+const CODES: [(&str, Of, &str); 24] = [
     ("granted", Of::Grant, "Success"),
     ("already_member", Of::Grant, "Success"),
     ("revoked", Of::Revoke, "Success"),
@@ -47,6 +47,7 @@ const CODES: [(&str, Of, &str); 23] = [
     ("group_not_found", Of::Grant, "Failure"),
     ("not_permitted", Of::Grant, "Failure"),
     ("unverified", Of::GrantOrRevoke, "Warning"),
+    ("unavailable", Of::Task, "Failure"),
     ("unsupported_task", Of::Task, "Failure"),
     ("malformed_task", Of::Task, "Failure"),
     ("unknown_integration", Of::Task, "Failure"),

@@ -46,7 +46,11 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn append(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
         if self.broken.load(Ordering::SeqCst) {
             return ready(Err(JournalError::Write("no space left on device".into()))).boxed();
         }
@@ -65,7 +69,8 @@ impl Journal for MemoryJournal {
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         let kept = self.lock();
-        let entries = kept.entries.iter().filter(|entry| entry.record.subject() == *subject).cloned().collect();
+        let entries =
+            kept.entries.iter().filter(|entry| entry.record.subject() == *subject).cloned().collect();
         ready(Ok(entries)).boxed()
     }
 }

@@ -113,13 +113,7 @@ impl SqliteJournal {
         }
         let lock = take_lock(path, whoami)?;
         // Made with its mode before SQLite writes the first byte.
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(file)?;
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
         let mut connection = Connection::open(path).map_err(database)?;
         prepare(&mut connection, path, database)?;
         claim(&mut connection, path, owner, database)?;
@@ -143,7 +137,11 @@ impl SqliteJournal {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Journal for SqliteJournal {
-    fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn append(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
         let work = move |connection: &mut Connection| {
             write(connection, &entries, &standing).map_err(JournalError::Write)
         };
@@ -162,7 +160,11 @@ impl Journal for SqliteJournal {
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         let subject = subject.to_string();
         let work = move |connection: &mut Connection| {
-            read(connection, "SELECT seq, at, record FROM entries WHERE subject = ?1 ORDER BY seq", &[&subject])
+            read(
+                connection,
+                "SELECT seq, at, record FROM entries WHERE subject = ?1 ORDER BY seq",
+                &[&subject],
+            )
         };
         self.run(work, JournalError::Read).boxed()
     }
@@ -177,7 +179,8 @@ fn write(connection: &mut Connection, entries: &[Entry], standing: &[Standing]) 
             let record = serde_json::to_string(&entry.record)?;
             insert.execute(params![entry.record.subject().to_string(), entry.at.to_string(), record])?;
         }
-        let mut mark = transaction.prepare_cached("INSERT OR REPLACE INTO subjects (subject, open) VALUES (?1, ?2)")?;
+        let mut mark =
+            transaction.prepare_cached("INSERT OR REPLACE INTO subjects (subject, open) VALUES (?1, ?2)")?;
         for standing in standing {
             mark.execute(params![standing.subject.to_string(), standing.open])?;
         }
@@ -186,11 +189,17 @@ fn write(connection: &mut Connection, entries: &[Entry], standing: &[Standing]) 
     Ok(())
 }
 
-fn read(connection: &Connection, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<Entry>, JournalError> {
+fn read(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<Entry>, JournalError> {
     let failed = |error: rusqlite::Error| JournalError::Read(Box::new(error));
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     let rows = statement
-        .query_map(parameters, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))
+        .query_map(parameters, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        })
         .map_err(failed)?;
     let mut entries = Vec::new();
     for row in rows {
@@ -244,8 +253,7 @@ fn prepare(
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
         )
         .map_err(&database)?;
-    let found: i64 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&database)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&database)?;
     match found {
         0 => {
             let transaction = connection.transaction().map_err(&database)?;
@@ -266,7 +274,8 @@ fn claim(
     owner: &Owner,
     database: impl Fn(rusqlite::Error) -> OpenError,
 ) -> Result<(), OpenError> {
-    let organizations = owner.organizations.iter().map(|(id, url)| (format!("organization of {id}"), url.clone()));
+    let organizations =
+        owner.organizations.iter().map(|(id, url)| (format!("organization of {id}"), url.clone()));
     let ours = std::iter::once(("connector".to_owned(), owner.connector.clone())).chain(organizations);
     let transaction = connection.transaction().map_err(&database)?;
     for (what, value) in ours {
@@ -339,7 +348,10 @@ mod tests {
         let error = SqliteJournal::open(&path, &other, "test").unwrap_err();
         assert!(matches!(error, OpenError::ForeignState { .. }), "{error}");
         let text = error.to_string();
-        assert!(text.contains("https://example.okta.com") && text.contains("https://other.okta.com"), "{text}");
+        assert!(
+            text.contains("https://example.okta.com") && text.contains("https://other.okta.com"),
+            "{text}"
+        );
         let mut renamed = owner();
         renamed.connector = "another".to_owned();
         assert!(matches!(SqliteJournal::open(&path, &renamed, "test"), Err(OpenError::ForeignState { .. })));

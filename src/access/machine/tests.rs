@@ -32,7 +32,7 @@ fn replay(events: &[Event]) -> Result<GrantState, IllegalEvent> {
 }
 
 fn accepted() -> Event {
-    Event::Accepted { grant: grant(1, &["a"]) }
+    Event::Accepted { grant: grant(1, &["a"]), by: Source::Task }
 }
 
 fn intended() -> Event {
@@ -102,36 +102,39 @@ fn nothing_is_removed_before_the_grant_is_over() {
 fn a_removal_is_intended_before_it_is_done() {
     let state = replay(&[accepted(), intended(), granted(), ended(EndReason::Expired)]).unwrap();
     assert!(apply(Some(&state), &over(Ending::Revoked)).is_err());
-    assert!(apply(Some(&state), &over(Ending::KeptStanding)).is_err(), "a membership of ours never becomes standing");
+    assert!(
+        apply(Some(&state), &over(Ending::KeptStanding)).is_err(),
+        "a membership of ours never becomes standing"
+    );
 }
 
 #[test]
 fn the_end_is_final() {
     let state = replay(&[accepted(), ended(EndReason::Revoked)]).unwrap();
     assert!(apply(Some(&state), &intended()).is_err());
-    assert!(apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]) }).is_err());
+    assert!(apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]), by: Source::Task }).is_err());
     assert!(apply(Some(&state), &ended(EndReason::Expired)).is_err());
 }
 
 #[test]
 fn only_a_higher_revision_revises() {
-    let state = replay(&[Event::Accepted { grant: grant(3, &["a"]) }]).unwrap();
+    let state = replay(&[Event::Accepted { grant: grant(3, &["a"]), by: Source::Task }]).unwrap();
     for (revision, legal) in [(2, false), (3, false), (4, true)] {
-        let event = Event::Revised { grant: grant(revision, &["a"]) };
+        let event = Event::Revised { grant: grant(revision, &["a"]), by: Source::Task };
         assert_eq!(apply(Some(&state), &event).is_ok(), legal, "{revision}");
     }
 }
 
 #[test]
 fn a_revision_adds_and_drops_groups() {
-    let events = [accepted(), intended(), granted(), Event::Revised { grant: grant(2, &["b"]) }];
+    let events = [accepted(), intended(), granted(), Event::Revised { grant: grant(2, &["b"]), by: Source::Task }];
     let state = replay(&events).unwrap();
     assert_eq!(state.step(&group("a")), Some(Step::Remove));
     assert_eq!(state.step(&group("b")), Some(Step::Grant));
 
     // Dropped, the removal begun, and wanted again: the duty stays and the addition is asked for anew.
     let state = apply(Some(&state), &revoking()).unwrap();
-    let state = apply(Some(&state), &Event::Revised { grant: grant(3, &["a", "b"]) }).unwrap();
+    let state = apply(Some(&state), &Event::Revised { grant: grant(3, &["a", "b"]), by: Source::Task }).unwrap();
     assert_eq!(state.holdings[&group("a")], Holding::Granting);
     assert_eq!(state.step(&group("a")), Some(Step::Grant));
 }
@@ -141,7 +144,7 @@ fn a_refusal_closes_and_a_later_revision_is_a_new_chance() {
     let refused = Event::Refused { group: group("a"), code: Code::GroupNotFound, message: "m".to_owned() };
     let state = replay(&[accepted(), refused]).unwrap();
     assert!(!state.is_open());
-    let state = apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]) }).unwrap();
+    let state = apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]), by: Source::Task }).unwrap();
     assert_eq!(state.step(&group("a")), Some(Step::Grant));
 }
 
@@ -149,7 +152,7 @@ fn a_refusal_closes_and_a_later_revision_is_a_new_chance() {
 fn events_survive_being_written_down() {
     for event in [
         accepted(),
-        Event::Revised { grant: grant(2, &["a", "b"]) },
+        Event::Revised { grant: grant(2, &["a", "b"]), by: Source::Task },
         Event::UserResolved { user: OktaUserId::from("00u1") },
         Event::Refused { group: group("a"), code: Code::NotPermitted, message: "no".to_owned() },
         Event::StandingFound { group: group("a") },
@@ -175,13 +178,16 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         (1_u64..5, prop_oneof![Just(vec!["a"]), Just(vec!["b"]), Just(vec!["a", "b"])])
-            .prop_map(|(revision, groups)| Event::Revised { grant: grant(revision, &groups) }),
+            .prop_map(|(revision, groups)| Event::Revised { grant: grant(revision, &groups), by: Source::Task }),
         Just(Event::UserResolved { user: OktaUserId::from("00u1") }),
         group().prop_map(|group| Event::Refused { group, code: Code::GroupNotFound, message: String::new() }),
         group().prop_map(|group| Event::StandingFound { group }),
         group().prop_map(|group| Event::GrantIntended { group }),
-        (group(), any::<bool>())
-            .prop_map(|(group, verified)| Event::Granted { group, verified, okta_request_ids: Vec::new() }),
+        (group(), any::<bool>()).prop_map(|(group, verified)| Event::Granted {
+            group,
+            verified,
+            okta_request_ids: Vec::new()
+        }),
         Just(ended(EndReason::Revoked)),
         group().prop_map(|group| Event::RevokeIntended { group }),
         (group(), how).prop_map(|(group, how)| Event::Ended { group, how, okta_request_ids: Vec::new() }),
@@ -193,7 +199,7 @@ proptest! {
     /// or a refusal (which the executor records only after having seen that there is no membership) is recorded.
     #[test]
     fn a_duty_is_never_forgotten(events in proptest::collection::vec(any_event(), 0..60)) {
-        let mut state = apply(None, &Event::Accepted { grant: grant(1, &["a", "b"]) }).unwrap();
+        let mut state = apply(None, &Event::Accepted { grant: grant(1, &["a", "b"]), by: Source::Task }).unwrap();
         let mut owed = std::collections::BTreeSet::new();
         for event in &events {
             let Ok(next) = apply(Some(&state), event) else { continue };

@@ -117,14 +117,24 @@ impl Store {
 
     /// Notes a user at the provider as ours.
     pub async fn own_user(&self, okta: OktaUserId, scim: ScimId, origin: Origin) -> Result<(), StoreError> {
-        self.own("INSERT OR REPLACE INTO users (okta, scim, origin) VALUES (?1, ?2, ?3)", okta.as_str(), &scim, origin)
-            .await
+        self.own(
+            "INSERT OR REPLACE INTO users (okta, scim, origin) VALUES (?1, ?2, ?3)",
+            okta.as_str(),
+            &scim,
+            origin,
+        )
+        .await
     }
 
     /// Notes a group at the provider as ours.
     pub async fn own_group(&self, okta: OktaGroupId, scim: ScimId, origin: Origin) -> Result<(), StoreError> {
-        self.own("INSERT OR REPLACE INTO groups (okta, scim, origin) VALUES (?1, ?2, ?3)", okta.as_str(), &scim, origin)
-            .await
+        self.own(
+            "INSERT OR REPLACE INTO groups (okta, scim, origin) VALUES (?1, ?2, ?3)",
+            okta.as_str(),
+            &scim,
+            origin,
+        )
+        .await
     }
 
     /// Forgets a group at the provider.
@@ -189,7 +199,13 @@ impl Store {
         .await
     }
 
-    async fn own(&self, sql: &'static str, okta: &str, scim: &ScimId, origin: Origin) -> Result<(), StoreError> {
+    async fn own(
+        &self,
+        sql: &'static str,
+        okta: &str,
+        scim: &ScimId,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         let (okta, scim) = (okta.to_owned(), scim.clone());
         self.run(move |connection| {
             let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;

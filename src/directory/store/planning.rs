@@ -85,8 +85,10 @@ impl Store {
                 plan_departed_groups(connection, &mut planned)?;
                 plan_members(connection, &limits, &mut planned)?;
                 let users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
-                let removed = ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
-                let groups = Tally { removed, ..tally(connection, &planned, "", OURS_GROUPS, "source_groups")? };
+                let removed =
+                    ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
+                let groups =
+                    Tally { removed, ..tally(connection, &planned, "", OURS_GROUPS, "source_groups")? };
                 planned.held.extend(breaker::review(Kind::Users, users, &limits));
                 planned.held.extend(breaker::review(Kind::Groups, groups, &limits));
                 planned.held.sort_by_key(|held| held.kind);
@@ -97,9 +99,15 @@ impl Store {
     }
 
     /// The operations of a phase after `after`, in order; at most `limit`.
-    pub async fn operations(&self, phase: u8, after: i64, limit: u32) -> Result<Vec<PlannedOperation>, StoreError> {
+    pub async fn operations(
+        &self,
+        phase: u8,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PlannedOperation>, StoreError> {
         self.run(move |connection| {
-            let sql = "SELECT n, held, operation FROM operations WHERE phase = ?1 AND n > ?2 ORDER BY n LIMIT ?3";
+            let sql =
+                "SELECT n, held, operation FROM operations WHERE phase = ?1 AND n > ?2 ORDER BY n LIMIT ?3";
             let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
             let mut rows = statement.query(params![phase, after, limit]).map_err(StoreError::Statement)?;
             let mut operations = Vec::new();
@@ -241,7 +249,8 @@ const PRESENT: &str = "
 fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned) -> Result<(), StoreError> {
     let mut all = Tally::default();
     let mut first_held: Option<Held> = None;
-    let sql = "SELECT s.n, s.id, m.scim FROM source_groups s LEFT JOIN group_pairs m ON m.okta = s.id ORDER BY s.n";
+    let sql =
+        "SELECT s.n, s.id, m.scim FROM source_groups s LEFT JOIN group_pairs m ON m.okta = s.id ORDER BY s.n";
     each(connection, sql, |row| {
         let (n, okta): (i64, _) = (get(row, 0)?, OktaGroupId::from(text(row, 1)?));
         let scim: Option<String> = get(row, 2)?;
@@ -263,7 +272,12 @@ fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned)
         }
         let added = added_ids(connection, n, scim.as_deref())?;
         for users in added.chunks(MEMBERS_AT_ONCE) {
-            put(connection, planned, &Operation::AddMembers { okta: okta.clone(), users: users.to_vec() }, false)?;
+            put(
+                connection,
+                planned,
+                &Operation::AddMembers { okta: okta.clone(), users: users.to_vec() },
+                false,
+            )?;
         }
         all.removed += of_group.removed;
         all.present += of_group.present;
@@ -282,13 +296,21 @@ fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError
         .map_err(StoreError::Statement)
 }
 
-fn member_ids_of(connection: &Connection, group: i64, scim: &str) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
+fn member_ids_of(
+    connection: &Connection,
+    group: i64,
+    scim: &str,
+) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
     let mut statement = connection.prepare_cached(REMOVED).map_err(StoreError::Statement)?;
     let rows = statement.query_map(params![group, scim], pair).map_err(StoreError::Statement)?;
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
-fn member_ids(connection: &Connection, sql: &str, group: &str) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
+fn member_ids(
+    connection: &Connection,
+    sql: &str,
+    group: &str,
+) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
     let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
     let rows = statement.query_map([group], pair).map_err(StoreError::Statement)?;
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)

@@ -124,7 +124,9 @@ impl Store {
             let sql = "SELECT n, id FROM source_groups WHERE n > ?1 ORDER BY n LIMIT ?2";
             let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
             let rows = statement
-                .query_map(params![after, limit], |row| Ok((row.get(0)?, OktaGroupId::from(row.get::<_, String>(1)?))))
+                .query_map(params![after, limit], |row| {
+                    Ok((row.get(0)?, OktaGroupId::from(row.get::<_, String>(1)?)))
+                })
                 .map_err(StoreError::Statement)?;
             rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
         })
@@ -177,13 +179,20 @@ impl Store {
     pub async fn add_provider_users(&self, users: Vec<ProviderUser>) -> Result<(), StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
-                let sql = "INSERT OR REPLACE INTO provider_users (id, external_id, user_name, active, attributes)
+                let sql =
+                    "INSERT OR REPLACE INTO provider_users (id, external_id, user_name, active, attributes)
                            VALUES (?1, ?2, ?3, ?4, ?5)";
                 let mut insert = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
                 for user in &users {
                     let attributes = serde_json::to_string(&user.attributes).map_err(StoreError::Row)?;
                     insert
-                        .execute(params![user.id.as_str(), user.external_id, user.user_name, user.active, attributes])
+                        .execute(params![
+                            user.id.as_str(),
+                            user.external_id,
+                            user.user_name,
+                            user.active,
+                            attributes
+                        ])
                         .map_err(StoreError::Statement)?;
                 }
                 Ok(())
@@ -196,7 +205,8 @@ impl Store {
     pub async fn add_provider_groups(&self, groups: Vec<ProviderGroup>) -> Result<(), StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
-                let sql = "INSERT OR REPLACE INTO provider_groups (id, external_id, name) VALUES (?1, ?2, ?3)";
+                let sql =
+                    "INSERT OR REPLACE INTO provider_groups (id, external_id, name) VALUES (?1, ?2, ?3)";
                 let mut insert = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
                 let sql = "INSERT OR IGNORE INTO provider_members (g, u) SELECT ?1, value FROM json_each(?2)";
                 let mut members = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
@@ -205,7 +215,9 @@ impl Store {
                         .execute(params![group.id.as_str(), group.external_id, group.name])
                         .map_err(StoreError::Statement)?;
                     let ids = serde_json::to_string(&group.members).map_err(StoreError::Row)?;
-                    members.execute(params![connection.last_insert_rowid(), ids]).map_err(StoreError::Statement)?;
+                    members
+                        .execute(params![connection.last_insert_rowid(), ids])
+                        .map_err(StoreError::Statement)?;
                 }
                 Ok(())
             })
@@ -227,7 +239,9 @@ impl Store {
 
     async fn batch(&self, sql: &'static str) -> Result<(), StoreError> {
         self.run(move |connection| {
-            in_transaction(connection, |connection| connection.execute_batch(sql).map_err(StoreError::Statement))
+            in_transaction(connection, |connection| {
+                connection.execute_batch(sql).map_err(StoreError::Statement)
+            })
         })
         .await
     }

@@ -45,6 +45,8 @@ pub struct Ledger {
     limit: Option<u32>,
     remaining: u32,
     window_ends: Option<Duration>,
+    /// The end is our own guess: no answer has spoken of this window yet.
+    presumed: bool,
     blocked_until: Option<Duration>,
     in_flight: u32,
 }
@@ -74,7 +76,12 @@ impl Ledger {
     }
 
     /// A request that [`Ledger::check`] let through is on its way.
-    pub fn spend(&mut self) {
+    pub fn spend(&mut self, now: Duration) {
+        if self.window_ends.is_none() && self.limit.is_some() {
+            // Answers may never speak of this window (errors of a proxy do not); it must end all the same.
+            self.window_ends = Some(now + PRESUMED_WINDOW);
+            self.presumed = true;
+        }
         self.remaining = self.remaining.saturating_sub(1);
         self.in_flight += 1;
     }
@@ -91,7 +98,7 @@ impl Ledger {
         };
         self.roll(now);
         let ends = now + resets_in;
-        let same_window = self.window_ends.is_some_and(|known| ends <= known + SAME_WINDOW);
+        let same_window = !self.presumed && self.window_ends.is_some_and(|known| ends <= known + SAME_WINDOW);
         if same_window && self.limit == Some(limit) {
             // Answers arrive out of order; the lowest count is the latest truth or an error in our favor.
             self.remaining = self.remaining.min(remaining);
@@ -100,6 +107,7 @@ impl Ledger {
             // Others of ours may be on their way and not counted yet.
             self.remaining = remaining.saturating_sub(self.in_flight.saturating_sub(1));
             self.window_ends = Some(ends);
+            self.presumed = false;
         }
         self.limit = Some(limit);
     }
@@ -120,6 +128,7 @@ impl Ledger {
         }
         if self.window_ends.is_some_and(|ends| ends <= now) {
             self.window_ends = None;
+            self.presumed = false;
             self.remaining = self.limit.unwrap_or(0);
         }
     }
@@ -153,6 +162,8 @@ const RESERVE_PART: u32 = 5;
 const LEAST_RESERVE: u32 = 4;
 /// `Date` and the reset are whole seconds, so the end of one window is seen a second apart.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
+/// Okta counts per minute; a second for rounding.
+const PRESUMED_WINDOW: Duration = Duration::from_secs(61);
 /// When a window has rolled over and its requests are all on their way, their answers will tell; this is the fallback.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -175,7 +186,7 @@ mod tests {
     fn spend_all(ledger: &mut Ledger, lane: Lane, now: Duration) -> u32 {
         let mut spent = 0;
         while ledger.check(lane, SHARE, now) == Admission::Now {
-            ledger.spend();
+            ledger.spend(now);
             ledger.settle();
             spent += 1;
         }
@@ -199,6 +210,18 @@ mod tests {
         ledger.observe(window(100, 21, 30), seconds(0));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(29)), Admission::NotBefore(seconds(30)));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(30)), Admission::Now);
+    }
+
+    #[test]
+    fn a_window_that_no_answer_speaks_of_ends_all_the_same() {
+        let mut ledger = Ledger::default();
+        ledger.observe(window(100, 100, 60), seconds(0));
+        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(60)), 100);
+        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(120)), Admission::NotBefore(seconds(121)));
+        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(121)), 100);
+        // A guess gives way to what an answer says.
+        ledger.observe(window(100, 70, 20), seconds(122));
+        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(122)), 70);
     }
 
     #[test]
@@ -245,7 +268,7 @@ mod tests {
                     ledger.settle();
                 }
                 if answers.len() < 8 && ledger.check(Lane::Removal, 1.0, now) == Admission::Now {
-                    ledger.spend();
+                    ledger.spend(now);
                     if now >= window_ends {
                         (window_ends, used) = (now + seconds(60), 0);
                     }

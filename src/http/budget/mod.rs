@@ -169,7 +169,7 @@ impl Budget {
         {
             return Admission::NotBefore(now + not_until.wait_time_from(now));
         }
-        bucket.ledger.spend();
+        bucket.ledger.spend(now);
         Admission::Now
     }
 

@@ -1,0 +1,146 @@
+//! # Purpose
+//! Gathers what is so now from the parts, for readiness, status, the session and `get-status`.
+//!
+//! # Invariants kept here
+//! - Looking asks nobody: every fact is at hand.
+//!
+//! # Not here
+//! Verdicts: `server::readiness`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::access::ledger::Ledger;
+use crate::access::reconciler::Progress;
+use crate::apono::{Connection, IntegrationState, IntegrationStatus, Session};
+use crate::clock::{self, SharedClock};
+use crate::directory::{DirectoryRun, Outcome};
+use crate::domain::{ConnectorId, IntegrationId};
+use crate::http::{Budget, Class};
+use crate::okta::{TokenStatus, Tokens};
+use crate::server::{Facts, OrganizationFacts, PeerFact, TokenFact};
+use crate::telemetry::chain;
+
+/// Where facts come from.
+pub(super) struct FactSource {
+    pub(super) connector: ConnectorId,
+    pub(super) started_at: Timestamp,
+    pub(super) clock: SharedClock,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) connection: watch::Receiver<Connection>,
+    pub(super) organizations: Vec<OrganizationView>,
+    pub(super) metadata: Value,
+}
+
+/// One organization's parts.
+pub(super) struct OrganizationView {
+    pub(super) integration: IntegrationId,
+    pub(super) url: String,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) access: Option<watch::Receiver<Progress>>,
+    pub(super) last_run: watch::Receiver<Option<DirectoryRun>>,
+}
+
+impl FactSource {
+    pub(super) fn facts(&self) -> Facts {
+        let now = self.clock.elapsed();
+        let looked = self.organizations.iter().filter_map(|view| view.access.as_ref());
+        let slowest = looked.map(|access| now.saturating_sub(access.borrow().looked)).max();
+        Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            connector_id: self.connector.as_str().to_owned(),
+            started_at: self.started_at,
+            journal_writable: self.ledger.is_healthy(),
+            slowest_loop: slowest.unwrap_or(Duration::ZERO),
+            apono: match &*self.connection.borrow() {
+                Connection::Unknown => PeerFact::Unknown,
+                Connection::Connected => PeerFact::Connected,
+                Connection::Unreachable(reason) => PeerFact::Unreachable { reason: reason.clone() },
+                Connection::Refused(reason) => PeerFact::Refused { reason: reason.clone() },
+            },
+            results_pending: self.ledger.read(|book| book.tasks().filter(|(_, task)| task.is_ready()).count()),
+            organizations: self.organizations.iter().map(OrganizationView::facts).collect(),
+        }
+    }
+
+    /// What the session says.
+    pub(super) fn session(&self) -> Session {
+        Session {
+            started_at: self.started_at,
+            metadata: self.metadata.clone(),
+            integrations: self.organizations.iter().map(OrganizationView::state).collect(),
+        }
+    }
+
+    /// One sentence about an organization, and whether it is good.
+    pub(super) fn status(&self, integration: &IntegrationId) -> Option<(bool, String)> {
+        let view = self.organizations.iter().find(|view| view.integration == *integration)?;
+        let state = view.state();
+        let good = match state.status {
+            IntegrationStatus::Active | IntegrationStatus::Warning => true,
+            IntegrationStatus::Initializing | IntegrationStatus::Error => false,
+        };
+        Some((good, state.message))
+    }
+}
+
+impl OrganizationView {
+    fn facts(&self) -> OrganizationFacts {
+        let access = self.access.as_ref().map(|access| *access.borrow()).unwrap_or_default();
+        OrganizationFacts {
+            integration_id: self.integration.as_str().to_owned(),
+            organization_url: self.url.clone(),
+            token: self.token(),
+            live_memberships: access.live,
+            removals_due: access.removals_due,
+            budget: self.budget.known(),
+            last_directory_run: self.last_run.borrow().clone(),
+        }
+    }
+
+    fn token(&self) -> TokenFact {
+        match self.tokens.status() {
+            TokenStatus::Unknown => TokenFact::Unknown,
+            TokenStatus::Held { missing_scopes } if missing_scopes.is_empty() => TokenFact::Held,
+            TokenStatus::Held { missing_scopes } => TokenFact::ScopesMissing { scopes: missing_scopes },
+            TokenStatus::Failing(error) => {
+                let reason = chain(error.as_ref()).to_string();
+                match error.class() {
+                    Class::Transient => {
+                        TokenFact::Unreachable { reason, worked_before: self.tokens.has_ever_held() }
+                    }
+                    Class::Permanent | Class::Misconfigured => TokenFact::Refused { reason },
+                }
+            }
+        }
+    }
+
+    /// The organization in the words of the session.
+    fn state(&self) -> IntegrationState {
+        let last_run = self.last_run.borrow().clone();
+        let (status, message) = match (self.token(), &last_run) {
+            (TokenFact::Unknown, _) => (IntegrationStatus::Initializing, "no token was asked for yet".to_owned()),
+            (TokenFact::Refused { reason } | TokenFact::Unreachable { reason, .. }, _) => {
+                (IntegrationStatus::Error, reason)
+            }
+            (TokenFact::ScopesMissing { scopes }, _) => {
+                (IntegrationStatus::Error, format!("Okta did not grant {}", scopes.join(", ")))
+            }
+            (TokenFact::Held, Some(run)) if run.outcome != Outcome::Completed => {
+                (IntegrationStatus::Warning, run.message.clone())
+            }
+            (TokenFact::Held, Some(run)) => (IntegrationStatus::Active, run.message.clone()),
+            (TokenFact::Held, None) => (IntegrationStatus::Active, "connected".to_owned()),
+        };
+        let completed = last_run.filter(|run| run.outcome == Outcome::Completed);
+        let last_sync_time =
+            completed.map(|run| clock::after(run.started_at, Duration::from_secs_f64(run.seconds)));
+        let id = self.integration.as_str().to_owned();
+        IntegrationState { id, kind: "okta-group", status, message, last_sync_time }
+    }
+}

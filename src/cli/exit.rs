@@ -1,0 +1,79 @@
+//! # Purpose
+//! How the process ends, as a number.
+//!
+//! # Invariants kept here
+//! - The numbers are `sysexits.h`'s and never change: service managers act on them.
+//!
+//! # Not here
+//! Explaining: the message goes before it, on standard error.
+
+use std::process::ExitCode;
+
+use crate::access::journal::OpenError;
+use crate::app::StartError;
+use crate::runtime::Ending;
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 64: the arguments are wrong.
+    Usage,
+    /// 70: a bug, or a demonstration that did not hold.
+    Bug,
+    /// 74: a file, a disk or a socket failed.
+    Io,
+    /// 75: in use by another process; try later.
+    TryLater,
+    /// 77: not permitted, or another organization's state.
+    NotPermitted,
+    /// 78: the configuration is wrong.
+    Config,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Usage => 64,
+            Self::Bug => 70,
+            Self::Io => 74,
+            Self::TryLater => 75,
+            Self::NotPermitted => 77,
+            Self::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Config(_) | StartError::Bundle { .. } | StartError::Https(_) => Self::Config,
+            StartError::State(OpenError::InUse { .. }) => Self::TryLater,
+            StartError::State(OpenError::ForeignState { .. }) => Self::NotPermitted,
+            StartError::State(OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. })
+            | StartError::Ledger(_)
+            | StartError::Store(_)
+            | StartError::Listen { .. }
+            | StartError::Signals(_) => Self::Io,
+            StartError::Mapping(_) => Self::Bug,
+        }
+    }
+}
+
+impl From<&Ending> for Exit {
+    fn from(ending: &Ending) -> Self {
+        match ending {
+            Ending::Stopped | Ending::Cut => Self::Done,
+            Ending::Died { .. } => Self::Bug,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! # Purpose
+//! The command line: one file a command.
+//!
+//! # Invariants kept here
+//! - Standard output belongs to the command's result; everything else goes to standard error.
+//! - Exit codes are those of `sysexits.h`, listed in [`Exit`].
+//! - The environment is read here, once.
+//!
+//! # Not here
+//! What the commands do to the world: `app`.
+
+mod config;
+#[cfg(feature = "demo")]
+mod demo;
+mod exit;
+mod run;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::config::Sources;
+
+/// On-premises agent between Okta and Apono.
+#[derive(Debug, Parser)]
+#[command(name = "apono-connector", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Configuration file [default: /etc/apono-connector/connector.toml, or what `APONO_CONNECTOR_CONFIG` names]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration, before environment and file (repeatable)
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// error, warn, info, debug, trace, or a filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// auto, pretty, json, logfmt, journald
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the whole product against simulated Okta and Apono on this machine
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+    /// Runs the connector until SIGTERM or SIGINT
+    Run,
+    /// Looks at the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// The process's arguments and environment in, its exit code out.
+pub fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let environment = std::env::vars_os().filter_map(text_pair).collect();
+    run_with(std::env::args_os(), environment).into()
+}
+
+fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<String, String>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // A closed pipe is the reader's wish.
+            let _ = error.print();
+            return if asked_for { Exit::Done } else { Exit::Usage };
+        }
+    };
+    let sources = match cli.common.sources(environment) {
+        Ok(sources) => sources,
+        Err(wrong) => {
+            complain(&format!("--set {wrong} is not KEY=VALUE"));
+            return Exit::Usage;
+        }
+    };
+    match cli.command {
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::demo(&arguments, &sources),
+        Command::Run => run::run(&sources),
+        Command::Config(command) => config::config(&command, &sources),
+    }
+}
+
+impl Common {
+    fn sources(self, environment: BTreeMap<String, String>) -> Result<Sources, String> {
+        let mut flags = Vec::new();
+        for pair in self.set {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(pair);
+            };
+            flags.push(("--set".to_owned(), key.trim().to_owned(), value.to_owned()));
+        }
+        let named = [("--log-level", "log.level", self.log_level), ("--log-format", "log.format", self.log_format)];
+        for (flag, key, value) in named {
+            flags.extend(value.map(|value| (flag.to_owned(), key.to_owned(), value)));
+        }
+        Ok(Sources { file: self.config, environment, flags })
+    }
+}
+
+fn text_pair((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+/// A line on standard error, for what comes before or beside the log.
+fn complain(text: &str) {
+    // Nothing can be done about a standard error that is closed.
+    let _ = writeln!(io::stderr().lock(), "apono-connector: {text}");
+}
+
+/// A result on standard output; a closed pipe is the reader's wish.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Whether colors are wanted on standard error (<https://no-color.org>).
+fn color(sources: &Sources) -> bool {
+    let set = |name: &str| sources.environment.get(name).is_some_and(|value| !value.is_empty());
+    if set("NO_COLOR") {
+        return false;
+    }
+    set("CLICOLOR_FORCE") || io::stderr().is_terminal()
+}

@@ -1,0 +1,80 @@
+//! # Purpose
+//! `run`: the daemon.
+//!
+//! # Invariants kept here
+//! - Nothing is opened before the whole configuration was found right.
+//!
+//! # Not here
+//! The daemon itself: `app`.
+
+use std::io::{self, IsTerminal};
+
+use tracing::{error, info, warn};
+
+use super::{Exit, color, complain};
+use crate::app::{App, Outside, StartError};
+use crate::config::{LogFormat, Settings, Sources, load};
+use crate::runtime::Signals;
+use crate::telemetry::chain;
+use crate::telemetry::log::{self, Format};
+
+pub(super) fn run(sources: &Sources) -> Exit {
+    let loaded = match load(sources) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Config;
+        }
+    };
+    let format = match loaded.settings.log.format {
+        LogFormat::Fixed(format) => format,
+        LogFormat::Auto if io::stderr().is_terminal() => Format::Pretty,
+        LogFormat::Auto => Format::Json,
+    };
+    if let Err(error) = log::install(format, &loaded.settings.log.level, color(sources)) {
+        complain(&chain(&error).to_string());
+        return Exit::Config;
+    }
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the runtime cannot start: {error}"));
+            return Exit::Io;
+        }
+    };
+    match runtime.block_on(start_and_run(loaded.settings)) {
+        Ok(exit) => exit,
+        Err(StartError::Config(error)) => {
+            complain(&error.to_string());
+            Exit::Config
+        }
+        Err(error) => {
+            let exit = Exit::from(&error);
+            error!(exit = exit.code(), "{}", chain(&error));
+            exit
+        }
+    }
+}
+
+async fn start_and_run(settings: Settings) -> Result<Exit, StartError> {
+    let signals = Signals::install().map_err(StartError::Signals)?;
+    let outside = Outside::real(&settings)?;
+    let organizations = settings.okta.len();
+    let connector = settings.apono.connector_id.clone();
+    let app = App::build(settings, outside).await?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        connector.id = %connector,
+        organizations,
+        admin.listen = app.listening().map(tracing::field::display),
+        "apono-connector {} runs for {organizations} organization{}",
+        env!("CARGO_PKG_VERSION"),
+        if organizations == 1 { "" } else { "s" }
+    );
+    let ending = app.run(Some(signals)).await;
+    Ok(Exit::from(&ending))
+}

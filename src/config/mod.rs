@@ -1,0 +1,66 @@
+//! # Purpose
+//! The operator's configuration: file, then environment, then flags; checked as a whole.
+//!
+//! # Invariants kept here
+//! - All problems are reported at once, each with its key, where it was set, and its cure.
+//! - An unknown key is an error that names the nearest one; nothing is ignored silently.
+//! - Secrets are files; no key holds one.
+//!
+//! # Not here
+//! Reading the secrets: `app` does, and reports what is wrong with them in the same form.
+
+mod load;
+pub mod schema;
+mod settings;
+mod validate;
+
+use std::fmt;
+
+pub use load::{DEFAULT_FILE, Effective, Loaded, Origin, Sources, load};
+pub use settings::{
+    Access, Admin, Apono, AponoToken, Directory, Http, Log, LogFormat, Organization, Scim, Settings, State,
+};
+
+/// Something that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `okta[0].credentials_file`; empty for the configuration as a whole.
+    pub key: String,
+    /// The file, the environment variable or the flag that set it; empty when nothing did.
+    pub place: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.place.is_empty() {
+            write!(f, " ({})", self.place)?;
+        }
+        Ok(())
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Every problem there is.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.problems.len();
+        write!(f, "the configuration has {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for problem in &self.problems {
+            write!(f, "\n  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,157 @@
+//! # Purpose
+//! The configuration as the program uses it: read, checked, in its own types.
+//!
+//! # Invariants kept here
+//! - A [`Settings`] exists only when every key was right.
+//!
+//! # Not here
+//! Keys and defaults: `schema`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::access::policy::Policy;
+use crate::directory::breaker::Limits;
+use crate::directory::selection::Selection;
+use crate::domain::{ConnectorId, IntegrationId};
+use crate::http::url::Base;
+use crate::secrets::{CredentialsSource, MountedFile};
+use crate::telemetry::log::Format;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[apono]`.
+    pub apono: Apono,
+    /// `[[okta]]`, at least one.
+    pub okta: Vec<Organization>,
+    /// `[state]`.
+    pub state: State,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[log]`.
+    pub log: Log,
+    /// `[http]`.
+    pub http: Http,
+    /// `CONNECTOR_METADATA`.
+    pub metadata: Value,
+}
+
+/// `[apono]`.
+#[derive(Clone, Debug)]
+pub struct Apono {
+    /// Where it is.
+    pub url: Base,
+    /// Our name there.
+    pub connector_id: ConnectorId,
+    /// Our token.
+    pub token: AponoToken,
+    /// Between two readings of the desired grants.
+    pub grants_interval: Duration,
+}
+
+/// Where the connector token comes from.
+#[derive(Clone, Debug)]
+pub enum AponoToken {
+    /// `token_file`.
+    File(MountedFile),
+    /// `APONO_TOKEN`: accepted, and warned about.
+    Value(SecretString),
+}
+
+/// One `[[okta]]`.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    /// Apono's id.
+    pub integration_id: IntegrationId,
+    /// Okta's address.
+    pub url: Base,
+    /// Who we are there.
+    pub credentials: CredentialsSource,
+    /// The key that names the credentials' file, for messages.
+    pub credentials_key: String,
+    /// Of the rate limits.
+    pub rate_limit_share: f64,
+    /// `[okta.directory]`, when enabled.
+    pub directory: Option<Directory>,
+    /// `[okta.access]`, when enabled.
+    pub access: Option<Access>,
+}
+
+/// `[okta.directory]` and `[okta.scim]`.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Which groups and users.
+    pub selection: Selection,
+    /// Between two runs.
+    pub interval: Duration,
+    /// How much one run may take away.
+    pub breaker: Limits,
+    /// The provider.
+    pub scim: Scim,
+}
+
+/// `[okta.scim]`.
+#[derive(Clone, Debug)]
+pub struct Scim {
+    /// Where it is.
+    pub base: Base,
+    /// Its token; the connector's when there is none.
+    pub token: Option<MountedFile>,
+}
+
+/// `[okta.access]`.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Steps at once.
+    pub parallelism: usize,
+    /// What is allowed.
+    pub policy: Policy,
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The SQLite file.
+    pub file: PathBuf,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// By the place where lines go.
+    Auto,
+    /// As said.
+    Fixed(Format),
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Certificates to trust beside the system's.
+    pub ca_bundle: Option<MountedFile>,
+    /// For connecting.
+    pub connect_timeout: Duration,
+    /// For one request.
+    pub request_timeout: Duration,
+}

@@ -1,0 +1,14 @@
+//! # Purpose
+//! The life of the process: its tasks, its signals, its end.
+//!
+//! # Invariants kept here
+//! - A task that ends unasked ends the process with a failure code (invariant 17).
+//!
+//! # Not here
+//! What the tasks do.
+
+mod instance;
+mod supervise;
+
+pub use instance::whoami;
+pub use supervise::{Ending, Signals, Supervisor};

@@ -1,0 +1,219 @@
+//! # Purpose
+//! Owns every long-lived task and decides when and how the process ends.
+//!
+//! # Invariants kept here
+//! - A task that ends unasked, by error, panic or by itself, stops all others and makes a failure of the end.
+//! - A stop is asked for once, waited for within a limit, and forced by a second signal.
+//!
+//! # Not here
+//! What is done after the tasks have ended: `app`.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Outcome = (&'static str, Result<(), BoxError>);
+
+/// Owns the tasks.
+#[derive(Debug)]
+pub struct Supervisor {
+    tasks: JoinSet<Outcome>,
+    stop: CancellationToken,
+    limit: Duration,
+}
+
+/// How the process ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// It was asked to, and every task has ended.
+    Stopped,
+    /// It was asked to, and some tasks did not end in time.
+    Cut,
+    /// A task has died.
+    Died {
+        /// Which; unknown after a panic.
+        task: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes over both.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl Supervisor {
+    /// `limit` bounds how long a stop waits for the tasks.
+    pub fn new(limit: Duration) -> Self {
+        Self { tasks: JoinSet::new(), stop: CancellationToken::new(), limit }
+    }
+
+    /// Cancelled when the tasks are to end.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Starts a task. It runs until the stop token is cancelled.
+    pub fn start<F, E>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        self.tasks.spawn(async move { (name, task.await.map_err(|error| Box::new(error) as BoxError)) });
+    }
+
+    /// Runs until a signal, a cancelled stop token, or the death of a task.
+    pub async fn run(mut self, mut signals: Option<Signals>) -> Ending {
+        let died = tokio::select! {
+            // Tasks that end because they were asked to must not be taken for dead.
+            biased;
+            () = self.stop.cancelled() => None,
+            name = next_signal(&mut signals) => {
+                info!(signal = name, "{name}: stopping; what was begun is finished first");
+                None
+            }
+            Some(ended) = self.tasks.join_next() => Some(death(ended)),
+        };
+        if let Some(Ending::Died { task, reason }) = &died {
+            error!(task, reason, "the task {task} has died: {reason}; the process ends");
+        }
+        self.stop.cancel();
+        let drained = tokio::select! {
+            drained = clock::timeout(self.limit, drain(&mut self.tasks)) => drained,
+            name = next_signal(&mut signals) => {
+                warn!(signal = name, "{name} again: ending at once");
+                None
+            }
+        };
+        match (died, drained) {
+            (Some(died), _) | (None, Some(Some(died))) => died,
+            (None, Some(None)) => Ending::Stopped,
+            (None, None) => {
+                warn!(tasks = self.tasks.len(), "{} tasks did not end in time", self.tasks.len());
+                self.tasks.shutdown().await;
+                Ending::Cut
+            }
+        }
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> &'static str {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for every task; the first that failed on its way out.
+async fn drain(tasks: &mut JoinSet<Outcome>) -> Option<Ending> {
+    let mut failed = None;
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok((_, Ok(()))) => {}
+            failure => failed = failed.or_else(|| Some(death(failure))),
+        }
+    }
+    failed
+}
+
+fn death(ended: Result<Outcome, JoinError>) -> Ending {
+    match ended {
+        Ok((task, Ok(()))) => Ending::Died { task, reason: "it ended without being asked to".to_owned() },
+        Ok((task, Err(error))) => {
+            Ending::Died { task, reason: crate::telemetry::chain(error.as_ref()).to_string() }
+        }
+        Err(error) => Ending::Died { task: "(panicked)", reason: Panic(error).to_string() },
+    }
+}
+
+struct Panic(JoinError);
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the disk is on fire")]
+    struct Fire;
+
+    fn supervisor() -> Supervisor {
+        let mut supervisor = Supervisor::new(Duration::from_secs(25));
+        let stop = supervisor.stop_token();
+        supervisor.start("faithful", async move {
+            stop.cancelled().await;
+            Ok::<(), Infallible>(())
+        });
+        supervisor
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_every_task() {
+        let supervisor = supervisor();
+        supervisor.stop_token().cancel();
+        assert!(matches!(supervisor.run(None).await, Ending::Stopped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_dies_takes_the_others_with_it() {
+        let mut with_error = supervisor();
+        with_error.start("burning", async { Err(Fire) });
+        let ending = with_error.run(None).await;
+        assert!(matches!(&ending, Ending::Died { task: "burning", reason } if reason == "the disk is on fire"), "{ending:?}");
+
+        let mut by_itself = supervisor();
+        by_itself.start("lazy", async { Ok::<(), Infallible>(()) });
+        assert!(matches!(by_itself.run(None).await, Ending::Died { task: "lazy", .. }));
+
+        let mut panicking = supervisor();
+        panicking.start("shaky", async {
+            if Duration::ZERO.is_zero() {
+                panic!("boom");
+            }
+            Ok::<(), Infallible>(())
+        });
+        let ending = panicking.run(None).await;
+        assert!(matches!(&ending, Ending::Died { reason, .. } if reason.contains("boom")), "{ending:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_end_is_cut() {
+        let mut supervisor = supervisor();
+        supervisor.start("deaf", std::future::pending::<Result<(), Infallible>>());
+        supervisor.stop_token().cancel();
+        assert!(matches!(supervisor.run(None).await, Ending::Cut));
+    }
+}

@@ -1,0 +1,16 @@
+//! # Purpose
+//! The admin listener: health, readiness, metrics, status.
+//!
+//! # Invariants kept here
+//! - Live means that the loops make progress; ready means that grants can be ended. Neither is tied to the health of
+//!   Okta or of Apono alone (invariant 15).
+//! - No answer holds a secret, an argument or the environment.
+//!
+//! # Not here
+//! Where the facts come from: `app`.
+
+mod readiness;
+mod router;
+
+pub use readiness::{Check, Facts, OrganizationFacts, PeerFact, Readiness, TokenFact, readiness};
+pub use router::{Source, router, serve};

@@ -1,0 +1,223 @@
+//! # Purpose
+//! Decides from plain facts whether the connector is live and ready, and says why not.
+//!
+//! # Invariants kept here
+//! - Pure. An outage of a peer does not make the connector unready once it has worked; a fault that a person must mend
+//!   does.
+//!
+//! # Not here
+//! HTTP.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::directory::DirectoryRun;
+
+/// What is so now.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    /// This program's version.
+    pub version: &'static str,
+    /// The operator's name for this connector.
+    pub connector_id: String,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// Whether the journal took the last record.
+    pub journal_writable: bool,
+    /// How long ago the slowest loop looked at its work.
+    pub slowest_loop: Duration,
+    /// Apono.
+    pub apono: PeerFact,
+    /// Results on disk that Apono has not accepted.
+    pub results_pending: usize,
+    /// One entry an organization.
+    pub organizations: Vec<OrganizationFacts>,
+}
+
+/// What is so in one organization.
+#[derive(Clone, Debug, Serialize)]
+pub struct OrganizationFacts {
+    /// Apono's id.
+    pub integration_id: String,
+    /// Okta's address.
+    pub organization_url: String,
+    /// The token.
+    pub token: TokenFact,
+    /// Memberships that grants hold.
+    pub live_memberships: usize,
+    /// Removals that are due and not proven done.
+    pub removals_due: usize,
+    /// (bucket, limit, left) of each rate limit bucket that was used.
+    pub budget: Vec<(&'static str, u32, u32)>,
+    /// The last directory run.
+    pub last_directory_run: Option<DirectoryRun>,
+}
+
+/// How it stands with a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TokenFact {
+    /// None was asked for yet.
+    Unknown,
+    /// There is one.
+    Held,
+    /// There is one, and Okta did not grant these scopes.
+    ScopesMissing {
+        /// Which.
+        scopes: Vec<&'static str>,
+    },
+    /// There is none because Okta cannot be reached.
+    Unreachable {
+        /// Why.
+        reason: String,
+        /// Whether there was one before.
+        worked_before: bool,
+    },
+    /// There is none because Okta refuses.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// How it stands with a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PeerFact {
+    /// Not asked yet.
+    Unknown,
+    /// Answers.
+    Connected,
+    /// Does not answer; that passes.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// Refuses us; a person must mend something.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether every check that counts holds.
+    pub ready: bool,
+    /// All of them.
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `journal`, `apono`, `token of 069cf551-…`.
+    pub name: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A loop that has not looked at its work for this long is stuck.
+pub(super) const STUCK: Duration = Duration::from_secs(30);
+
+/// Whether the process makes progress.
+pub(super) fn is_live(facts: &Facts) -> bool {
+    facts.slowest_loop < STUCK
+}
+
+/// Whether the connector can end grants.
+pub fn readiness(facts: &Facts) -> Readiness {
+    let check = |name: &str, ok: bool, message: String| Check { name: name.to_owned(), ok, message };
+    let mut checks = vec![
+        if facts.journal_writable {
+            check("journal", true, "writable".to_owned())
+        } else {
+            check("journal", false, "the last record could not be written; see the log and the disk".to_owned())
+        },
+        check(
+            "loops",
+            is_live(facts),
+            format!("the slowest loop looked {} s ago", facts.slowest_loop.as_secs()),
+        ),
+        match &facts.apono {
+            PeerFact::Unknown => check("apono", true, "not asked yet".to_owned()),
+            PeerFact::Connected => check("apono", true, "connected".to_owned()),
+            PeerFact::Unreachable { reason } => {
+                check("apono", true, format!("{reason}; grants end on time without it"))
+            }
+            PeerFact::Refused { reason } => check("apono", false, reason.clone()),
+        },
+    ];
+    for organization in &facts.organizations {
+        let name = format!("token of {}", organization.integration_id);
+        checks.push(match &organization.token {
+            TokenFact::Unknown => check(&name, false, "none was asked for yet".to_owned()),
+            TokenFact::Held => check(&name, true, "held".to_owned()),
+            TokenFact::ScopesMissing { scopes } => check(
+                &name,
+                false,
+                format!("Okta did not grant {}; grant it to the application (Okta API Scopes tab)", scopes.join(", ")),
+            ),
+            TokenFact::Unreachable { reason, worked_before } => check(&name, *worked_before, reason.clone()),
+            TokenFact::Refused { reason } => check(&name, false, reason.clone()),
+        });
+    }
+    Readiness { ready: checks.iter().all(|check| check.ok), checks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(token: TokenFact, apono: PeerFact) -> Facts {
+        Facts {
+            version: "0.1.0",
+            connector_id: "c".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            journal_writable: true,
+            slowest_loop: Duration::from_secs(1),
+            apono,
+            results_pending: 0,
+            organizations: vec![OrganizationFacts {
+                integration_id: "int".to_owned(),
+                organization_url: "https://example.okta.com".to_owned(),
+                token,
+                live_memberships: 0,
+                removals_due: 0,
+                budget: Vec::new(),
+                last_directory_run: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn outages_do_not_make_unready_what_a_person_must_mend_does() {
+        let reason = || "r".to_owned();
+        let unreachable = |worked_before| TokenFact::Unreachable { reason: reason(), worked_before };
+        let table = [
+            (TokenFact::Held, PeerFact::Connected, true),
+            (TokenFact::Held, PeerFact::Unreachable { reason: reason() }, true),
+            (TokenFact::Held, PeerFact::Refused { reason: reason() }, false),
+            (unreachable(true), PeerFact::Connected, true),
+            (unreachable(false), PeerFact::Connected, false),
+            (TokenFact::Unknown, PeerFact::Connected, false),
+            (TokenFact::Refused { reason: reason() }, PeerFact::Connected, false),
+            (TokenFact::ScopesMissing { scopes: vec!["okta.groups.manage"] }, PeerFact::Connected, false),
+        ];
+        for (token, apono, ready) in table {
+            let facts = facts(token, apono);
+            assert_eq!(readiness(&facts).ready, ready, "{facts:?}");
+        }
+        let mut broken = facts(TokenFact::Held, PeerFact::Connected);
+        broken.journal_writable = false;
+        assert!(!readiness(&broken).ready);
+        assert!(is_live(&broken));
+        broken.slowest_loop = STUCK;
+        assert!(!is_live(&broken));
+    }
+}

@@ -1,0 +1,278 @@
+//! A world with one Okta organization, one Apono, and room for connectors that come and go.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use apono_connector::access::journal::{Journal, MemoryJournal};
+use apono_connector::app::{App, Outside};
+use apono_connector::clock::{self, SharedClock, VirtualClock};
+use apono_connector::config::{Sources, load};
+use apono_connector::entropy::SeededEntropy;
+use apono_connector::http::transport::{Request, Response, Transport, TransportError};
+use apono_connector::runtime::Ending;
+use apono_connector::secrets::generate_rsa;
+use apono_connector::server::Facts;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use simulator::apono::{self, AponoSimulator};
+use simulator::clock::SimClock;
+use simulator::net::dispatch;
+use simulator::okta::{self, OktaSimulator};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+pub const INTEGRATION: &str = "069cf551-c124-43f6";
+pub const CLIENT: &str = "0oaconnector00000001";
+pub const START: &str = "2026-01-01T00:00:00Z";
+
+/// Everything outside the connector, and its disk.
+pub struct World {
+    pub okta: OktaSimulator,
+    pub apono: AponoSimulator,
+    pub clock: SharedClock,
+    pub journal: Arc<MemoryJournal>,
+    pub folder: TempDir,
+    pub settings: String,
+    errors: Errors,
+    seed: u64,
+    _log: DefaultGuard,
+}
+
+/// A connector that runs.
+pub struct Running {
+    pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+    stop: CancellationToken,
+    task: JoinSet<Ending>,
+}
+
+impl World {
+    /// An organization with the connector's application, and nobody in it.
+    pub fn new() -> Self {
+        let origin: Timestamp = START.parse().unwrap();
+        let sim_clock = SimClock::virtual_from(origin);
+        let okta = OktaSimulator::new(okta::Settings::default(), sim_clock.clone());
+        let (private, public) = key();
+        okta.register_client(CLIENT, public, &["okta.users.read", "okta.groups.manage"]);
+        let apono = AponoSimulator::new(apono::Settings::default(), sim_clock);
+
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("token", &apono::Settings::default().token);
+        let private: Value = serde_json::from_str(private).unwrap();
+        write("okta.json", &json!({ "client_id": CLIENT, "private_key": private }).to_string());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let settings = format!(
+            r#"
+[apono]
+connector_id = "okta-connector"
+token_file = "{token}"
+[[okta]]
+integration_id = "{INTEGRATION}"
+organization_url = "https://example.okta.com"
+credentials_file = "{secret}"
+[state]
+url = "sqlite:{state}"
+[admin]
+listen = "127.0.0.1:0"
+"#,
+            token = at("token"),
+            secret = at("okta.json"),
+            state = at("state.db"),
+        );
+        let errors = Errors::default();
+        let log = tracing_subscriber::registry().with(errors.clone()).with(
+            tracing_subscriber::fmt::layer().with_test_writer().without_time(),
+        );
+        Self {
+            okta,
+            apono,
+            clock: VirtualClock::shared(origin),
+            journal: Arc::default(),
+            folder,
+            settings,
+            errors,
+            seed: 1,
+            _log: tracing::subscriber::set_default(log),
+        }
+    }
+
+    /// With people and groups: everybody is in some groups.
+    pub fn peopled(users: usize, groups: usize) -> (Self, okta::Seeded) {
+        let world = Self::new();
+        let seed = okta::Seed { users, groups, members_per_group: 5, seed: 7, ..okta::Seed::default() };
+        let seeded = world.okta.seed(seed);
+        (world, seeded)
+    }
+
+    /// Starts a connector on this world's disk.
+    pub async fn start(&mut self) -> Running {
+        self.start_with("").await
+    }
+
+    /// The same with more configuration.
+    pub async fn start_with(&mut self, more: &str) -> Running {
+        let config = self.folder.path().join("connector.toml");
+        std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
+        let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
+        let settings = load(&sources).unwrap_or_else(|error| panic!("{error}")).settings;
+        // Each start draws other ids: a session and a `jti` are never repeated.
+        self.seed += 1;
+        let outside = Outside {
+            transport: Arc::new(InProcess { okta: self.okta.clone(), apono: self.apono.clone() }),
+            clock: Arc::clone(&self.clock),
+            entropy: SeededEntropy::shared(self.seed),
+            journal: Some(Arc::clone(&self.journal) as Arc<dyn Journal>),
+        };
+        let app = App::build(settings, outside).await.unwrap();
+        let (facts, stop) = (app.facts(), app.stop_token());
+        let mut task = JoinSet::new();
+        task.spawn(app.run(None));
+        Running { facts, stop, task }
+    }
+
+    /// An instant from now.
+    pub fn after(&self, duration: Duration) -> Timestamp {
+        clock::after(self.clock.now(), duration)
+    }
+
+    /// Waits in virtual time until `look` shows what is waited for.
+    pub async fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let limit = self.clock.elapsed() + Duration::from_hours(2);
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(self.clock.elapsed() < limit, "in two hours it did not happen: {what}");
+            clock::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the user is in the group, or not.
+    pub async fn until_member(&self, group: &str, user: &str, member: bool) {
+        let what = format!("{user} in {group}: {member}");
+        self.until(&what, |world| (world.okta.is_member(group, user) == member).then_some(())).await;
+    }
+
+    /// Lets virtual time pass.
+    pub async fn pass(&self, duration: Duration) {
+        clock::sleep(duration).await;
+    }
+
+    /// How long after `instant` it is now.
+    pub fn since(&self, instant: Timestamp) -> SignedDuration {
+        self.clock.now().duration_since(instant)
+    }
+
+    /// Forgets error events so far; returns them.
+    pub fn take_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.errors.0.lock().unwrap())
+    }
+
+    /// The secret file that holds the Okta credentials.
+    pub fn secret(&self) -> PathBuf {
+        self.folder.path().join("okta.json")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        assert_eq!(self.take_errors(), Vec::<String>::new(), "unexpected error events");
+        assert_eq!(self.apono.violations(), Vec::<String>::new(), "the contract was broken");
+    }
+}
+
+impl Running {
+    /// SIGTERM.
+    pub async fn stop(mut self) -> Ending {
+        self.stop.cancel();
+        self.task.join_next().await.unwrap().unwrap()
+    }
+
+    /// The power goes: nothing is finished.
+    pub async fn crash(mut self) {
+        self.task.shutdown().await;
+    }
+
+    pub fn facts(&self) -> Facts {
+        (self.facts)()
+    }
+}
+
+/// One key for the whole test process; making one takes a while.
+pub fn key() -> (&'static str, Value) {
+    static KEY: OnceLock<(String, Value)> = OnceLock::new();
+    let (private, public) = KEY.get_or_init(|| {
+        let key = generate_rsa(2048).unwrap();
+        (key.private_jwk.expose_secret().to_owned(), key.public_jwk)
+    });
+    (private, public.clone())
+}
+
+/// Calls the simulators without a socket.
+#[derive(Debug)]
+struct InProcess {
+    okta: OktaSimulator,
+    apono: AponoSimulator,
+}
+
+impl Transport for InProcess {
+    fn send(&self, request: Request, limit: Duration) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(async move {
+            let host = request.url.host_str().unwrap_or_default().to_owned();
+            let router = match host.as_str() {
+                "example.okta.com" => self.okta.router(),
+                "api.apono.io" => self.apono.router(),
+                other => panic!("nobody is at {other}"),
+            };
+            let mut outgoing = http::Request::new(request.body);
+            *outgoing.method_mut() = request.method;
+            *outgoing.uri_mut() = request.url.as_str().parse().unwrap();
+            *outgoing.headers_mut() = request.headers;
+            let agent = http::HeaderValue::from_static("apono-connector/test");
+            outgoing.headers_mut().insert(http::header::USER_AGENT, agent);
+            let answered = clock::timeout(limit, dispatch(router, outgoing)).await;
+            match answered {
+                None => Err(TransportError::Timeout { host, limit }),
+                Some(Err(error)) => Err(TransportError::Broken { host, source: Box::new(error) }),
+                Some(Ok(response)) => {
+                    let (parts, body): (_, Bytes) = response.into_parts();
+                    Ok(Response { status: parts.status, headers: parts.headers, body })
+                }
+            }
+        })
+    }
+}
+
+/// Collects error events: any that nobody took fails the test.
+#[derive(Clone, Default)]
+struct Errors(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        if *event.metadata().level() == tracing::Level::ERROR {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            self.0.lock().unwrap().push(message.0);
+        }
+    }
+}
