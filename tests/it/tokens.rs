@@ -1,1 +1,150 @@
-//! To be written.
+//! One token, kept fresh; refusals told in one sentence and tried again slowly.
+
+use std::time::Duration;
+
+use apono_connector::server::TokenFact;
+use serde_json::json;
+use simulator::apono::Grant;
+use simulator::fault::Fault;
+use simulator::okta::{NewGroup, NewUser};
+
+use crate::world::{CLIENT, INTEGRATION, Running, World, key};
+
+fn token(connector: &Running) -> TokenFact {
+    connector.facts().organizations[0].token.clone()
+}
+
+async fn until_held(world: &World, connector: &Running) {
+    world.until("a token is held", |_| (token(connector) == TokenFact::Held).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_token_serves_everybody_and_is_renewed_at_four_fifths_of_its_life() {
+    let (mut world, _) = World::peopled(300, 20);
+    let connector = world.start().await;
+    world.pass(Duration::from_mins(47)).await;
+    assert_eq!(world.okta.tokens_issued(), 1);
+    world.pass(Duration::from_mins(2)).await;
+    assert_eq!(world.okta.tokens_issued(), 2);
+    world.pass(Duration::from_hours(8)).await;
+    assert_eq!(world.okta.tokens_issued(), 12, "at once, and one each 48 minutes");
+    assert_eq!(world.okta.assertions_seen(), 12);
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_okta_forgot_is_replaced_once_and_no_call_fails() {
+    let (mut world, _) = World::peopled(300, 20);
+    let connector = world.start().await;
+    until_held(&world, &connector).await;
+    world.okta.revoke_tokens();
+    let task = world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+    let result = world.result(&task).await;
+    assert_eq!(result["output"]["outcome"], "completed", "{result}");
+    assert_eq!(world.okta.tokens_issued(), 2);
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_must_mend_is_said_in_one_sentence_and_tried_slowly() {
+    type Spoil = fn(&World);
+    let cases: [(&str, Spoil, Spoil, &[&str]); 7] = [
+        (
+            "unknown client",
+            |world| world.okta.deactivate_client(CLIENT),
+            |world| world.okta.activate_client(CLIENT),
+            &["does not know this client", "Invalid value for 'client_id' parameter"],
+        ),
+        (
+            "no key registered",
+            |world| world.okta.deactivate_key(CLIENT, key().1["kid"].as_str().unwrap()),
+            |world| world.okta.register_client(CLIENT, key().1, &["okta.users.read", "okta.groups.manage"]),
+            &["application in https://example.okta.com", "public key"],
+        ),
+        (
+            "no scope granted",
+            |world| world.okta.set_granted_scopes(CLIENT, &[]),
+            |world| world.okta.set_granted_scopes(CLIENT, &["okta.users.read", "okta.groups.manage"]),
+            &["grant okta.users.read and okta.groups.manage", "not allowed any of the requested scopes"],
+        ),
+        (
+            "our clock behind",
+            |world| world.skew_peers(Duration::from_mins(10), true),
+            |world| world.skew_peers(Duration::ZERO, true),
+            &["clock is 600 s behind Okta's", "is expired"],
+        ),
+        (
+            "our clock ahead",
+            |world| world.skew_peers(Duration::from_mins(10), false),
+            |world| world.skew_peers(Duration::ZERO, true),
+            &["clock is 600 s ahead of Okta's", "issued before the current time"],
+        ),
+        (
+            "not an Okta organization",
+            |world| world.okta.faults().always("token", Fault::html(404)),
+            |world| world.okta.faults().clear(),
+            &["does not answer like an Okta organization; correct organization_url"],
+        ),
+        (
+            "outside the network zone",
+            |world| world.okta.configure(|settings| settings.outside_network_zone = true),
+            |world| world.okta.configure(|settings| settings.outside_network_zone = false),
+            &["network zone"],
+        ),
+    ];
+    for (name, spoil, cure, sentences) in cases {
+        let mut world = World::new();
+        spoil(&world);
+        let connector = world.start().await;
+        world.pass(Duration::from_mins(10)).await;
+        let TokenFact::Refused { reason } = token(&connector) else {
+            panic!("{name}: {:?}", token(&connector));
+        };
+        for sentence in sentences {
+            assert!(reason.contains(sentence), "{name}: {reason}");
+        }
+        let asked = world.okta.call_count("token");
+        assert!((2..=8).contains(&asked), "{name}: asked {asked} times in ten minutes");
+        cure(&world);
+        until_held(&world, &connector).await;
+        connector.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_was_not_granted_makes_unready_and_is_named() {
+    let mut world = World::new();
+    world.okta.set_granted_scopes(CLIENT, &["okta.users.read"]);
+    let connector = world.start().await;
+    let missing = TokenFact::ScopesMissing { scopes: vec!["okta.groups.manage"] };
+    world.until("it is known", |_| (token(&connector) == missing).then_some(())).await;
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_key_is_used_at_the_next_token_and_a_bad_one_is_not() {
+    let mut world = World::new();
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let group = world.okta.add_group(NewGroup::named("oncall"));
+    let connector = world.start().await;
+    until_held(&world, &connector).await;
+    std::fs::write(world.secret(), "{ not a secret").unwrap();
+    world.pass(Duration::from_hours(3)).await;
+    let grant = Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_mins(5)));
+    let granted = world.apono.grant(grant);
+    assert_eq!(world.result(&granted.task_id).await["code"], "granted", "the last good key still serves");
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_token_endpoint_does_not_make_a_storm() {
+    let mut world = World::new();
+    world.okta.faults().always("token", Fault::status(503));
+    let connector = world.start().await;
+    world.pass(Duration::from_mins(30)).await;
+    assert!(world.okta.call_count("token") < 300, "{}", world.okta.call_count("token"));
+    assert!(matches!(token(&connector), TokenFact::Unreachable { worked_before: false, .. }));
+    world.okta.faults().clear();
+    until_held(&world, &connector).await;
+    connector.stop().await;
+}

@@ -42,6 +42,7 @@ pub struct World {
     pub journal: Arc<MemoryJournal>,
     pub folder: TempDir,
     pub settings: String,
+    sim_clock: SimClock,
     errors: Errors,
     seed: u64,
     _log: DefaultGuard,
@@ -62,7 +63,7 @@ impl World {
         let okta = OktaSimulator::new(okta::Settings::default(), sim_clock.clone());
         let (private, public) = key();
         okta.register_client(CLIENT, public, &["okta.users.read", "okta.groups.manage"]);
-        let apono = AponoSimulator::new(apono::Settings::default(), sim_clock);
+        let apono = AponoSimulator::new(apono::Settings::default(), sim_clock.clone());
 
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -99,6 +100,7 @@ listen = "127.0.0.1:0"
             journal: Arc::default(),
             folder,
             settings,
+            sim_clock,
             errors,
             seed: 1,
             _log: tracing::subscriber::set_default(log),
@@ -156,6 +158,12 @@ listen = "127.0.0.1:0"
         }
     }
 
+    /// The result of a task; it must come within two hours of virtual time.
+    pub async fn result(&self, task: &str) -> Value {
+        let result = clock::timeout(Duration::from_hours(2), self.apono.wait_for_result(task)).await;
+        result.unwrap_or_else(|| panic!("in two hours there was no result of {task}; {:?}", self.apono.violations()))
+    }
+
     /// Waits until the user is in the group, or not.
     pub async fn until_member(&self, group: &str, user: &str, member: bool) {
         let what = format!("{user} in {group}: {member}");
@@ -170,6 +178,11 @@ listen = "127.0.0.1:0"
     /// How long after `instant` it is now.
     pub fn since(&self, instant: Timestamp) -> SignedDuration {
         self.clock.now().duration_since(instant)
+    }
+
+    /// Sets the peers' clocks ahead of ours, or behind.
+    pub fn skew_peers(&self, by: Duration, ahead: bool) {
+        self.sim_clock.set_skew(by, ahead);
     }
 
     /// Forgets error events so far; returns them.
