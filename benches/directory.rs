@@ -1,1 +1,196 @@
-fn main() {}
+//! What a directory run costs, measured on the real binary against the simulators on this machine.
+//!
+//! `cargo bench --bench directory` reads and pushes 20,000 users and 500 groups of 200 members: a first run, which
+//! creates everything at Apono, and a second one, which finds nothing to do. It prints a table and one JSON line.
+//! Other sizes: `cargo bench --bench directory -- USERS GROUPS MEMBERS_PER_GROUP`.
+//!
+//! It judges nothing; figures depend on the machine, and the simulators share its cores.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time and reads its arguments")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use apono_connector::secrets::generate_rsa;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use simulator::apono::{self, AponoSimulator};
+use simulator::clock::SimClock;
+use simulator::net::{Server, serve};
+use simulator::okta::{self, Limits, OktaSimulator};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+const INTEGRATION: &str = "069cf551-c124-43f6";
+const CLIENT: &str = "0oaconnector00000001";
+
+/// One run's cost.
+struct Cost {
+    name: &'static str,
+    okta_requests: u64,
+    apono_requests: u64,
+    apono_writes: u64,
+    wall: Duration,
+    cpu: Duration,
+    peak_mib: f64,
+}
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let size = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
+    let (users, groups, members) = (size(0, 20_000), size(1, 500), size(2, 200));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let costs = runtime.block_on(measure(users, groups, members));
+    println!("{users} users, {groups} groups of {members}; no limits, no latency");
+    println!(
+        "{:<12} {:>10} {:>10} {:>10} {:>9} {:>9} {:>10}",
+        "run", "Okta", "Apono", "writes", "wall s", "CPU s", "peak MiB"
+    );
+    for cost in &costs {
+        println!(
+            "{:<12} {:>10} {:>10} {:>10} {:>9.2} {:>9.2} {:>10.1}",
+            cost.name,
+            cost.okta_requests,
+            cost.apono_requests,
+            cost.apono_writes,
+            cost.wall.as_secs_f64(),
+            cost.cpu.as_secs_f64(),
+            cost.peak_mib
+        );
+    }
+    let runs: Vec<_> = costs.iter().map(Cost::json).collect();
+    println!("{}", json!({ "users": users, "groups": groups, "members_per_group": members, "runs": runs }));
+}
+
+impl Cost {
+    fn json(&self) -> Value {
+        json!({
+            "run": self.name, "okta_requests": self.okta_requests, "apono_requests": self.apono_requests,
+            "apono_writes": self.apono_writes, "wall_seconds": self.wall.as_secs_f64(),
+            "cpu_seconds": self.cpu.as_secs_f64(), "peak_mib": self.peak_mib,
+        })
+    }
+}
+
+async fn measure(users: usize, groups: usize, members: usize) -> Vec<Cost> {
+    let world = World::new(users, groups, members);
+    let began = Instant::now();
+    let connector = world.start();
+    let mut costs = Vec::new();
+    let (mut cpu_before, mut calls_before) = (Duration::ZERO, (0, 0, 0));
+    for name in ["first", "nothing new"] {
+        let started = if costs.is_empty() { began } else { Instant::now() };
+        let task = world.apono.enqueue("get-status", INTEGRATION, json!({}));
+        world.apono.wait_for_result(&task).await;
+        if costs.is_empty() {
+            // The run that the start of the process begins.
+            world.apono.wait_until(|apono| apono.scim_size(INTEGRATION) == (users, groups)).await;
+            wait_for_run(&connector, &world).await;
+        } else {
+            let task = world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+            let result = world.apono.wait_for_result(&task).await;
+            assert_eq!(result["output"]["outcome"], "completed", "{result}");
+        }
+        let (cpu, peak_mib) = usage(&connector);
+        let calls = (world.okta.total_calls(), world.apono.total_calls(), world.apono.scim_writes());
+        costs.push(Cost {
+            name,
+            okta_requests: calls.0 - calls_before.0,
+            apono_requests: calls.1 - calls_before.1,
+            apono_writes: calls.2 - calls_before.2,
+            wall: started.elapsed(),
+            cpu: cpu.saturating_sub(cpu_before),
+            peak_mib,
+        });
+        (cpu_before, calls_before) = (cpu, calls);
+    }
+    costs
+}
+
+/// Waits until the connector has logged the end of a run.
+async fn wait_for_run(connector: &Child, world: &World) {
+    assert!(connector.id().is_some(), "the connector runs");
+    loop {
+        let log = std::fs::read_to_string(world.folder.path().join("log")).unwrap();
+        if log.contains("directory run completed") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// CPU time and peak resident memory of the process so far, from `/proc`.
+fn usage(connector: &Child) -> (Duration, f64) {
+    let pid = connector.id().expect("the connector runs");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().map(|index| fields[*index].parse::<u64>().unwrap()).sum();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: f64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // Linux counts in hundredths of a second on every machine this runs on.
+    (Duration::from_millis(ticks * 10), kib / 1024.0)
+}
+
+struct World {
+    okta: OktaSimulator,
+    apono: AponoSimulator,
+    folder: TempDir,
+    okta_server: Server,
+    apono_server: Server,
+}
+
+impl World {
+    fn new(users: usize, groups: usize, members: usize) -> Self {
+        let clock = SimClock::system();
+        let settings = okta::Settings { limits: Limits::unlimited(), ..okta::Settings::default() };
+        let okta = OktaSimulator::new(settings, clock.clone());
+        let seed = okta::Seed { users, groups, members_per_group: members, seed: 1, ..okta::Seed::default() };
+        okta.seed(seed);
+        let apono = AponoSimulator::new(apono::Settings::default(), clock);
+        apono.set_exchange_log(0);
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let okta_server = serve(okta.router(), any_port).unwrap();
+        okta.set_origin(okta_server.url());
+        let apono_server = serve(apono.router(), any_port).unwrap();
+        let key = generate_rsa(2048).unwrap();
+        okta.register_client(CLIENT, key.public_jwk, &["okta.users.read", "okta.groups.manage"]);
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("token", &apono::Settings::default().token);
+        let private: Value = serde_json::from_str(key.private_jwk.expose_secret()).unwrap();
+        write("okta.json", &json!({ "client_id": CLIENT, "private_key": private }).to_string());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        write(
+            "connector.toml",
+            &format!(
+                "[apono]\nurl = \"{}\"\nconnector_id = \"okta-connector\"\ntoken_file = \"{}\"\n\
+                 [[okta]]\nintegration_id = \"{INTEGRATION}\"\norganization_url = \"{}\"\ncredentials_file = \"{}\"\n\
+                 [state]\nurl = \"sqlite:{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n",
+                apono_server.url(),
+                at("token"),
+                okta_server.url(),
+                at("okta.json"),
+                at("state.db"),
+            ),
+        );
+        Self { okta, apono, folder, okta_server, apono_server }
+    }
+
+    fn start(&self) -> Child {
+        // Both servers live as long as the world.
+        let _ = (&self.okta_server, &self.apono_server);
+        Command::new(env!("CARGO_BIN_EXE_apono-connector"))
+            .args(["run", "--config"])
+            .arg(self.folder.path().join("connector.toml"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+}

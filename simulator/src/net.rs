@@ -39,11 +39,12 @@ pub struct Server {
     tasks: JoinSet<()>,
 }
 
-/// Serves `router` on `address` (port 0: any free one). The port can be taken again right after a stop.
+/// Serves `router` on `address` (port 0: any free one), within a tokio runtime. The port can be taken again right after
+/// a stop.
 ///
 /// # Errors
 /// When the port cannot be bound.
-pub async fn serve(router: Router, address: SocketAddr) -> io::Result<Server> {
+pub fn serve(router: Router, address: SocketAddr) -> io::Result<Server> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -274,7 +274,7 @@ impl Failures {
             Class::Transient => Duration::from_millis(500),
             Class::Permanent | Class::Misconfigured => Duration::from_secs(10),
         };
-        let wait = first.saturating_mul(2_u32.saturating_pow(self.count.min(8))).min(Duration::from_secs(30));
+        let wait = first.saturating_mul(2_u32.saturating_pow(self.count.min(8))).min(Self::longest(error));
         let reason = chain(error).to_string();
         if self.reason.as_ref() != Some(&reason) {
             warn!(error = reason, "no tasks from Apono; trying again until there are: {reason}");
@@ -282,6 +282,14 @@ impl Failures {
         self.count += 1;
         self.reason = Some(reason);
         wait
+    }
+
+    /// A control plane that comes back is noticed soon; one that refuses us is not pestered.
+    fn longest(error: &AponoError) -> Duration {
+        match error.class() {
+            Class::Transient => Duration::from_secs(8),
+            Class::Permanent | Class::Misconfigured => Duration::from_mins(1),
+        }
     }
 
     fn over(&mut self) {

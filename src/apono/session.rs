@@ -110,7 +110,10 @@ impl SessionKeeper {
                 warn!(error = reason, "Apono cannot be reached; grants end on time without it: {reason}");
             }
             Connection::Refused(reason) => {
-                warn!(error = reason, "Apono refuses the connector: {reason}; correct apono.token_file or apono.connector_id");
+                warn!(
+                    error = reason,
+                    "Apono refuses the connector: {reason}; correct apono.token_file or apono.connector_id"
+                );
             }
         }
     }

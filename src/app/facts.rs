@@ -63,7 +63,9 @@ impl FactSource {
                 Connection::Unreachable(reason) => PeerFact::Unreachable { reason: reason.clone() },
                 Connection::Refused(reason) => PeerFact::Refused { reason: reason.clone() },
             },
-            results_pending: self.ledger.read(|book| book.tasks().filter(|(_, task)| task.is_ready()).count()),
+            results_pending: self
+                .ledger
+                .read(|book| book.tasks().filter(|(_, task)| task.is_ready()).count()),
             organizations: self.organizations.iter().map(OrganizationView::facts).collect(),
         }
     }
@@ -124,7 +126,9 @@ impl OrganizationView {
     fn state(&self) -> IntegrationState {
         let last_run = self.last_run.borrow().clone();
         let (status, message) = match (self.token(), &last_run) {
-            (TokenFact::Unknown, _) => (IntegrationStatus::Initializing, "no token was asked for yet".to_owned()),
+            (TokenFact::Unknown, _) => {
+                (IntegrationStatus::Initializing, "no token was asked for yet".to_owned())
+            }
             (TokenFact::Refused { reason } | TokenFact::Unreachable { reason, .. }, _) => {
                 (IntegrationStatus::Error, reason)
             }

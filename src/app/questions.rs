@@ -98,7 +98,8 @@ impl Answers {
 
     async fn sync(&self, integration: &IntegrationId) -> TaskResult {
         let Some(asker) = self.directories.get(integration) else {
-            let message = "the directory is switched off for this organization (okta.directory.enabled)".to_owned();
+            let message =
+                "the directory is switched off for this organization (okta.directory.enabled)".to_owned();
             return self.result(Code::UnsupportedTask, message, json!({}));
         };
         let Some(run) = asker.run().await else {

@@ -59,7 +59,9 @@ impl From<&StartError> for Exit {
             StartError::Config(_) | StartError::Bundle { .. } | StartError::Https(_) => Self::Config,
             StartError::State(OpenError::InUse { .. }) => Self::TryLater,
             StartError::State(OpenError::ForeignState { .. }) => Self::NotPermitted,
-            StartError::State(OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. })
+            StartError::State(
+                OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. },
+            )
             | StartError::Ledger(_)
             | StartError::Store(_)
             | StartError::Listen { .. }

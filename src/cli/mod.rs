@@ -29,7 +29,13 @@ use crate::config::Sources;
 
 /// On-premises agent between Okta and Apono.
 #[derive(Debug, Parser)]
-#[command(name = "apono-connector", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "apono-connector",
+    version,
+    about,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     common: Common,
@@ -107,7 +113,8 @@ impl Common {
             };
             flags.push(("--set".to_owned(), key.trim().to_owned(), value.to_owned()));
         }
-        let named = [("--log-level", "log.level", self.log_level), ("--log-format", "log.format", self.log_format)];
+        let named =
+            [("--log-level", "log.level", self.log_level), ("--log-format", "log.format", self.log_format)];
         for (flag, key, value) in named {
             flags.extend(value.map(|value| (flag.to_owned(), key.to_owned(), value)));
         }

@@ -135,7 +135,13 @@ const LAST_MOMENT: Duration = Duration::from_secs(30);
 
 impl Tokens {
     pub(super) fn new(settings: Settings, exchange: Exchange) -> Self {
-        Self { settings, exchange, state: Mutex::default(), minting: tokio::sync::Mutex::default(), ever_held: AtomicBool::new(false) }
+        Self {
+            settings,
+            exchange,
+            state: Mutex::default(),
+            minting: tokio::sync::Mutex::default(),
+            ever_held: AtomicBool::new(false),
+        }
     }
 
     /// What is known without asking anybody.

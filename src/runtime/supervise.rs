@@ -192,7 +192,10 @@ mod tests {
         let mut with_error = supervisor();
         with_error.start("burning", async { Err(Fire) });
         let ending = with_error.run(None).await;
-        assert!(matches!(&ending, Ending::Died { task: "burning", reason } if reason == "the disk is on fire"), "{ending:?}");
+        assert!(
+            matches!(&ending, Ending::Died { task: "burning", reason } if reason == "the disk is on fire"),
+            "{ending:?}"
+        );
 
         let mut by_itself = supervisor();
         by_itself.start("lazy", async { Ok::<(), Infallible>(()) });

@@ -137,7 +137,11 @@ pub fn readiness(facts: &Facts) -> Readiness {
         if facts.journal_writable {
             check("journal", true, "writable".to_owned())
         } else {
-            check("journal", false, "the last record could not be written; see the log and the disk".to_owned())
+            check(
+                "journal",
+                false,
+                "the last record could not be written; see the log and the disk".to_owned(),
+            )
         },
         check(
             "loops",
@@ -161,7 +165,10 @@ pub fn readiness(facts: &Facts) -> Readiness {
             TokenFact::ScopesMissing { scopes } => check(
                 &name,
                 false,
-                format!("Okta did not grant {}; grant it to the application (Okta API Scopes tab)", scopes.join(", ")),
+                format!(
+                    "Okta did not grant {}; grant it to the application (Okta API Scopes tab)",
+                    scopes.join(", ")
+                ),
             ),
             TokenFact::Unreachable { reason, worked_before } => check(&name, *worked_before, reason.clone()),
             TokenFact::Refused { reason } => check(&name, false, reason.clone()),

@@ -1,1 +1,12 @@
+//! The real binary against both simulators over loopback TCP, in real time. Waits are for states, never for a time.
 
+#![expect(unreachable_pub, reason = "one binary, no library")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+#[path = "../../simulator/tests/contract/checker.rs"]
+#[expect(dead_code, reason = "written for another test, which uses more of it")]
+mod checker;
+mod configuration;
+mod crash;
+mod life;
+mod world;

@@ -32,7 +32,9 @@ impl World {
             .apono
             .scim_users(INTEGRATION)
             .iter()
-            .map(|user| (user["id"].as_str().unwrap().to_owned(), user["userName"].as_str().unwrap().to_owned()))
+            .map(|user| {
+                (user["id"].as_str().unwrap().to_owned(), user["userName"].as_str().unwrap().to_owned())
+            })
             .collect();
         let one = |group: Value| {
             let members = group["members"].as_array().cloned().unwrap_or_default();
@@ -49,7 +51,8 @@ impl World {
 fn trio() -> (World, [String; 3], String) {
     let world = World::new();
     let user = |login: &str, first: &str| world.okta.add_user(NewUser::active(login, first, "Example"));
-    let users = [user("ada@example.com", "Ada"), user("bob@example.com", "Bob"), user("cy@example.com", "Cy")];
+    let users =
+        [user("ada@example.com", "Ada"), user("bob@example.com", "Bob"), user("cy@example.com", "Cy")];
     let group = world.okta.add_group(NewGroup::named("Engineering"));
     world.okta.add_member(&group, &users[0]);
     world.okta.add_member(&group, &users[1]);
@@ -127,9 +130,13 @@ async fn changes_in_okta_reach_the_provider() {
 async fn a_stranger_is_adopted_by_id_or_by_name_and_others_are_left_alone() {
     let (mut world, [ada, ..], group) = trio();
     let apono = &world.apono;
-    apono.add_scim_user(INTEGRATION, json!({ "userName": "ADA@example.com", "active": true, "title": "Old" }));
+    apono
+        .add_scim_user(INTEGRATION, json!({ "userName": "ADA@example.com", "active": true, "title": "Old" }));
     apono.add_scim_user(INTEGRATION, json!({ "userName": "stranger@example.com", "active": true }));
-    apono.add_scim_group(INTEGRATION, json!({ "displayName": "Old name", "externalId": group, "members": [] }));
+    apono.add_scim_group(
+        INTEGRATION,
+        json!({ "displayName": "Old name", "externalId": group, "members": [] }),
+    );
     let foreign = apono.add_scim_group(INTEGRATION, json!({ "displayName": "Foreign", "members": [] }));
     let connector = world.start().await;
     world.sync().await;
@@ -157,10 +164,9 @@ async fn only_the_selection_is_pushed_and_who_leaves_it_is_deactivated() {
     let (mut world, [_, _, cy], _) = trio();
     let oncall = world.okta.add_group(NewGroup::named("oncall-eu"));
     world.okta.add_member(&oncall, &cy);
-    world.settings = world.settings.replace(
-        "[state]",
-        "[okta.directory]\ngroups = [\"Engineering\", \"oncall-*\"]\n[state]",
-    );
+    world.settings = world
+        .settings
+        .replace("[state]", "[okta.directory]\ngroups = [\"Engineering\", \"oncall-*\"]\n[state]");
     world.okta.add_group(NewGroup::named("Sales"));
     world.okta.add_user(NewUser::active("dee@example.com", "Dee", "Example"));
     let connector = world.start().await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use apono_connector::runtime::Ending;
+use serde_json::json;
 use simulator::apono::Grant;
 use simulator::fault::Fault;
 use simulator::okta::NewGroup;
-use serde_json::json;
 
 use crate::world::{INTEGRATION, World};
 
@@ -47,7 +47,11 @@ async fn a_grant_is_given_reported_and_ends_at_its_expiry_while_apono_is_away() 
     let connector = scene.world.start().await;
     let granted = scene.grant(Duration::from_mins(10));
     let result = scene.world.result(&granted.task_id).await;
-    assert_eq!((result["status"].as_str(), result["code"].as_str()), (Some("Success"), Some("granted")), "{result}");
+    assert_eq!(
+        (result["status"].as_str(), result["code"].as_str()),
+        (Some("Success"), Some("granted")),
+        "{result}"
+    );
     assert_eq!(result["resources"][0]["okta_request_ids"].as_array().unwrap().len(), 1);
     assert!(scene.world.okta.is_member(&scene.group, &scene.user));
     let expiry = scene.world.after(Duration::from_mins(10));
@@ -204,7 +208,8 @@ async fn a_grant_that_cannot_be_given_says_why() {
         ("sue@example.com", group, "user_inactive"),
     ];
     for (user, group, code) in cases {
-        let grant = Grant::new(INTEGRATION, user, &[&group]).until(scene.world.after(Duration::from_hours(1)));
+        let grant =
+            Grant::new(INTEGRATION, user, &[&group]).until(scene.world.after(Duration::from_hours(1)));
         let granted = scene.world.apono.grant(grant);
         let result = scene.world.result(&granted.task_id).await;
         assert_eq!((&result["status"], &result["code"]), (&json!("Failure"), &json!(code)), "{result}");

@@ -40,7 +40,8 @@ async fn questions_are_answered() {
     let fed = world.okta.add_group(NewGroup::named("fed"));
     world.okta.add_group_rule("rule", &[&fed], "ACTIVE");
     let connector = world.start().await;
-    let resources = world.apono.enqueue("list-resources", INTEGRATION, json!({ "resource_type": "okta-group" }));
+    let resources =
+        world.apono.enqueue("list-resources", INTEGRATION, json!({ "resource_type": "okta-group" }));
     let result = world.result(&resources).await;
     assert_eq!(
         result["output"]["resources"],
@@ -50,7 +51,8 @@ async fn questions_are_answered() {
     let status = world.apono.enqueue("get-status", INTEGRATION, json!({}));
     assert_eq!(world.result(&status).await["output"]["status"], "ok");
     world.okta.faults().always("list_groups", Fault::status(403));
-    let resources = world.apono.enqueue("list-resources", INTEGRATION, json!({ "resource_type": "okta-group" }));
+    let resources =
+        world.apono.enqueue("list-resources", INTEGRATION, json!({ "resource_type": "okta-group" }));
     assert_eq!(code(&world, &resources).await, "unavailable");
     world.okta.faults().clear();
     connector.stop().await;
@@ -122,10 +124,14 @@ async fn a_grant_is_extended_shortened_and_never_moved_back() {
     let extended = grant(&world, &group, Some("grt_x"), 3, Duration::from_mins(40));
     assert_eq!(code(&world, &extended.task_id).await, "granted");
     // A task that was overtaken; Apono's listing has the latest revision.
-    let older = world.apono.enqueue("grant-access", INTEGRATION, json!({
-        "grant_id": "grt_x", "revision": 2, "username": "ada@example.com", "resources": [group],
-        "expires_at": world.after(Duration::from_mins(5)),
-    }));
+    let older = world.apono.enqueue(
+        "grant-access",
+        INTEGRATION,
+        json!({
+            "grant_id": "grt_x", "revision": 2, "username": "ada@example.com", "resources": [group],
+            "expires_at": world.after(Duration::from_mins(5)),
+        }),
+    );
     assert_eq!(code(&world, &older).await, "superseded");
     world.pass(Duration::from_mins(30)).await;
     assert!(world.okta.is_member(&group, &user), "the extension holds");
@@ -200,7 +206,8 @@ async fn without_a_journal_nothing_is_given_and_removals_go_on() {
 async fn desired_grants_make_up_for_lost_tasks() {
     let (mut world, user, group) = scene();
     let connector = world.start().await;
-    let desired = Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_hours(5)));
+    let desired =
+        Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_hours(5)));
     let id = world.apono.desire_grant(desired);
     world.until_member(&group, &user, true).await;
 

@@ -130,7 +130,8 @@ async fn a_rotated_key_is_used_at_the_next_token_and_a_bad_one_is_not() {
     until_held(&world, &connector).await;
     std::fs::write(world.secret(), "{ not a secret").unwrap();
     world.pass(Duration::from_hours(3)).await;
-    let grant = Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_mins(5)));
+    let grant =
+        Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_mins(5)));
     let granted = world.apono.grant(grant);
     assert_eq!(world.result(&granted.task_id).await["code"], "granted", "the last good key still serves");
     connector.stop().await;

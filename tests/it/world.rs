@@ -90,9 +90,9 @@ listen = "127.0.0.1:0"
             state = at("state.db"),
         );
         let errors = Errors::default();
-        let log = tracing_subscriber::registry().with(errors.clone()).with(
-            tracing_subscriber::fmt::layer().with_test_writer().without_time(),
-        );
+        let log = tracing_subscriber::registry()
+            .with(errors.clone())
+            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time());
         Self {
             okta,
             apono,
@@ -161,7 +161,9 @@ listen = "127.0.0.1:0"
     /// The result of a task; it must come within two hours of virtual time.
     pub async fn result(&self, task: &str) -> Value {
         let result = clock::timeout(Duration::from_hours(2), self.apono.wait_for_result(task)).await;
-        result.unwrap_or_else(|| panic!("in two hours there was no result of {task}; {:?}", self.apono.violations()))
+        result.unwrap_or_else(|| {
+            panic!("in two hours there was no result of {task}; {:?}", self.apono.violations())
+        })
     }
 
     /// Waits until the user is in the group, or not.

@@ -83,7 +83,10 @@ fn accepted(id: &GrantId) -> Record {
         expires_at: Some("2026-01-01T01:00:00.123456789Z".parse().unwrap()),
         request: None,
     };
-    Record::Grant { id: id.clone(), event: Event::Accepted { grant, by: crate::access::machine::Source::Task } }
+    Record::Grant {
+        id: id.clone(),
+        event: Event::Accepted { grant, by: crate::access::machine::Source::Task },
+    }
 }
 
 fn ended(id: &GrantId) -> Record {

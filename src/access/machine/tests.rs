@@ -127,14 +127,16 @@ fn only_a_higher_revision_revises() {
 
 #[test]
 fn a_revision_adds_and_drops_groups() {
-    let events = [accepted(), intended(), granted(), Event::Revised { grant: grant(2, &["b"]), by: Source::Task }];
+    let events =
+        [accepted(), intended(), granted(), Event::Revised { grant: grant(2, &["b"]), by: Source::Task }];
     let state = replay(&events).unwrap();
     assert_eq!(state.step(&group("a")), Some(Step::Remove));
     assert_eq!(state.step(&group("b")), Some(Step::Grant));
 
     // Dropped, the removal begun, and wanted again: the duty stays and the addition is asked for anew.
     let state = apply(Some(&state), &revoking()).unwrap();
-    let state = apply(Some(&state), &Event::Revised { grant: grant(3, &["a", "b"]), by: Source::Task }).unwrap();
+    let state =
+        apply(Some(&state), &Event::Revised { grant: grant(3, &["a", "b"]), by: Source::Task }).unwrap();
     assert_eq!(state.holdings[&group("a")], Holding::Granting);
     assert_eq!(state.step(&group("a")), Some(Step::Grant));
 }
@@ -177,8 +179,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Ending::Gone)
     ];
     prop_oneof![
-        (1_u64..5, prop_oneof![Just(vec!["a"]), Just(vec!["b"]), Just(vec!["a", "b"])])
-            .prop_map(|(revision, groups)| Event::Revised { grant: grant(revision, &groups), by: Source::Task }),
+        (1_u64..5, prop_oneof![Just(vec!["a"]), Just(vec!["b"]), Just(vec!["a", "b"])]).prop_map(
+            |(revision, groups)| Event::Revised { grant: grant(revision, &groups), by: Source::Task }
+        ),
         Just(Event::UserResolved { user: OktaUserId::from("00u1") }),
         group().prop_map(|group| Event::Refused { group, code: Code::GroupNotFound, message: String::new() }),
         group().prop_map(|group| Event::StandingFound { group }),

@@ -11,7 +11,7 @@ use crate::net;
 #[expect(clippy::disallowed_methods, reason = "the test plays the client")]
 async fn okta_over_tcp_keeps_its_own_date_and_takes_an_empty_put() {
     let world = World::new();
-    let server = net::serve(world.okta.router(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let server = net::serve(world.okta.router(), "127.0.0.1:0".parse().unwrap()).unwrap();
     world.okta.set_origin(format!("{}/", server.url()));
     let group = world.okta.add_group(NewGroup::named("Production"));
     let user = world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));

@@ -1,0 +1,284 @@
+//! Simulators on loopback ports, a folder with secrets and state, and the real binary.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use apono_connector::secrets::generate_rsa;
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use simulator::apono::{self, AponoSimulator, Grant, Granted};
+use simulator::clock::SimClock;
+use simulator::net::{Server, serve};
+use simulator::okta::{self, NewGroup, NewUser, OktaSimulator};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::checker::Contract;
+
+pub const INTEGRATION: &str = "069cf551-c124-43f6";
+pub const CLIENT: &str = "0oaconnector00000001";
+/// Nothing in these tests may take longer; generous, because CI machines are slow and this is not a measurement.
+const LIMIT: Duration = Duration::from_mins(2);
+
+pub struct World {
+    pub okta: OktaSimulator,
+    pub apono: AponoSimulator,
+    pub folder: TempDir,
+    okta_server: Server,
+    apono_server: Server,
+    logs: usize,
+}
+
+/// The binary, running.
+pub struct Connector {
+    child: Child,
+    log: PathBuf,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let clock = SimClock::system();
+        let okta = OktaSimulator::new(okta::Settings::default(), clock.clone());
+        let apono = AponoSimulator::new(apono::Settings::default(), clock);
+        apono.set_exchange_log(100_000);
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let okta_server = serve(okta.router(), any_port).unwrap();
+        okta.set_origin(okta_server.url());
+        let apono_server = serve(apono.router(), any_port).unwrap();
+        let (private, public) = key();
+        okta.register_client(CLIENT, public, &["okta.users.read", "okta.groups.manage"]);
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { okta, apono, folder, okta_server, apono_server, logs: 0 };
+        fs::write(world.path("token"), apono::Settings::default().token).unwrap();
+        let secret = json!({ "client_id": CLIENT, "private_key": private });
+        fs::write(world.path("okta.json"), secret.to_string()).unwrap();
+        fs::write(world.path("connector.toml"), world.configuration("")).unwrap();
+        world
+    }
+
+    /// Ada, and a group that she is not in.
+    pub fn with_ada() -> (Self, String, String) {
+        let world = Self::new();
+        let user = world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+        let group = world.okta.add_group(NewGroup::named("oncall"));
+        (world, user, group)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The file, with more of the organization's keys.
+    pub fn configuration(&self, more: &str) -> String {
+        let at = |name: &str| self.path(name).display().to_string();
+        format!(
+            r#"
+[apono]
+url = "{}"
+connector_id = "okta-connector"
+token_file = "{}"
+grants_interval = "1m"
+[[okta]]
+integration_id = "{INTEGRATION}"
+organization_url = "{}"
+credentials_file = "{}"
+{more}
+[state]
+url = "sqlite:{}"
+[admin]
+listen = "127.0.0.1:0"
+[log]
+level = "debug"
+format = "json"
+"#,
+            self.apono_server.url(),
+            at("token"),
+            self.okta_server.url(),
+            at("okta.json"),
+            at("state/state.db"),
+        )
+    }
+
+    pub fn write_configuration(&self, text: &str) {
+        fs::write(self.path("connector.toml"), text).unwrap();
+    }
+
+    /// Starts `run`; its log goes to a file of its own.
+    pub fn start(&mut self) -> Connector {
+        self.logs += 1;
+        let log = self.path(&format!("connector-{}.log", self.logs));
+        let child = self
+            .command(&["run"])
+            .stderr(fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Connector { child, log }
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        tokio::time::timeout(LIMIT, output).await.expect("the command ends").unwrap()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_apono-connector"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.path("connector.toml"))
+            .env_clear()
+            .stdin(Stdio::null());
+        command.stdout(Stdio::null());
+        command
+    }
+
+    pub fn grant(&self, group: &str, lasts: Duration) -> Granted {
+        let lasts = SignedDuration::try_from(lasts).unwrap();
+        let expiry = SimClock::system().now().checked_add(lasts).unwrap();
+        self.apono.grant(Grant::new(INTEGRATION, "ada@example.com", &[group]).until(expiry))
+    }
+
+    pub async fn result(&self, task: &str) -> Value {
+        let result = tokio::time::timeout(LIMIT, self.apono.wait_for_result(task)).await;
+        result.unwrap_or_else(|_| panic!("no result of {task}; {:?}", self.apono.violations()))
+    }
+
+    /// Waits until Okta has the membership, or has it no more.
+    pub async fn until_member(&self, group: &str, user: &str, member: bool) {
+        let reached = self.okta.until(|okta| okta.is_member(group, user) == member);
+        tokio::time::timeout(LIMIT, reached).await.expect("the membership changes");
+    }
+
+    pub fn now() -> Timestamp {
+        SimClock::system().now()
+    }
+
+    /// Holds every exchange with Apono against the published document.
+    pub fn check_contract(&self) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/connector-api.yaml");
+        let contract = Contract::parse(&fs::read_to_string(path).unwrap());
+        let exchanges = self.apono.exchanges();
+        assert!(!exchanges.is_empty());
+        for exchange in exchanges {
+            contract.check(&exchange).unwrap_or_else(|problem| panic!("{problem}\n{exchange:?}"));
+        }
+        assert_eq!(self.apono.violations(), Vec::<String>::new());
+    }
+}
+
+impl Connector {
+    /// Waits until the log holds a line that fits; returns it.
+    pub async fn until_logged(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                if let Some(line) = self.lines().into_iter().find(|line| fits(line)) {
+                    return line;
+                }
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    panic!("ended with {status} before it logged {what}:\n{}", self.text());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(LIMIT, look).await;
+        found.unwrap_or_else(|_| panic!("{what} was not logged:\n{}", fs::read_to_string(&self.log).unwrap()))
+    }
+
+    /// Where the admin listener is.
+    pub async fn admin(&mut self) -> String {
+        let line = self.until_logged("where it listens", |line| line.get("admin.listen").is_some()).await;
+        format!("http://{}", line["admin.listen"].as_str().unwrap())
+    }
+
+    /// Status and body of an admin path.
+    pub async fn ask(&mut self, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.admin().await);
+        get(&url).await
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn stop(mut self) -> ExitStatus {
+        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it stops").unwrap();
+        self.check_log();
+        status
+    }
+
+    /// kill -9.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+        self.check_log();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    pub async fn wait(mut self) -> (ExitStatus, String) {
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap();
+        (status, self.text())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Every line is JSON with its usual members, no line is an error, and no secret is in any.
+    fn check_log(&self) {
+        let text = self.text();
+        for line in text.lines() {
+            // The last line of a killed process may be cut.
+            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+            for member in ["timestamp", "level", "target", "message"] {
+                assert!(line[member].is_string(), "{line} has no {member}");
+            }
+            assert_ne!(line["level"], "ERROR", "{line}");
+        }
+        let (private, _) = key();
+        for secret in [private["d"].as_str().unwrap(), &apono::Settings::default().token] {
+            assert!(!text.contains(secret), "a secret is in the log");
+        }
+    }
+}
+
+/// A plain HTTP GET.
+pub async fn get(url: &str) -> (u16, String) {
+    use apono_connector::http::transport::{HttpsSettings, HttpsTransport, Request, Transport};
+    let settings = HttpsSettings { connect_timeout: LIMIT, extra_roots: None };
+    let transport = HttpsTransport::new(&settings).unwrap();
+    let request = Request::new(http::Method::GET, url.parse().unwrap());
+    let response = transport.send(request, LIMIT).await.unwrap();
+    (response.status.as_u16(), String::from_utf8(response.body.to_vec()).unwrap())
+}
+
+/// One key for the whole test process; making one takes a while.
+pub fn key() -> (Value, Value) {
+    static KEY: OnceLock<(Value, Value)> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let key = generate_rsa(2048).unwrap();
+        (serde_json::from_str(key.private_jwk.expose_secret()).unwrap(), key.public_jwk)
+    })
+    .clone()
+}
+
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
