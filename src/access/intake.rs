@@ -41,10 +41,10 @@ pub fn grant(
     let answered = |code: Code, message: &str| answer(task, grant, code, message, now);
     match review(book, grant, policy, now) {
         Review::Begin => {
-            records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }))
+            records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }));
         }
         Review::Revise => {
-            records.push(event(grant, Event::Revised { grant: grant.clone(), by: Source::Task }))
+            records.push(event(grant, Event::Revised { grant: grant.clone(), by: Source::Task }));
         }
         Review::Known => {}
         Review::EndNow => {

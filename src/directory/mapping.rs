@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::domain::{OktaUserId, UserStatus};
 
-    fn user(profile: Value) -> User {
+    fn user(profile: &Value) -> User {
         User {
             id: OktaUserId::from("00u1"),
             status: UserStatus::Active,
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn nulls_lists_and_custom_attributes_do_no_harm() {
         let mapping = Mapping::standard().unwrap();
-        let desired = mapping.desired(&user(json!({
+        let desired = mapping.desired(&user(&json!({
             "login": "ada@example.com", "firstName": "Ada", "lastName": "Lovelace", "title": null, "city": "",
             "employeeNumber": 42, "department": ["a", "b"], "favoriteColor": "blue"
         })));

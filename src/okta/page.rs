@@ -144,13 +144,16 @@ mod tests {
 
     const PATH: &str = "/api/v1/users";
 
+    fn base() -> Base {
+        Base::parse("https://example.okta.com").unwrap()
+    }
+
     fn next(headers: &[&'static str]) -> Result<Option<String>, ForeignLink> {
-        let base = Base::parse("https://example.okta.com").unwrap();
         let mut map = HeaderMap::new();
         for header in headers {
             map.append("link", HeaderValue::from_static(header));
         }
-        Ok(next_cursor(&map, &base, PATH)?.map(|cursor| cursor.url().to_string()))
+        Ok(next_cursor(&map, &base(), PATH)?.map(|cursor| cursor.url().to_string()))
     }
 
     #[test]
@@ -183,8 +186,7 @@ mod tests {
         for broken in ["", "<", "rel=next", "<https://x", r#"https://x; rel="next""#] {
             let mut map = HeaderMap::new();
             map.append("link", HeaderValue::from_str(broken).unwrap());
-            let base = Base::parse("https://example.okta.com").unwrap();
-            assert_eq!(next_cursor(&map, &base, PATH), Ok(None), "{broken}");
+            assert_eq!(next_cursor(&map, &base(), PATH), Ok(None), "{broken}");
         }
     }
 }

@@ -13,14 +13,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Where an attribute is.
+/// Where an attribute is. Cheap to clone: every attribute of every user carries one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Path {
+pub struct Path(Arc<Parts>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Parts {
     schema: Option<String>,
     attribute: String,
     of_type: Option<String>,
@@ -67,37 +71,38 @@ impl Path {
         if !is_name(attribute) || !sub.is_none_or(is_name) {
             return Err(error());
         }
-        Ok(Self { schema, attribute: attribute.to_owned(), of_type, sub: sub.map(ToOwned::to_owned) })
+        let (attribute, sub) = (attribute.to_owned(), sub.map(ToOwned::to_owned));
+        Ok(Self(Arc::new(Parts { schema, attribute, of_type, sub })))
     }
 
     /// The extension's schema, for an attribute of one.
     pub fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
+        self.0.schema.as_deref()
     }
 
     /// The type of the element, for an attribute of a multi-valued one.
     pub fn of_type(&self) -> Option<&str> {
-        self.of_type.as_deref()
+        self.0.of_type.as_deref()
     }
 
     /// The attribute without filter and sub-attribute.
     pub fn attribute(&self) -> &str {
-        &self.attribute
+        &self.0.attribute
     }
 
     /// The sub-attribute.
     pub fn sub(&self) -> Option<&str> {
-        self.sub.as_deref()
+        self.0.sub.as_deref()
     }
 
     /// The value in `resource`, if there is one.
     pub fn get<'a>(&self, resource: &'a Map<String, Value>) -> Option<&'a Value> {
-        let holder = match &self.schema {
+        let holder = match &self.0.schema {
             Some(schema) => resource.get(schema)?.as_object()?,
             None => resource,
         };
-        let value = holder.get(&self.attribute)?;
-        let value = match (&self.of_type, &self.sub) {
+        let value = holder.get(&self.0.attribute)?;
+        let value = match (&self.0.of_type, &self.0.sub) {
             (None, None) => value,
             (None, Some(sub)) => value.get(sub)?,
             (Some(of_type), sub) => {
@@ -115,19 +120,19 @@ impl Path {
 
     /// Puts a value into `resource`.
     pub fn set(&self, resource: &mut Map<String, Value>, value: Value) {
-        let holder = match &self.schema {
+        let holder = match &self.0.schema {
             Some(schema) => child(resource, schema),
             None => resource,
         };
-        match (&self.of_type, &self.sub) {
+        match (&self.0.of_type, &self.0.sub) {
             (None, None) => {
-                holder.insert(self.attribute.clone(), value);
+                holder.insert(self.0.attribute.clone(), value);
             }
             (None, Some(sub)) => {
-                child(holder, &self.attribute).insert(sub.clone(), value);
+                child(holder, &self.0.attribute).insert(sub.clone(), value);
             }
             (Some(of_type), sub) => {
-                let elements = holder.entry(self.attribute.clone()).or_insert_with(|| json!([]));
+                let elements = holder.entry(self.0.attribute.clone()).or_insert_with(|| json!([]));
                 let Some(elements) = elements.as_array_mut() else {
                     return;
                 };
@@ -146,14 +151,14 @@ impl Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
+        if let Some(schema) = &self.0.schema {
             write!(f, "{schema}:")?;
         }
-        f.write_str(&self.attribute)?;
-        if let Some(of_type) = &self.of_type {
+        f.write_str(&self.0.attribute)?;
+        if let Some(of_type) = &self.0.of_type {
             write!(f, "[type eq \"{of_type}\"]")?;
         }
-        if let Some(sub) = &self.sub {
+        if let Some(sub) = &self.0.sub {
             write!(f, ".{sub}")?;
         }
         Ok(())

@@ -87,9 +87,9 @@ impl CredentialsSource {
     }
 
     /// The file that holds the key.
-    pub fn path(&self) -> &Path {
+    pub fn file(&self) -> &MountedFile {
         match self {
-            Self::Secret { file, .. } | Self::KeyFile { file, .. } => file.path(),
+            Self::Secret { file, .. } | Self::KeyFile { file, .. } => file,
         }
     }
 }

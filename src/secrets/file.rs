@@ -11,6 +11,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +22,15 @@ const LIMIT: u64 = 64 * 1024;
 pub trait SecretSource: Send + Sync + fmt::Debug {
     /// Reads it as it is now, without surrounding white space.
     fn read(&self) -> Result<SecretString, SecretError>;
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
 }
 
 /// A secret in a file. The path is followed anew at each read, so that a swapped symbolic link is noticed.
@@ -36,6 +46,17 @@ impl MountedFile {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// What is there now; `None` when nothing is. A swapped link shows as another inode.
+    pub fn version(&self) -> Option<Version> {
+        let metadata = std::fs::metadata(&self.0).ok()?;
+        Some(Version {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
     }
 }
 
@@ -114,10 +135,13 @@ impl SecretSource for MountedFile {
         {
             use secrecy::ExposeSecretMut;
             let bytes = text.expose_secret_mut();
-            // The whole capacity at once: a growing vector would leave copies of the secret behind.
-            bytes.reserve_exact(usize::try_from(LIMIT).unwrap_or(usize::MAX) + 1);
             File::open(&self.0)
-                .and_then(|file| file.take(LIMIT + 1).read_to_end(bytes))
+                .and_then(|file| {
+                    // Room for all of it at once: a growing vector would leave copies of the secret behind.
+                    let length = file.metadata()?.len().min(LIMIT) + 1;
+                    bytes.reserve_exact(usize::try_from(length).unwrap_or(0));
+                    file.take(LIMIT + 1).read_to_end(bytes)
+                })
                 .map_err(unreadable)?;
         }
         let bytes = text.expose_secret();

@@ -14,6 +14,6 @@ mod reload;
 mod signing_key;
 
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
-pub use file::{MountedFile, SecretError, SecretSource, SecretValue};
+pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
 pub use reload::Reloading;
 pub use signing_key::{KeyError, SigningKey, generate_rsa};

@@ -1,8 +1,9 @@
 //! # Purpose
-//! A secret that is read anew at each use, with the last good value behind it.
+//! A secret that follows its file, with the last good value behind it.
 //!
 //! # Invariants kept here
 //! - A bad new file never replaces a good old value (invariant 14); the change for the worse is logged once.
+//! - Whether the file has changed is looked up at every use; it is read only when it has.
 //!
 //! # Not here
 //! Proving a new key against Okta before the old one is dropped.
@@ -12,11 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
+use super::{MountedFile, Version};
 use crate::telemetry::chain;
 
-/// A value derived from a secret source. Clones share it.
+/// A value that is derived from a secret.
 pub struct Reloading<T> {
     what: &'static str,
+    file: Option<MountedFile>,
     load: Box<dyn Fn() -> Result<T, BoxError> + Send + Sync>,
     last: Mutex<Last<T>>,
 }
@@ -25,33 +28,39 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 struct Last<T> {
     good: Arc<T>,
+    version: Option<Version>,
     complaint: Option<String>,
 }
 
 impl<T> Reloading<T> {
-    /// Reads it for the first time; `what` names it in logs.
+    /// Reads it for the first time; `what` names it in logs, `file` is what `load` reads (none: it cannot change).
     pub fn new<E>(
         what: &'static str,
+        file: Option<MountedFile>,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
+        // The version before the content: a change in between is then noticed at the next use.
+        let version = file.as_ref().and_then(MountedFile::version);
         let good = Arc::new(load()?);
         let load = Box::new(move || load().map_err(|error| Box::new(error) as BoxError));
-        Ok(Self { what, load, last: Mutex::new(Last { good, complaint: None }) })
+        Ok(Self { what, file, load, last: Mutex::new(Last { good, version, complaint: None }) })
     }
 
-    /// The value as the source has it now, or the last good one.
+    /// The value as the file has it now, or the last good one.
     pub fn current(&self) -> Arc<T> {
-        let loaded = (self.load)();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match loaded {
+        let version = self.file.as_ref().and_then(MountedFile::version);
+        let unchanged = version == last.version && last.complaint.is_none();
+        if self.file.is_none() || unchanged {
+            return Arc::clone(&last.good);
+        }
+        match (self.load)() {
             Ok(value) => {
-                if last.complaint.take().is_some() {
-                    info!(secret = self.what, "the {} can be read again", self.what);
-                }
-                last.good = Arc::new(value);
+                info!(secret = self.what, "the {} has changed and is read anew", self.what);
+                *last = Last { good: Arc::new(value), version, complaint: None };
             }
             Err(error) => {
                 let complaint = chain(error.as_ref()).to_string();
@@ -78,10 +87,12 @@ impl<T> fmt::Debug for Reloading<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::secrets::{MountedFile, SecretSource};
+    use crate::secrets::SecretSource;
 
     #[test]
     fn a_bad_new_file_never_replaces_a_good_old_value() {
@@ -89,7 +100,7 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, "first").unwrap();
         let file = MountedFile::new(&path);
-        let token = Reloading::new("token", move || file.read()).unwrap();
+        let token = Reloading::new("token", Some(file.clone()), move || file.read()).unwrap();
         assert_eq!(token.current().expose_secret(), "first");
         std::fs::write(&path, "").unwrap();
         assert_eq!(token.current().expose_secret(), "first");
@@ -97,5 +108,42 @@ mod tests {
         assert_eq!(token.current().expose_secret(), "first");
         std::fs::write(&path, "second").unwrap();
         assert_eq!(token.current().expose_secret(), "second");
+    }
+
+    #[test]
+    fn a_swapped_link_is_noticed_as_kubernetes_swaps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (version, text) in [("v1", "first"), ("v2", "other")] {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("token"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/token", at("token")).unwrap();
+        let file = MountedFile::new(at("token"));
+        let token = Reloading::new("token", Some(file.clone()), move || file.read()).unwrap();
+        assert_eq!(token.current().expose_secret(), "first");
+        std::os::unix::fs::symlink("v2", at("..new")).unwrap();
+        std::fs::rename(at("..new"), at("..data")).unwrap();
+        assert_eq!(token.current().expose_secret(), "other");
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "first").unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reads);
+        let file = MountedFile::new(&path);
+        let token = Reloading::new("token", Some(file.clone()), move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            file.read()
+        })
+        .unwrap();
+        for _ in 0..10 {
+            token.current();
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
     }
 }

@@ -2,7 +2,7 @@
 //! fixed waits: a test waits for states.
 
 #![expect(unreachable_pub, reason = "one binary, no library")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod directory;
 mod grants;

@@ -209,7 +209,13 @@ proptest! {
             match event {
                 Event::GrantIntended { group } => { owed.insert(group.clone()); }
                 Event::Refused { group, .. } | Event::Ended { group, .. } => { owed.remove(group); }
-                _ => {}
+                Event::Accepted { .. }
+                | Event::Revised { .. }
+                | Event::UserResolved { .. }
+                | Event::StandingFound { .. }
+                | Event::Granted { .. }
+                | Event::EndRequested { .. }
+                | Event::RevokeIntended { .. } => {}
             }
             state = next;
             for (group, holding) in &state.holdings {

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_in_result, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use crate::config::{ConfigError, Loaded, Origin, Sources, load};

@@ -67,10 +67,11 @@ const TABLES: &str = "
     CREATE TABLE provider_users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, external_id TEXT, user_name TEXT,
                                  active INTEGER, attributes TEXT NOT NULL);
     CREATE TABLE provider_groups (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, external_id TEXT, name TEXT NOT NULL);
-    CREATE TABLE provider_members (g INTEGER NOT NULL, u TEXT NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
+    CREATE TABLE provider_members (g INTEGER NOT NULL, u INTEGER NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
 
-    CREATE TABLE user_pairs (okta TEXT PRIMARY KEY, scim TEXT NOT NULL UNIQUE, known INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE group_pairs (okta TEXT PRIMARY KEY, scim TEXT NOT NULL UNIQUE, known INTEGER NOT NULL) WITHOUT ROWID;
+    -- p: the provider's; s: Okta's, or none when it is no longer in the selection.
+    CREATE TABLE user_pairs (p INTEGER PRIMARY KEY, s INTEGER UNIQUE, okta TEXT NOT NULL UNIQUE, known INTEGER NOT NULL);
+    CREATE TABLE group_pairs (p INTEGER PRIMARY KEY, s INTEGER UNIQUE, okta TEXT NOT NULL UNIQUE, known INTEGER NOT NULL);
     CREATE TABLE operations (n INTEGER PRIMARY KEY, phase INTEGER NOT NULL, held INTEGER NOT NULL,
                              operation TEXT NOT NULL);
     CREATE INDEX operations_by_phase ON operations (phase, n);

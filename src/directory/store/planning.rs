@@ -56,20 +56,23 @@ pub struct PlannedOperation {
 /// Members in one operation.
 const MEMBERS_AT_ONCE: usize = 500;
 
-const PAIR_USERS: &str = "
+const PAIR: &str = "
     DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
-    INSERT OR IGNORE INTO user_pairs
-        SELECT u.okta, u.scim, 1 FROM users u JOIN provider_users p ON p.id = u.scim;
-    INSERT OR IGNORE INTO user_pairs
-        SELECT s.id, p.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id;
-    INSERT OR IGNORE INTO user_pairs
-        SELECT s.id, p.id, 0 FROM source_users s
+    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
+        SELECT p.n, s.n, u.okta, 1 FROM users u JOIN provider_users p ON p.id = u.scim
+        LEFT JOIN source_users s ON s.id = u.okta;
+    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
+        SELECT p.n, s.n, s.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id
+        WHERE p.n NOT IN (SELECT p FROM user_pairs);
+    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
+        SELECT p.n, s.n, s.id, 0 FROM source_users s
         JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
-        WHERE p.external_id IS NULL OR p.external_id = s.id;
-    INSERT OR IGNORE INTO group_pairs
-        SELECT g.okta, g.scim, 1 FROM groups g JOIN provider_groups p ON p.id = g.scim;
-    INSERT OR IGNORE INTO group_pairs
-        SELECT s.id, p.id, 0 FROM provider_groups p JOIN source_groups s ON s.id = p.external_id;
+        WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL) AND p.external_id IS NULL;
+    INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
+        SELECT p.n, s.n, g.okta, 1 FROM groups g JOIN provider_groups p ON p.id = g.scim
+        LEFT JOIN source_groups s ON s.id = g.okta;
+    INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
+        SELECT p.n, s.n, s.id, 0 FROM provider_groups p JOIN source_groups s ON s.id = p.external_id;
 ";
 
 impl Store {
@@ -77,7 +80,7 @@ impl Store {
     pub async fn plan(&self, user_name: Path, limits: Limits) -> Result<Planned, StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
-                connection.execute_batch(PAIR_USERS).map_err(StoreError::Statement)?;
+                connection.execute_batch(PAIR).map_err(StoreError::Statement)?;
                 let mut planned = Planned::default();
                 plan_users(connection, &user_name, &mut planned)?;
                 plan_departed_users(connection, &mut planned)?;
@@ -147,8 +150,8 @@ fn count(planned: &Planned, operation: &str) -> u64 {
 fn plan_users(connection: &Connection, user_name: &Path, planned: &mut Planned) -> Result<(), StoreError> {
     let sql = "SELECT s.id, s.active, s.attributes, p.id, p.active, p.external_id, p.attributes, m.known
                FROM source_users s
-               LEFT JOIN user_pairs m ON m.okta = s.id
-               LEFT JOIN provider_users p ON p.id = m.scim
+               LEFT JOIN user_pairs m ON m.s = s.n
+               LEFT JOIN provider_users p ON p.n = m.p
                -- Both sides are written by the same serializer, so that equal text is equal: no need to parse it.
                WHERE NOT (p.id IS NOT NULL AND m.known AND p.external_id IS s.id AND p.attributes = s.attributes
                           AND (s.active IS NULL OR s.active IS p.active))
@@ -190,8 +193,8 @@ fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result
 fn plan_groups(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
     let sql = "SELECT s.id, s.name, p.id, p.name, p.external_id, m.known
                FROM source_groups s
-               LEFT JOIN group_pairs m ON m.okta = s.id
-               LEFT JOIN provider_groups p ON p.id = m.scim
+               LEFT JOIN group_pairs m ON m.s = s.n
+               LEFT JOIN provider_groups p ON p.n = m.p
                ORDER BY s.n";
     each(connection, sql, |row| {
         let okta = OktaGroupId::from(text(row, 0)?);
@@ -223,54 +226,52 @@ fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Resul
 
 /// Members to remove: people of ours who are in a group of the selection and should not be.
 const REMOVED: &str = "
-    SELECT o.okta, m.u FROM provider_groups p
-    JOIN provider_members m ON m.g = p.n
-    JOIN user_pairs o ON o.scim = m.u
-    WHERE p.id = ?2 AND o.okta NOT IN (
-        SELECT s.id FROM source_members w JOIN source_users s ON s.n = w.u WHERE w.g = ?1)
+    SELECT o.okta, p.id FROM provider_members m
+    JOIN user_pairs o ON o.p = m.u
+    JOIN provider_users p ON p.n = m.u
+    WHERE m.g = ?2
+      AND NOT EXISTS (SELECT 1 FROM source_members w WHERE w.g = ?1 AND w.u = o.s)
       AND o.okta NOT IN (SELECT id FROM spared)
     ORDER BY o.okta";
 /// Members to add: people of the selection who should be in a group and are not, whether the provider has them yet or
 /// not.
 const ADDED: &str = "
-    SELECT s.id FROM source_members w JOIN source_users s ON s.n = w.u
-    WHERE w.g = ?1 AND s.id NOT IN (
-        SELECT o.okta FROM provider_groups p
-        JOIN provider_members m ON m.g = p.n
-        JOIN user_pairs o ON o.scim = m.u
-        WHERE p.id = ?2)
+    SELECT s.id FROM source_members w
+    LEFT JOIN user_pairs o ON o.s = w.u
+    JOIN source_users s ON s.n = w.u
+    WHERE w.g = ?1
+      AND NOT EXISTS (SELECT 1 FROM provider_members m WHERE m.g = ?2 AND m.u = o.p)
     ORDER BY s.id";
-const PRESENT: &str = "
-    SELECT count(*) FROM provider_groups p
-    JOIN provider_members m ON m.g = p.n
-    JOIN user_pairs o ON o.scim = m.u
-    WHERE p.id = ?1";
+const PRESENT: &str = "SELECT count(*) FROM provider_members m JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
 
 fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned) -> Result<(), StoreError> {
     let mut all = Tally::default();
     let mut first_held: Option<Held> = None;
-    let sql =
-        "SELECT s.n, s.id, m.scim FROM source_groups s LEFT JOIN group_pairs m ON m.okta = s.id ORDER BY s.n";
+    let sql = "SELECT s.n, s.id, p.n, p.id FROM source_groups s
+               LEFT JOIN group_pairs m ON m.s = s.n
+               LEFT JOIN provider_groups p ON p.n = m.p
+               ORDER BY s.n";
     each(connection, sql, |row| {
         let (n, okta): (i64, _) = (get(row, 0)?, OktaGroupId::from(text(row, 1)?));
-        let scim: Option<String> = get(row, 2)?;
+        let at_provider: Option<i64> = get(row, 2)?;
         let mut of_group = Tally { wanted: wanted_members(connection, n)?, ..Tally::default() };
-        if let Some(scim) = &scim {
+        if let Some(provider) = at_provider {
+            let scim = ScimId::from(text(row, 3)?);
             of_group.present = connection
                 .prepare_cached(PRESENT)
-                .and_then(|mut statement| statement.query_row([scim], |row| row.get(0)))
+                .and_then(|mut statement| statement.query_row([provider], |row| row.get(0)))
                 .map_err(StoreError::Statement)?;
-            let removed = member_ids_of(connection, n, scim)?;
+            let removed = member_ids_of(connection, n, provider)?;
             of_group.removed = removed.len() as u64;
             let held = breaker::review(Kind::GroupMembers, of_group, limits);
             for users in removed.chunks(MEMBERS_AT_ONCE) {
-                let (okta, scim, users) = (okta.clone(), ScimId::from(scim.as_str()), users.to_vec());
+                let (okta, scim, users) = (okta.clone(), scim.clone(), users.to_vec());
                 put(connection, planned, &Operation::RemoveMembers { okta, scim, users }, held.is_some())?;
             }
             // One is enough to tell a person; each is marked in the plan.
             first_held = first_held.take().or(held);
         }
-        let added = added_ids(connection, n, scim.as_deref())?;
+        let added = added_ids(connection, n, at_provider)?;
         for users in added.chunks(MEMBERS_AT_ONCE) {
             put(
                 connection,
@@ -299,10 +300,10 @@ fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError
 fn member_ids_of(
     connection: &Connection,
     group: i64,
-    scim: &str,
+    provider: i64,
 ) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
     let mut statement = connection.prepare_cached(REMOVED).map_err(StoreError::Statement)?;
-    let rows = statement.query_map(params![group, scim], pair).map_err(StoreError::Statement)?;
+    let rows = statement.query_map(params![group, provider], pair).map_err(StoreError::Statement)?;
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
@@ -316,10 +317,14 @@ fn member_ids(
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
-fn added_ids(connection: &Connection, group: i64, scim: Option<&str>) -> Result<Vec<OktaUserId>, StoreError> {
+fn added_ids(
+    connection: &Connection,
+    group: i64,
+    provider: Option<i64>,
+) -> Result<Vec<OktaUserId>, StoreError> {
     let mut statement = connection.prepare_cached(ADDED).map_err(StoreError::Statement)?;
     let rows = statement
-        .query_map(params![group, scim], |row| Ok(OktaUserId::from(row.get::<_, String>(0)?)))
+        .query_map(params![group, provider], |row| Ok(OktaUserId::from(row.get::<_, String>(0)?)))
         .map_err(StoreError::Statement)?;
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }

@@ -208,7 +208,9 @@ impl Store {
                 let sql =
                     "INSERT OR REPLACE INTO provider_groups (id, external_id, name) VALUES (?1, ?2, ?3)";
                 let mut insert = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-                let sql = "INSERT OR IGNORE INTO provider_members (g, u) SELECT ?1, value FROM json_each(?2)";
+                // Members that are not users of the provider's (groups in groups) are none of our business.
+                let sql = "INSERT OR IGNORE INTO provider_members (g, u)
+                           SELECT ?1, p.n FROM json_each(?2) j CROSS JOIN provider_users p ON p.id = j.value";
                 let mut members = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
                 for group in &groups {
                     insert

@@ -1,0 +1,435 @@
+//! # Purpose
+//! Puts the parts together, one organization after the other.
+//!
+//! # Invariants kept here
+//! - Every long-lived task is started through the supervisor, and none before everything was opened.
+//!
+//! # Not here
+//! Running and stopping: `app`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::directory::DirectoryLoop;
+use super::facts::{FactSource, OrganizationView};
+use super::questions::Answers;
+use super::secrets::{problem, read_secrets};
+use super::{App, Outside, StartError};
+use crate::access::desired::DesiredGrants;
+use crate::access::executor::Executor;
+use crate::access::journal::{Journal, Owner, SqliteJournal};
+use crate::access::leasing::Leasing;
+use crate::access::ledger::Ledger;
+use crate::access::outbox::Outbox;
+use crate::access::policy::Policy;
+use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
+use crate::apono::{Connection, ControlPlane, SessionKeeper};
+use crate::clock;
+use crate::config::{self, Organization, Settings};
+use crate::directory::mapping::Mapping;
+use crate::directory::store::Store;
+use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler};
+use crate::domain::{IntegrationId, LiveMemberships, Membership, SessionId};
+use crate::http::bearer::MountedToken;
+use crate::http::budget::BudgetSettings;
+use crate::http::classify::by_status;
+use crate::http::{Authorize, Budget, Exchange};
+use crate::okta::{self, Surroundings};
+use crate::runtime::{Supervisor, whoami};
+use crate::scim::Provider;
+use crate::secrets::{Credentials, Reloading, SecretSource};
+use crate::server;
+use crate::telemetry::Metrics;
+
+/// A stop waits this long for what was begun; with the goodbye it stays below `TimeoutStopSec` and the pod's grace
+/// period.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// See the module.
+pub(super) struct Builder {
+    settings: Settings,
+    outside: Outside,
+    metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+    control: Arc<ControlPlane>,
+    token: Arc<Reloading<SecretString>>,
+    credentials: Vec<Reloading<Credentials>>,
+    supervisor: Supervisor,
+    connection: watch::Sender<Connection>,
+    answers: Answers,
+    policies: BTreeMap<IntegrationId, Policy>,
+    views: Vec<OrganizationView>,
+    listener: Option<TcpListener>,
+}
+
+impl Builder {
+    pub(super) async fn new(settings: Settings, outside: Outside) -> Result<Self, StartError> {
+        let (token, credentials) = read_secrets(&settings)?;
+        let metrics = Arc::new(Metrics::new());
+        let journal: Arc<dyn Journal> = match &outside.journal {
+            Some(journal) => Arc::clone(journal),
+            None => Arc::new(open_state(&settings, &outside)?),
+        };
+        let ledger = Ledger::open(journal, Arc::clone(&outside.clock)).await.map_err(StartError::Ledger)?;
+        let token = Arc::new(token);
+        let control = ControlPlane::new(
+            settings.apono.url.clone(),
+            exchange("apono", &outside, &metrics, None),
+            Arc::clone(&token),
+            settings.apono.connector_id.clone(),
+            SessionId::from(outside.entropy.uuid().to_string()),
+            settings.http.request_timeout,
+        );
+        Ok(Self {
+            answers: Answers::new(Arc::clone(&outside.clock)),
+            settings,
+            outside,
+            metrics,
+            ledger: Arc::new(ledger),
+            control: Arc::new(control),
+            token,
+            credentials,
+            supervisor: Supervisor::new(DRAIN),
+            connection: watch::Sender::default(),
+            policies: BTreeMap::new(),
+            views: Vec::new(),
+            listener: None,
+        })
+    }
+
+    pub(super) async fn listen(&mut self) -> Result<(), StartError> {
+        let address = self.settings.admin.listen;
+        let listener = TcpListener::bind(address).await;
+        self.listener = Some(listener.map_err(|source| StartError::Listen { address, source })?);
+        Ok(())
+    }
+
+    pub(super) fn organizations(&mut self) -> Result<(), StartError> {
+        let credentials = std::mem::take(&mut self.credentials);
+        for (settings, credentials) in self.settings.okta.clone().into_iter().zip(credentials) {
+            self.organization(&settings, credentials)?;
+        }
+        Ok(())
+    }
+
+    fn organization(
+        &mut self,
+        settings: &Organization,
+        credentials: Reloading<Credentials>,
+    ) -> Result<(), StartError> {
+        let organization = self.connect(settings, credentials);
+        let integration = settings.integration_id.clone();
+        let tokens = Arc::clone(&organization.tokens);
+        self.every("token", move || {
+            let tokens = Arc::clone(&tokens);
+            async move { tokens.keep_fresh().await }
+        });
+
+        let access_progress = match &settings.access {
+            None => None,
+            Some(access) => {
+                self.policies.insert(integration.clone(), access.policy.clone());
+                Some(self.access(&integration, access, &organization))
+            }
+        };
+        let last_run = match &settings.directory {
+            None => watch::Sender::<Option<DirectoryRun>>::default().subscribe(),
+            Some(directory) => self.directory(&integration, directory, &organization)?,
+        };
+        self.answers.add(settings, &organization);
+        self.views.push(OrganizationView {
+            integration,
+            url: settings.url.origin(),
+            tokens: organization.tokens,
+            budget: organization.budget,
+            access: access_progress,
+            last_run,
+        });
+        Ok(())
+    }
+
+    fn connect(&self, settings: &Organization, credentials: Reloading<Credentials>) -> okta::Organization {
+        let budget = Budget::new(
+            BudgetSettings { share: settings.rate_limit_share, ..BudgetSettings::default() },
+            settings.integration_id.as_str(),
+            Arc::clone(&self.outside.clock),
+            Arc::clone(&self.metrics),
+        );
+        let surroundings = Surroundings {
+            transport: Arc::clone(&self.outside.transport),
+            clock: Arc::clone(&self.outside.clock),
+            entropy: Arc::clone(&self.outside.entropy),
+            metrics: Arc::clone(&self.metrics),
+        };
+        // Writing memberships is asked for only where grants are executed.
+        let groups = if settings.access.is_some() { "okta.groups.manage" } else { "okta.groups.read" };
+        let okta_settings = okta::Settings {
+            integration: settings.integration_id.as_str().to_owned(),
+            organization: settings.url.clone(),
+            credentials,
+            scopes: vec!["okta.users.read", groups],
+            timeout: self.settings.http.request_timeout,
+        };
+        okta::connect(okta_settings, &surroundings, &Arc::new(budget))
+    }
+
+    fn access(
+        &mut self,
+        integration: &IntegrationId,
+        settings: &config::Access,
+        organization: &okta::Organization,
+    ) -> watch::Receiver<Progress> {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
+        let executor = Executor::new(
+            integration.clone(),
+            organization.memberships.clone(),
+            Arc::clone(&ledger),
+            settings.policy.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&self.metrics),
+        );
+        let reconciler = AccessReconciler::new(
+            Arc::new(executor),
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            Arc::clone(&self.metrics),
+            settings.parallelism,
+        );
+        let progress = reconciler.progress();
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("access", reconciler.run(stop));
+
+        let mut desired = DesiredGrants {
+            integration: integration.clone(),
+            control: Arc::clone(&self.control),
+            ledger,
+            policy: settings.policy.clone(),
+            clock,
+            interval: self.settings.apono.grants_interval,
+            absent: BTreeSet::new(),
+        };
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("desired grants", async move {
+            while !stop.is_cancelled() {
+                // Not cut off half-way: it writes to the journal.
+                let wait = desired.reconcile().await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock::sleep(wait) => {}
+                }
+            }
+            Ok::<(), Infallible>(())
+        });
+        progress
+    }
+
+    fn directory(
+        &mut self,
+        integration: &IntegrationId,
+        settings: &config::Directory,
+        organization: &okta::Organization,
+    ) -> Result<watch::Receiver<Option<DirectoryRun>>, StartError> {
+        let store_path = store_path(&self.settings.state.file, integration);
+        let store = Store::open(&store_path).map_err(StartError::Store)?;
+        let token: Arc<dyn Authorize> = match &settings.scim.token {
+            None => Arc::new(MountedToken(Arc::clone(&self.token))),
+            Some(file) => {
+                let file = file.clone();
+                let key = format!("okta[].scim.token_file of {integration}");
+                let token = Reloading::new("SCIM token", Some(file.clone()), move || file.read());
+                Arc::new(MountedToken(Arc::new(token.map_err(|error| problem(&key, &error))?)))
+            }
+        };
+        let provider = Provider::new(
+            settings.scim.base.clone(),
+            exchange("scim", &self.outside, &self.metrics, Some(token)),
+            self.settings.http.request_timeout,
+        );
+        let last = watch::Sender::default();
+        let runs = last.subscribe();
+        let reconciler = DirectoryReconciler {
+            integration: integration.clone(),
+            directory: organization.directory.clone(),
+            provider,
+            store,
+            selection: settings.selection.clone(),
+            mapping: Mapping::standard().map_err(StartError::Mapping)?,
+            limits: settings.breaker,
+            live: Arc::new(LiveGrants { ledger: Arc::clone(&self.ledger), integration: integration.clone() }),
+            clock: Arc::clone(&self.outside.clock),
+            metrics: Arc::clone(&self.metrics),
+            last,
+        };
+        let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval);
+        self.answers.directory(integration.clone(), asker);
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("directory", async move {
+            directory_loop.run(stop).await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(runs)
+    }
+
+    pub(super) fn finish(mut self) -> App {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
+        let facts = Arc::new(FactSource {
+            connector: self.settings.apono.connector_id.clone(),
+            started_at: clock.now(),
+            clock: Arc::clone(&clock),
+            ledger: Arc::clone(&ledger),
+            connection: self.connection.subscribe(),
+            organizations: std::mem::take(&mut self.views),
+            metadata: self.settings.metadata.clone(),
+        });
+        self.answers.facts(Arc::clone(&facts));
+
+        let (control, leases_ledger, leases_clock) =
+            (Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("leases", async move {
+            while !stop.is_cancelled() {
+                // Not cut off half-way: it writes to the journal.
+                let wait = Leasing::keep_leases(&control, &leases_ledger, &leases_clock).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock::sleep(wait) => {}
+                }
+            }
+            Ok::<(), Infallible>(())
+        });
+
+        let outbox = Outbox {
+            control: Arc::clone(&self.control),
+            ledger: Arc::clone(&ledger),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("outbox", async move {
+            outbox.run(stop).await;
+            Ok::<(), Infallible>(())
+        });
+
+        let leasing = Leasing {
+            control: Arc::clone(&self.control),
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            policies: self.policies,
+            questions: Arc::new(self.answers),
+        };
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("tasks", leasing.run(stop));
+
+        let describe = Arc::clone(&facts);
+        let keeper = SessionKeeper {
+            control: Arc::clone(&self.control),
+            describe: Arc::new(move || describe.session()),
+            connection: self.connection.clone(),
+            clock,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("session", async move {
+            keeper.run(stop).await;
+            Ok::<(), Infallible>(())
+        });
+
+        let listening = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = self.listener.take() {
+            let of_server = Arc::clone(&facts);
+            let source = server::Source {
+                facts: Arc::new(move || of_server.facts()),
+                metrics: Arc::clone(&self.metrics),
+            };
+            let stop = self.supervisor.stop_token();
+            self.supervisor.start("admin", server::serve(listener, source, stop));
+        }
+        App {
+            connection: self.connection.subscribe(),
+            supervisor: self.supervisor,
+            control: self.control,
+            ledger,
+            metrics: self.metrics,
+            facts,
+            listening,
+        }
+    }
+
+    /// Runs `work` again and again, each time after the pause that it asks for.
+    fn every<W, F>(&mut self, name: &'static str, work: W)
+    where
+        W: Fn() -> F + Send + 'static,
+        F: Future<Output = Duration> + Send,
+    {
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start(name, async move {
+            while !stop.is_cancelled() {
+                let wait = tokio::select! {
+                    () = stop.cancelled() => break,
+                    wait = work() => wait,
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock::sleep(wait) => {}
+                }
+            }
+            Ok::<(), Infallible>(())
+        });
+    }
+}
+
+/// The memberships that grants hold in one organization, for the directory.
+struct LiveGrants {
+    ledger: Arc<Ledger>,
+    integration: IntegrationId,
+}
+
+impl LiveMemberships for LiveGrants {
+    fn live(&self) -> BTreeSet<Membership> {
+        self.ledger.read(|book| book.live(&self.integration))
+    }
+}
+
+fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
+    let organizations = settings
+        .okta
+        .iter()
+        .map(|organization| (organization.integration_id.as_str().to_owned(), organization.url.origin()))
+        .collect();
+    let owner = Owner { connector: settings.apono.connector_id.as_str().to_owned(), organizations };
+    SqliteJournal::open(&settings.state.file, &owner, &whoami(outside.clock.now())).map_err(StartError::State)
+}
+
+/// Beside the state file, one file an organization.
+fn store_path(state: &Path, integration: &IntegrationId) -> PathBuf {
+    let safe: String = integration
+        .as_str()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .collect();
+    state.with_file_name(format!("directory-{safe}.db"))
+}
+
+fn exchange(
+    peer: &'static str,
+    outside: &Outside,
+    metrics: &Arc<Metrics>,
+    authorize: Option<Arc<dyn Authorize>>,
+) -> Exchange {
+    Exchange {
+        peer,
+        transport: Arc::clone(&outside.transport),
+        clock: Arc::clone(&outside.clock),
+        entropy: Arc::clone(&outside.entropy),
+        metrics: Arc::clone(metrics),
+        budget: None,
+        authorize,
+        classify: by_status,
+    }
+}

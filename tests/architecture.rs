@@ -1,0 +1,216 @@
+//! Dependencies point one way. The table here *is* the map in `docs/ARCHITECTURE.md`; an arrow against it fails.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which modules of the crate a module may name.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &[]),
+    ("entropy", &[]),
+    ("telemetry", &[]),
+    ("secrets", &["telemetry"]),
+    ("http", &["clock", "entropy", "secrets", "telemetry"]),
+    ("okta", &["http", "domain", "clock", "entropy", "secrets", "telemetry"]),
+    ("apono", &["http", "domain", "clock", "secrets", "telemetry"]),
+    ("scim", &["http", "domain"]),
+    ("access", &["okta", "apono", "http", "domain", "clock", "telemetry"]),
+    ("directory", &["okta", "scim", "http", "domain", "clock", "telemetry"]),
+    ("runtime", &["clock", "telemetry"]),
+    ("server", &["directory", "telemetry"]),
+    ("config", &["access", "directory", "http", "domain", "secrets", "telemetry"]),
+    (
+        "app",
+        &[
+            "access",
+            "directory",
+            "server",
+            "okta",
+            "apono",
+            "scim",
+            "http",
+            "config",
+            "runtime",
+            "domain",
+            "clock",
+            "entropy",
+            "secrets",
+            "telemetry",
+        ],
+    ),
+    ("cli", &["app", "config", "access", "runtime", "telemetry", "clock", "entropy", "http", "secrets"]),
+    ("main", &["cli"]),
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: BTreeMap<_, BTreeSet<_>> =
+        ALLOWED.iter().map(|(module, others)| (*module, others.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        let Some(may) = allowed.get(module.as_str()) else {
+            panic!("{module} is not in the table");
+        };
+        let root = if module == "main" { "apono_connector::" } else { "crate::" };
+        for named in named_modules(&text, root) {
+            let known = allowed.contains_key(named.as_str());
+            if known && named != module && !may.contains(named.as_str()) {
+                wrong.push(format!("{} names {named}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_has_no_circle_and_access_and_directory_do_not_know_each_other() {
+    let table: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    for (module, _) in ALLOWED {
+        assert!(!reaches(&table, module, module), "{module} depends on itself");
+    }
+    assert!(!reaches(&table, "access", "directory"));
+    assert!(!reaches(&table, "directory", "access"));
+}
+
+fn reaches(table: &BTreeMap<&str, &[&str]>, from: &str, to: &str) -> bool {
+    table[from].iter().any(|next| *next == to || reaches(table, next, to))
+}
+
+/// Pure modules: values in, values out.
+#[test]
+fn pure_modules_have_no_async_and_no_clock() {
+    let pure = [
+        "src/domain",
+        "src/http/classify.rs",
+        "src/http/retry.rs",
+        "src/http/budget/headers.rs",
+        "src/http/budget/ledger.rs",
+        "src/okta/page.rs",
+        "src/okta/assertion.rs",
+        "src/scim/attributes.rs",
+        "src/scim/patch.rs",
+        "src/access/machine.rs",
+        "src/access/book.rs",
+        "src/access/schedule.rs",
+        "src/access/policy.rs",
+        "src/access/intake.rs",
+        "src/access/tasks.rs",
+        "src/access/gate.rs",
+        "src/directory/plan.rs",
+        "src/directory/breaker.rs",
+        "src/directory/mapping.rs",
+        "src/directory/selection.rs",
+        "src/server/readiness.rs",
+        "src/config/validate.rs",
+    ];
+    for name in pure {
+        for path in rust_files(&root().join(name)) {
+            let text = without_tests(&fs::read_to_string(&path).unwrap());
+            for banned in ["async fn", ".await", "SharedClock", ".now()", ".elapsed()", "tokio::"] {
+                assert!(!text.contains(banned), "{} is pure, but has {banned:?}", path.display());
+            }
+        }
+    }
+}
+
+/// The directory side cannot change Okta: the type it is given has no method that writes.
+#[test]
+fn the_directory_holds_only_the_read_handle() {
+    for path in rust_files(&root().join("src/directory")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.contains("okta::")) {
+            for handle in ["Memberships", "Organization"] {
+                assert!(!line.contains(handle), "{}: {line}", path.display());
+            }
+        }
+    }
+    let handle = fs::read_to_string(root().join("src/okta/directory.rs")).unwrap();
+    for write in [".put(", ".delete(", "Method::PUT", "Method::DELETE", "Method::POST"] {
+        assert!(!handle.contains(write), "the read handle has {write}");
+    }
+}
+
+#[test]
+fn every_module_opens_with_its_three_headings() {
+    for (_, path, text) in sources() {
+        let is_tests =
+            path.ends_with("tests.rs") || path.ends_with("contract.rs") || path.ends_with("main.rs");
+        let is_root = path.ends_with("src/lib.rs");
+        if is_tests || is_root {
+            continue;
+        }
+        for heading in ["//! # Purpose", "//! # Invariants kept here", "//! # Not here"] {
+            assert!(text.contains(heading), "{} has no {heading:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_grows_past_what_one_can_hold_in_the_head() {
+    for (_, path, text) in sources() {
+        let lines = without_tests(&text).lines().count();
+        assert!(lines <= 600, "{} has {lines} lines; find the seam", path.display());
+    }
+}
+
+/// (top-level module, path, text) of every source file.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let source = root().join("src");
+    rust_files(&source)
+        .into_iter()
+        .filter(|path| !path.ends_with("lib.rs"))
+        .map(|path| {
+            let below = path.strip_prefix(&source).unwrap();
+            let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (module, path, text)
+        })
+        .collect()
+}
+
+/// The modules behind `crate::…`, also in grouped imports.
+fn named_modules(text: &str, root: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for (at, _) in text.match_indices(root) {
+        let rest = &text[at + root.len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let inside = &group[..group.find('}').unwrap_or(group.len())];
+            named.extend(inside.split(',').map(|part| identifier(part.trim())));
+        } else {
+            named.insert(identifier(rest));
+        }
+    }
+    named
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+/// The text before a file's own tests.
+fn without_tests(text: &str) -> String {
+    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+fn rust_files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "rs") {
+            files.extend(rust_files(&path));
+        }
+    }
+    files.sort();
+    files
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
