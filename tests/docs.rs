@@ -1,0 +1,125 @@
+//! What the documents say is what the program does.
+//!
+//! `UPDATE_DOCS=1 cargo test --test docs` rewrites the generated parts.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "a switch for whoever regenerates the documents")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use apono_connector::apono::Code;
+use apono_connector::config::schema::{KEYS, Kind};
+use apono_connector::config::{Sources, load};
+
+#[test]
+fn the_readme_lists_every_configuration_key() {
+    let mut table = String::from("| key | default | meaning |\n| --- | --- | --- |\n");
+    for key in KEYS {
+        let environment = key.env.map(|name| format!(" (`{name}`)")).unwrap_or_default();
+        let default = key.default.map_or_else(String::new, |default| format!("`{default}`"));
+        let choices = match key.kind {
+            Kind::Choice(choices) => format!(" One of {}.", choices.join(", ")),
+            Kind::Text
+            | Kind::File
+            | Kind::List
+            | Kind::Bool
+            | Kind::Integer { .. }
+            | Kind::Share
+            | Kind::Duration
+            | Kind::Listen => String::new(),
+        };
+        writeln!(table, "| `{}`{environment} | {default} | {}{choices} |", key.path, key.doc).unwrap();
+    }
+    check_part("README.md", "configuration", &table);
+}
+
+#[test]
+fn the_architecture_lists_every_result_code() {
+    let mut table = String::from("| code | status | can asking again help? |\n| --- | --- | --- |\n");
+    for code in Code::ALL {
+        let again = if code.retry_helps() { "yes" } else { "no" };
+        writeln!(table, "| `{}` | {} | {again} |", code.as_str(), code.status().as_str()).unwrap();
+    }
+    check_part("docs/ARCHITECTURE.md", "codes", &table);
+}
+
+#[test]
+fn the_example_configuration_is_valid_and_shows_the_defaults() {
+    let path = root().join("config/connector.toml");
+    let example = Sources { file: Some(path.clone()), ..Sources::default() };
+    let shown = load(&example).unwrap_or_else(|error| panic!("{error}"));
+    // With every comment that is a key switched on, nothing changes.
+    let text = fs::read_to_string(path).unwrap();
+    let full: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.contains(" = ") && !key.contains('{') => format!("{key}\n"),
+            Some(_) | None => format!("{line}\n"),
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let full_path = folder.path().join("connector.toml");
+    fs::write(&full_path, full).unwrap();
+    let all = load(&Sources { file: Some(full_path), ..Sources::default() })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let values = |loaded: apono_connector::config::Loaded| -> BTreeMap<_, _> {
+        loaded.effective.into_iter().map(|one| (one.key, one.value)).collect()
+    };
+    assert_eq!(values(shown), values(all));
+}
+
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let part = part_of(&text, "invariants").unwrap_or_else(|| panic!("no part invariants"));
+    let mut sources = String::new();
+    for folder in ["src", "tests", "simulator"] {
+        read_all(&root().join(folder), &mut sources);
+    }
+    let mut named = 0;
+    for name in part.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('.')) {
+        let function = name.rsplit("::").next().unwrap();
+        assert!(sources.contains(&format!("fn {function}(")), "there is no test {name}");
+        named += 1;
+    }
+    assert!(named > 20, "{named}");
+}
+
+fn check_part(file: &str, name: &str, wanted: &str) {
+    let path = root().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let found = part_of(&text, name).unwrap_or_else(|| panic!("{file} has no part {name}"));
+    if found.trim() == wanted.trim() {
+        return;
+    }
+    assert!(
+        std::env::var_os("UPDATE_DOCS").is_some(),
+        "{file} is not up to date; run UPDATE_DOCS=1 cargo test --test docs"
+    );
+    let begin = format!("<!-- {name}: begin -->");
+    let (before, after) = text.split_once(&begin).unwrap();
+    fs::write(path, format!("{before}{begin}\n{wanted}{}", &after[found.len()..])).unwrap();
+}
+
+fn part_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let after = text.split_once(&format!("<!-- {name}: begin -->"))?.1;
+    Some(after.split_once(&format!("<!-- {name}: end -->"))?.0)
+}
+
+fn read_all(path: &std::path::Path, into: &mut String) {
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
