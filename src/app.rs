@@ -31,6 +31,7 @@ use crate::apono::{Connection, ControlPlane};
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
 use crate::directory::store::StoreError;
+use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
 use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
@@ -100,6 +101,16 @@ pub enum StartError {
     /// What is in it.
     #[error("the state cannot be read back")]
     Ledger(#[source] LedgerError),
+    /// Duties that nobody could fulfil.
+    #[error(
+        "the state holds {grants} open grants of integration {integration}, which is not configured any more; put its [[okta]] table back until they have ended"
+    )]
+    Stranded {
+        /// Which.
+        integration: IntegrationId,
+        /// How many.
+        grants: usize,
+    },
     /// The directory's local store.
     #[error("the directory's local store cannot be opened")]
     Store(#[source] StoreError),

@@ -94,6 +94,21 @@ impl Book {
         })
     }
 
+    /// The organizations that have open grants.
+    pub fn integrations(&self) -> BTreeSet<IntegrationId> {
+        self.grants
+            .values()
+            .filter(|state| state.is_open())
+            .map(|state| state.terms.integration.clone())
+            .collect()
+    }
+
+    /// How many open grants an organization has.
+    pub fn open_grants(&self, integration: &IntegrationId) -> usize {
+        let of_integration = self.grants.values().filter(|state| state.terms.integration == *integration);
+        of_integration.filter(|state| state.is_open()).count()
+    }
+
     /// The memberships of an organization that exist, or may exist, because of a grant.
     pub fn live(&self, integration: &IntegrationId) -> BTreeSet<Membership> {
         let of_integration = self.holders.keys().filter(|(holder, _)| holder == integration);

@@ -108,6 +108,24 @@ pub fn answered_at_once(book: &Book, task: &TaskId, lease: &Lease, result: TaskR
     records
 }
 
+/// The records for a grant task that is refused as a whole, for one reason.
+pub fn refused(
+    book: &Book,
+    task: &TaskId,
+    lease: &Lease,
+    grant: &Grant,
+    refusal: (Code, &str),
+    now: Timestamp,
+) -> Vec<Record> {
+    let groups = grant.groups.iter().cloned().collect();
+    let ask = Ask::Grant { grant: grant.id.clone(), revision: grant.revision, groups };
+    let mut records = vec![taken(task, ask, lease)];
+    if book.task(task).is_none() {
+        records.push(answer(task, grant, refusal.0, refusal.1, now));
+    }
+    records
+}
+
 enum Review {
     Begin,
     Revise,

@@ -20,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::book::Book;
 use super::intake;
 use super::journal::{Record, Subject};
 use super::ledger::{Ledger, LedgerError};
@@ -142,7 +143,7 @@ impl Leasing {
                     continue;
                 }
             };
-            let record = |book: &super::book::Book| {
+            let record = |book: &Book| {
                 let still_open = book.task(&id).is_some_and(|task| task.result.is_none());
                 still_open.then(|| Record::Task { id: id.clone(), event }).into_iter().collect()
             };
@@ -184,13 +185,14 @@ impl Leasing {
         info!(task.id = %task.id, event_type = task.work.label(), integration.id = %task.integration,
             "took {} task {}", task.work.label(), task.id);
         match &task.work {
-            Work::GrantAccess(grant) | Work::RevokeAccess(grant) => self.take_access(&task, grant).await,
+            Work::GrantAccess(grant) => self.take_grant(&task, grant).await,
+            Work::RevokeAccess(grant) => self.take_revoke(&task, grant).await,
             Work::Unsupported(event_type) => {
                 let problem = format!("this connector does not know tasks of type {event_type}");
                 self.answer(&task.id, &task.lease, Code::UnsupportedTask, &problem).await;
             }
             Work::GetStatus | Work::ListResources | Work::SyncDirectory => {
-                let records = |_: &super::book::Book| vec![intake::taken(&task.id, Ask::Other, &task.lease)];
+                let records = |_: &Book| vec![intake::taken(&task.id, Ask::Other, &task.lease)];
                 let subject = Subject::Task(task.id.clone());
                 log_failure(&task.id, self.ledger.record(std::slice::from_ref(&subject), records).await);
                 let is_answered =
@@ -203,7 +205,7 @@ impl Leasing {
                 asking.spawn(async move {
                     let _turn = turns.acquire().await;
                     let result = questions.answer(&task.integration, &task.work).await;
-                    let answered = |book: &super::book::Book| {
+                    let answered = |book: &Book| {
                         let unanswered = book.task(&task.id).is_some_and(|known| known.result.is_none());
                         let event = TaskEvent::Answered { result };
                         unanswered.then(|| Record::Task { id: task.id.clone(), event }).into_iter().collect()
@@ -215,35 +217,38 @@ impl Leasing {
         }
     }
 
-    async fn take_access(&self, task: &Task, grant: &Grant) {
-        let Some(policy) = self.policies.get(&task.integration) else {
-            let problem = "grants are switched off for this organization (okta.access.enabled)";
-            self.answer(&task.id, &task.lease, Code::RefusedPolicy, problem).await;
-            return;
-        };
+    async fn take_grant(&self, task: &Task, grant: &Grant) {
         let now = self.clock.now();
-        let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(task.id.clone())];
-        let records = |book: &super::book::Book| match task.work {
-            Work::RevokeAccess(_) => intake::revoke(book, &task.id, &task.lease, grant, now),
-            Work::GrantAccess(_)
-            | Work::GetStatus
-            | Work::ListResources
-            | Work::SyncDirectory
-            | Work::Unsupported(_) => intake::grant(book, &task.id, &task.lease, grant, policy, now),
+        let (id, lease) = (&task.id, &task.lease);
+        let policy = self.policies.get(&task.integration);
+        let records = |book: &Book| {
+            let Some(policy) = policy else {
+                let reason = "grants are switched off for this organization (okta.access.enabled)";
+                return intake::refused(book, id, lease, grant, (Code::RefusedPolicy, reason), now);
+            };
+            intake::grant(book, id, lease, grant, policy, now)
         };
+        let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
+        log_failure(id, self.ledger.record(&subjects, records).await);
+    }
+
+    async fn take_revoke(&self, task: &Task, grant: &Grant) {
+        let now = self.clock.now();
+        let records = |book: &Book| intake::revoke(book, &task.id, &task.lease, grant, now);
+        let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(task.id.clone())];
         log_failure(&task.id, self.ledger.record(&subjects, records).await);
     }
 
     async fn answer(&self, id: &TaskId, lease: &Lease, code: Code, message: &str) {
         let result = TaskResult::whole(code, message, json!({}), self.clock.now());
         let subjects = [Subject::Task(id.clone())];
-        let records = |book: &super::book::Book| intake::answered_at_once(book, id, lease, result);
+        let records = |book: &Book| intake::answered_at_once(book, id, lease, result);
         log_failure(id, self.ledger.record(&subjects, records).await);
     }
 
     /// Questions that an earlier process left unanswered are not known any more; Apono asks them again.
     async fn abandon_unanswered_questions(&self) {
-        let decide = |book: &super::book::Book| {
+        let decide = |book: &Book| {
             let unanswered = book.tasks().filter(|(_, task)| task.ask == Ask::Other && task.result.is_none());
             let event = TaskEvent::Closed { why: Closure::Abandoned };
             unanswered.map(|(id, _)| Record::Task { id: id.clone(), event: event.clone() }).collect()

@@ -42,7 +42,7 @@ pub struct Refusal {
 }
 
 /// Patterns over group names and ids.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Globs {
     set: GlobSet,
     patterns: Vec<String>,
@@ -68,6 +68,17 @@ impl Globs {
 }
 
 impl Policy {
+    /// Allows nothing: for an organization whose grants are switched off.
+    pub fn nothing() -> Self {
+        Self {
+            allow_groups: Globs::default(),
+            deny_groups: Globs::default(),
+            max_duration: Duration::ZERO,
+            max_live_grants: 0,
+            allow_admin_groups: false,
+        }
+    }
+
     /// Reviews the terms of a grant that begins now, beside `live` others.
     pub fn review_terms(&self, grant: &Grant, live: usize, now: Timestamp) -> Result<(), Refusal> {
         let refuse = |message: String| Err(Refusal { code: Code::RefusedPolicy, message });

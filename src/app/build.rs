@@ -22,6 +22,7 @@ use super::facts::{FactSource, OrganizationView};
 use super::questions::Answers;
 use super::secrets::{problem, read_secrets};
 use super::{App, Outside, StartError};
+use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
 use crate::access::executor::Executor;
 use crate::access::journal::{Journal, Owner, SqliteJournal};
@@ -78,6 +79,7 @@ impl Builder {
             None => Arc::new(open_state(&settings, &outside)?),
         };
         let ledger = Ledger::open(journal, Arc::clone(&outside.clock)).await.map_err(StartError::Ledger)?;
+        refuse_stranded_duties(&settings, &ledger)?;
         let token = Arc::new(token);
         let control = ControlPlane::new(
             settings.apono.url.clone(),
@@ -132,13 +134,11 @@ impl Builder {
             async move { tokens.keep_fresh().await }
         });
 
-        let access_progress = match &settings.access {
-            None => None,
-            Some(access) => {
-                self.policies.insert(integration.clone(), access.policy.clone());
-                Some(self.access(&integration, access, &organization))
-            }
-        };
+        if let Some(access) = &settings.access {
+            self.policies.insert(integration.clone(), access.policy.clone());
+            self.desired_grants(&integration, &access.policy);
+        }
+        let access_progress = self.access(&integration, settings.access.as_ref(), &organization);
         let last_run = match &settings.directory {
             None => watch::Sender::<Option<DirectoryRun>>::default().subscribe(),
             Some(directory) => self.directory(&integration, directory, &organization)?,
@@ -168,8 +168,10 @@ impl Builder {
             entropy: Arc::clone(&self.outside.entropy),
             metrics: Arc::clone(&self.metrics),
         };
-        // Writing memberships is asked for only where grants are executed.
-        let groups = if settings.access.is_some() { "okta.groups.manage" } else { "okta.groups.read" };
+        // Writing memberships is asked for only where grants are executed, or still have to be ended.
+        let owes = self.ledger.read(|book| book.open_grants(&settings.integration_id) > 0);
+        let writes = settings.access.is_some() || owes;
+        let groups = if writes { "okta.groups.manage" } else { "okta.groups.read" };
         let okta_settings = okta::Settings {
             integration: settings.integration_id.as_str().to_owned(),
             organization: settings.url.clone(),
@@ -180,38 +182,39 @@ impl Builder {
         okta::connect(okta_settings, &surroundings, &Arc::new(budget))
     }
 
+    /// Also where grants are switched off: what was given before must end all the same.
     fn access(
         &mut self,
         integration: &IntegrationId,
-        settings: &config::Access,
+        settings: Option<&config::Access>,
         organization: &okta::Organization,
     ) -> watch::Receiver<Progress> {
+        let policy = settings.map_or_else(Policy::nothing, |settings| settings.policy.clone());
+        let parallelism = settings.map_or(1, |settings| settings.parallelism);
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
         let executor = Executor::new(
             integration.clone(),
             organization.memberships.clone(),
             Arc::clone(&ledger),
-            settings.policy.clone(),
+            policy,
             Arc::clone(&clock),
             Arc::clone(&self.metrics),
         );
-        let reconciler = AccessReconciler::new(
-            Arc::new(executor),
-            Arc::clone(&ledger),
-            Arc::clone(&clock),
-            Arc::clone(&self.metrics),
-            settings.parallelism,
-        );
+        let reconciler =
+            AccessReconciler::new(Arc::new(executor), ledger, clock, Arc::clone(&self.metrics), parallelism);
         let progress = reconciler.progress();
         let stop = self.supervisor.stop_token();
         self.supervisor.start("access", reconciler.run(stop));
+        progress
+    }
 
+    fn desired_grants(&mut self, integration: &IntegrationId, policy: &Policy) {
         let mut desired = DesiredGrants {
             integration: integration.clone(),
             control: Arc::clone(&self.control),
-            ledger,
-            policy: settings.policy.clone(),
-            clock,
+            ledger: Arc::clone(&self.ledger),
+            policy: policy.clone(),
+            clock: Arc::clone(&self.outside.clock),
             interval: self.settings.apono.grants_interval,
             absent: BTreeSet::new(),
         };
@@ -227,7 +230,6 @@ impl Builder {
             }
             Ok::<(), Infallible>(())
         });
-        progress
     }
 
     fn directory(
@@ -381,6 +383,20 @@ impl Builder {
             }
             Ok::<(), Infallible>(())
         });
+    }
+}
+
+/// Grants of an organization that is no longer configured could never be ended.
+fn refuse_stranded_duties(settings: &Settings, ledger: &Ledger) -> Result<(), StartError> {
+    let configured: BTreeSet<_> =
+        settings.okta.iter().map(|organization| &organization.integration_id).collect();
+    let open = ledger.read(Book::integrations);
+    match open.into_iter().find(|integration| !configured.contains(integration)) {
+        None => Ok(()),
+        Some(integration) => {
+            let grants = ledger.read(|book| book.open_grants(&integration));
+            Err(StartError::Stranded { integration, grants })
+        }
     }
 }
 

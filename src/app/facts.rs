@@ -42,15 +42,15 @@ pub(super) struct OrganizationView {
     pub(super) url: String,
     pub(super) tokens: Arc<Tokens>,
     pub(super) budget: Arc<Budget>,
-    pub(super) access: Option<watch::Receiver<Progress>>,
+    pub(super) access: watch::Receiver<Progress>,
     pub(super) last_run: watch::Receiver<Option<DirectoryRun>>,
 }
 
 impl FactSource {
     pub(super) fn facts(&self) -> Facts {
         let now = self.clock.elapsed();
-        let looked = self.organizations.iter().filter_map(|view| view.access.as_ref());
-        let slowest = looked.map(|access| now.saturating_sub(access.borrow().looked)).max();
+        let views = self.organizations.iter();
+        let slowest = views.map(|view| now.saturating_sub(view.access.borrow().looked)).max();
         Facts {
             version: env!("CARGO_PKG_VERSION"),
             connector_id: self.connector.as_str().to_owned(),
@@ -93,7 +93,7 @@ impl FactSource {
 
 impl OrganizationView {
     fn facts(&self) -> OrganizationFacts {
-        let access = self.access.as_ref().map(|access| *access.borrow()).unwrap_or_default();
+        let access = *self.access.borrow();
         OrganizationFacts {
             integration_id: self.integration.as_str().to_owned(),
             organization_url: self.url.clone(),

@@ -58,7 +58,9 @@ impl From<&StartError> for Exit {
         match error {
             StartError::Config(_) | StartError::Bundle { .. } | StartError::Https(_) => Self::Config,
             StartError::State(OpenError::InUse { .. }) => Self::TryLater,
-            StartError::State(OpenError::ForeignState { .. }) => Self::NotPermitted,
+            StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
+                Self::NotPermitted
+            }
             StartError::State(
                 OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. },
             )

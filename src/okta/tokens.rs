@@ -130,6 +130,8 @@ impl TokenError {
     }
 }
 
+/// A shorter life than this is taken for a mistake of the answer; the API will tell.
+const SHORTEST_LIFE: Duration = Duration::from_mins(2);
 /// A token with less life than this left is not handed out.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
@@ -330,7 +332,8 @@ impl Tokens {
             scope: Option<String>,
         }
         let body: Body = serde_json::from_slice(&response.body)?;
-        let life = Duration::from_secs(body.expires_in);
+        // Okta's tokens live an hour; one that lived seconds would be asked for all the time.
+        let life = Duration::from_secs(body.expires_in).max(SHORTEST_LIFE);
         let now = self.now();
         let missing_scopes = missing(&self.settings.scopes, body.scope.as_deref());
         if !missing_scopes.is_empty() {

@@ -253,3 +253,22 @@ async fn a_wrong_apono_token_makes_unready_and_a_rotated_one_mends_it() {
     assert!(!refused(connector.facts()));
     connector.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_grants_are_refused_and_what_was_given_still_ends() {
+    let (mut world, user, group) = scene();
+    let connector = world.start().await;
+    let granted = grant(&world, &group, None, 1, Duration::from_mins(30));
+    assert_eq!(code(&world, &granted.task_id).await, "granted");
+    connector.stop().await;
+    world.settings = world.settings.replace("[state]", "[okta.access]\nenabled = false\n[state]");
+    let connector = world.start().await;
+    let refused = grant(&world, &group, None, 1, HOUR);
+    let result = world.result(&refused.task_id).await;
+    assert_eq!(
+        (&result["code"], &result["resources"][0]["code"]),
+        (&json!("refused_policy"), &json!("refused_policy"))
+    );
+    world.until_member(&group, &user, false).await;
+    connector.stop().await;
+}
