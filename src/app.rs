@@ -103,13 +103,13 @@ pub enum StartError {
     Ledger(#[source] LedgerError),
     /// Duties that nobody could fulfil.
     #[error(
-        "the state holds {grants} open grants of integration {integration}, which is not configured any more; put its [[okta]] table back until they have ended"
+        "grants hold {memberships} memberships in integration {integration}, which is not configured any more, and nobody could end them; put its [[okta]] table back (access.enabled = false lets nothing new begin) until they have ended"
     )]
     Stranded {
         /// Which.
         integration: IntegrationId,
         /// How many.
-        grants: usize,
+        memberships: usize,
     },
     /// The directory's local store.
     #[error("the directory's local store cannot be opened")]
@@ -140,6 +140,7 @@ pub struct App {
     control: Arc<ControlPlane>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    clock: SharedClock,
     connection: watch::Receiver<Connection>,
     facts: Arc<FactSource>,
     listening: Option<SocketAddr>,
@@ -172,10 +173,10 @@ impl App {
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
     pub async fn run(self, signals: Option<Signals>) -> Ending {
-        let Self { supervisor, control, ledger, metrics, connection, .. } = self;
+        let Self { supervisor, control, ledger, metrics, connection, clock, .. } = self;
         let ending = supervisor.run(signals).await;
         let was_connected = *connection.borrow() == Connection::Connected;
-        let outbox = Outbox { control: Arc::clone(&control), ledger, metrics };
+        let outbox = Outbox { control: Arc::clone(&control), ledger, metrics, clock };
         let goodbye = async {
             outbox.flush().await;
             if let Err(error) = control.leave().await {

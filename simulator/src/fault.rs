@@ -66,6 +66,7 @@ impl Fault {
 #[derive(Clone, Debug)]
 struct Script {
     operation: String,
+    within: String,
     skip: usize,
     remaining: Option<usize>,
     fault: Fault,
@@ -94,13 +95,21 @@ impl Faults {
 
     /// Lets `skip` calls of `operation` pass, then fires `times` times.
     pub fn after(&self, operation: &str, skip: usize, times: usize, fault: Fault) {
-        let script = Script { operation: operation.into(), skip, remaining: Some(times), fault };
-        self.lock().scripts.push(script);
+        self.script(operation, "", skip, Some(times), fault);
     }
 
     /// Fires at every call of `operation` until [`Faults::clear`].
     pub fn always(&self, operation: &str, fault: Fault) {
-        let script = Script { operation: operation.into(), skip: 0, remaining: None, fault };
+        self.script(operation, "", 0, None, fault);
+    }
+
+    /// Fires at every call of `operation` whose path contains `within`.
+    pub fn on_path(&self, operation: &str, within: &str, fault: Fault) {
+        self.script(operation, within, 0, None, fault);
+    }
+
+    fn script(&self, operation: &str, within: &str, skip: usize, remaining: Option<usize>, fault: Fault) {
+        let script = Script { operation: operation.into(), within: within.into(), skip, remaining, fault };
         self.lock().scripts.push(script);
     }
 
@@ -115,14 +124,13 @@ impl Faults {
         self.lock().fired.iter().filter(|(fired, _)| fired == operation).count()
     }
 
-    /// The fault for this call of `operation`, if one is due. Counts the call.
+    /// The fault for this call of `operation` at `path`, if one is due. Counts the call.
     #[must_use]
-    pub fn take(&self, operation: &str) -> Option<Fault> {
+    pub fn take(&self, operation: &str, path: &str) -> Option<Fault> {
         let mut inner = self.lock();
-        let script = inner
-            .scripts
-            .iter_mut()
-            .find(|script| script.operation == operation && script.remaining != Some(0))?;
+        let script = inner.scripts.iter_mut().find(|script| {
+            script.operation == operation && path.contains(&script.within) && script.remaining != Some(0)
+        })?;
         if script.skip > 0 {
             script.skip -= 1;
             return None;
@@ -140,12 +148,12 @@ impl Faults {
     }
 }
 
-/// Answers `operation` by `handle`, with the fault that is due for it, if any.
-pub async fn with_faults<F>(faults: &Faults, operation: &str, handle: F) -> Response
+/// Answers `operation` at `path` by `handle`, with the fault that is due for it, if any.
+pub async fn with_faults<F>(faults: &Faults, operation: &str, path: &str, handle: F) -> Response
 where
     F: Future<Output = Response>,
 {
-    match faults.take(operation) {
+    match faults.take(operation, path) {
         None => handle.await,
         Some(Fault::Answer { status, headers, body }) => answer(status, &headers, body),
         Some(Fault::Delay(delay)) => {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::journal::{Record, Standing, Subject};
 use super::machine::{self, GrantState, IllegalEvent};
 use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
-use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId, TaskId};
+use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, TaskId};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,7 @@ pub struct Book {
     grants: BTreeMap<GrantId, GrantState>,
     tasks: BTreeMap<TaskId, TaskState>,
     holders: BTreeMap<(IntegrationId, Membership), BTreeSet<GrantId>>,
+    askers: BTreeMap<GrantId, BTreeSet<TaskId>>,
 }
 
 /// A record that the book does not allow.
@@ -72,7 +73,8 @@ impl Book {
 
     /// The tasks whose answer waits for `grant`.
     fn asked_of<'a>(&'a self, grant: &'a GrantId) -> impl Iterator<Item = (&'a TaskId, &'a TaskState)> {
-        self.tasks.iter().filter(move |(_, task)| task.result.is_none() && task.ask.grant() == Some(grant))
+        let askers = self.askers.get(grant).into_iter().flatten();
+        askers.filter_map(|id| Some((id, self.tasks.get(id)?))).filter(|(_, task)| task.result.is_none())
     }
 
     /// Whether a grant other than `but` owes the removal of this membership.
@@ -94,19 +96,13 @@ impl Book {
         })
     }
 
-    /// The organizations that have open grants.
-    pub fn integrations(&self) -> BTreeSet<IntegrationId> {
-        self.grants
-            .values()
-            .filter(|state| state.is_open())
-            .map(|state| state.terms.integration.clone())
-            .collect()
-    }
-
-    /// How many open grants an organization has.
-    pub fn open_grants(&self, integration: &IntegrationId) -> usize {
-        let of_integration = self.grants.values().filter(|state| state.terms.integration == *integration);
-        of_integration.filter(|state| state.is_open()).count()
+    /// How many memberships of each organization grants hold.
+    pub fn held(&self) -> BTreeMap<IntegrationId, usize> {
+        let mut held = BTreeMap::new();
+        for (integration, _) in self.holders.keys() {
+            *held.entry(integration.clone()).or_default() += 1;
+        }
+        held
     }
 
     /// The memberships of an organization that exist, or may exist, because of a grant.
@@ -189,7 +185,7 @@ impl Book {
                         self.grants.remove(&id);
                     }
                     Subject::Task(id) => {
-                        self.tasks.remove(&id);
+                        self.put_task(&id, None);
                     }
                 }
             }
@@ -213,7 +209,7 @@ impl Book {
             Record::Task { id, event } => {
                 let next = tasks::apply(self.tasks.get(id), event)
                     .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
-                Ok(Undo::Task(id.clone(), self.tasks.insert(id.clone(), next)))
+                Ok(Undo::Task(id.clone(), self.put_task(id, Some(next))))
             }
         }
     }
@@ -223,11 +219,8 @@ impl Book {
             Undo::Grant(id, before) => {
                 self.put_grant(&id, before);
             }
-            Undo::Task(id, Some(before)) => {
-                self.tasks.insert(id, before);
-            }
-            Undo::Task(id, None) => {
-                self.tasks.remove(&id);
+            Undo::Task(id, before) => {
+                self.put_task(&id, before);
             }
         }
     }
@@ -235,8 +228,7 @@ impl Book {
     /// Puts a grant's state in place and keeps the index of holders true.
     fn put_grant(&mut self, id: &GrantId, state: Option<GrantState>) -> Option<GrantState> {
         let before = self.grants.remove(id);
-        for (group, user) in before.iter().flat_map(owed) {
-            let key = (integration_of(before.as_ref()), Membership { group, user });
+        for key in before.iter().flat_map(owed) {
             if let Some(holders) = self.holders.get_mut(&key) {
                 holders.remove(id);
                 if holders.is_empty() {
@@ -244,12 +236,31 @@ impl Book {
                 }
             }
         }
-        for (group, user) in state.iter().flat_map(owed) {
-            let key = (integration_of(state.as_ref()), Membership { group, user });
+        for key in state.iter().flat_map(owed) {
             self.holders.entry(key).or_default().insert(id.clone());
         }
         if let Some(state) = state {
             self.grants.insert(id.clone(), state);
+        }
+        before
+    }
+
+    /// Puts a task's state in place and keeps the index of askers true. What a task asks never changes.
+    fn put_task(&mut self, id: &TaskId, state: Option<TaskState>) -> Option<TaskState> {
+        let before = self.tasks.remove(id);
+        if let Some(grant) = before.as_ref().and_then(|task| task.ask.grant())
+            && let Some(askers) = self.askers.get_mut(grant)
+        {
+            askers.remove(id);
+            if askers.is_empty() {
+                self.askers.remove(grant);
+            }
+        }
+        if let Some(grant) = state.as_ref().and_then(|task| task.ask.grant()) {
+            self.askers.entry(grant.clone()).or_default().insert(id.clone());
+        }
+        if let Some(state) = state {
+            self.tasks.insert(id.clone(), state);
         }
         before
     }
@@ -260,16 +271,14 @@ enum Undo {
     Task(TaskId, Option<TaskState>),
 }
 
-fn integration_of(state: Option<&GrantState>) -> IntegrationId {
-    state.map_or_else(|| IntegrationId::from(""), |state| state.terms.integration.clone())
-}
-
-fn owed(state: &GrantState) -> Vec<(OktaGroupId, OktaUserId)> {
+/// The memberships whose removal a grant owes.
+fn owed(state: &GrantState) -> Vec<(IntegrationId, Membership)> {
     let Some(user) = &state.user else {
         return Vec::new();
     };
     let owing = state.holdings.iter().filter(|(_, holding)| holding.owes_removal());
-    owing.map(|(group, _)| (group.clone(), user.clone())).collect()
+    let membership = |group: &OktaGroupId| Membership { group: group.clone(), user: user.clone() };
+    owing.map(|(group, _)| (state.terms.integration.clone(), membership(group))).collect()
 }
 
 /// See [`Book::rehearse`].

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::book::Book;
@@ -20,7 +21,7 @@ use super::journal::Subject;
 use super::ledger::{Ledger, LedgerError};
 use super::policy::Policy;
 use crate::apono::{AponoError, ControlPlane};
-use crate::clock::SharedClock;
+use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, IntegrationId};
 use crate::telemetry::chain;
 
@@ -52,6 +53,8 @@ enum ListingError {
     Unreadable(String),
     #[error("the listing of desired grants does not end")]
     Endless,
+    #[error("the connector stops")]
+    Stopped,
     #[error("the desired grants could not be recorded")]
     Ledger(#[source] LedgerError),
 }
@@ -60,27 +63,31 @@ enum ListingError {
 const MOST_PAGES: usize = 1000;
 
 impl DesiredGrants {
-    /// Reads the listing once; returns when to read it again. Not to be cancelled.
-    pub async fn reconcile(&mut self) -> Duration {
-        match self.read_and_apply().await {
-            Ok(()) => {}
-            Err(error) => {
-                info!(integration.id = %self.integration, error = %chain(&error),
-                    "nothing is concluded from Apono's desired grants: {}", chain(&error));
+    /// Reads the listing again and again until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.reconcile(&stop).await {
+                Ok(()) | Err(ListingError::Stopped) => {}
+                Err(error) => {
+                    info!(integration.id = %self.integration, error = %chain(&error),
+                        "nothing is concluded from Apono's desired grants: {}", chain(&error));
+                }
             }
+            let _ = stop.run_until_cancelled(clock::sleep(self.interval)).await;
         }
-        self.interval
     }
 
-    async fn read_and_apply(&mut self) -> Result<(), ListingError> {
+    async fn reconcile(&mut self, stop: &CancellationToken) -> Result<(), ListingError> {
         // Only what was known before the listing began can be missing from it.
         let known = self.live();
         let mut listed = BTreeSet::new();
         let mut unreadable = None;
         let mut page = None;
         for _ in 0..MOST_PAGES {
-            let read = self.control.desired_grants(&self.integration, page.as_deref()).await;
-            let read = read.map_err(ListingError::Call)?;
+            // Only the network is left in the lurch at a stop, never a record.
+            let read =
+                stop.run_until_cancelled(self.control.desired_grants(&self.integration, page.as_deref()));
+            let read = read.await.ok_or(ListingError::Stopped)?.map_err(ListingError::Call)?;
             for grant in read.grants {
                 listed.insert(grant.id.clone());
                 let now = self.clock.now();
@@ -110,9 +117,9 @@ impl DesiredGrants {
         self.absent = absent;
         for id in twice {
             let now = self.clock.now();
-            warn!(grant.id = %id, "Apono no longer lists grant {id}; it is ended");
             let decide = |book: &Book| intake::withdraw(book, &id, now);
             self.ledger.record(&[], decide).await.map_err(ListingError::Ledger)?;
+            warn!(grant.id = %id, "Apono no longer lists grant {id}; it is ended");
         }
         Ok(())
     }

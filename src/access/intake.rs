@@ -108,24 +108,6 @@ pub fn answered_at_once(book: &Book, task: &TaskId, lease: &Lease, result: TaskR
     records
 }
 
-/// The records for a grant task that is refused as a whole, for one reason.
-pub fn refused(
-    book: &Book,
-    task: &TaskId,
-    lease: &Lease,
-    grant: &Grant,
-    refusal: (Code, &str),
-    now: Timestamp,
-) -> Vec<Record> {
-    let groups = grant.groups.iter().cloned().collect();
-    let ask = Ask::Grant { grant: grant.id.clone(), revision: grant.revision, groups };
-    let mut records = vec![taken(task, ask, lease)];
-    if book.task(task).is_none() {
-        records.push(answer(task, grant, refusal.0, refusal.1, now));
-    }
-    records
-}
-
 enum Review {
     Begin,
     Revise,
@@ -142,7 +124,7 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review
         if known.end.is_some() || known.is_overdue(now) {
             return superseded("the grant is over".to_owned());
         }
-        if *grant == known.terms && known.by == Source::Listing {
+        if known.by == Source::Listing && is_same(&known.terms, grant) {
             return Review::Known;
         }
         if grant.revision <= known.terms.revision {
@@ -160,11 +142,42 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review
             Review::Answer(Code::Expired, "the grant's time was over when it came".to_owned())
         };
     }
-    let others = book.grants().filter(|(id, state)| **id != grant.id && state.end.is_none()).count();
-    if let Err(refusal) = policy.review_terms(grant, others, now) {
+    let refused = match known {
+        // What gives nothing more is never refused: refusing it would leave the longer grant in force.
+        Some(known) if only_takes_away(&known.terms, grant) => None,
+        Some(_) => policy.review_duration(grant, now).err(),
+        None => {
+            policy.review_duration(grant, now).and_then(|()| policy.review_number(live(book, grant))).err()
+        }
+    };
+    if let Some(refusal) = refused {
         return Review::Answer(refusal.code, refusal.message);
     }
     if known.is_some() { Review::Revise } else { Review::Begin }
+}
+
+/// The other grants in the same organization that are not over.
+fn live(book: &Book, grant: &Grant) -> usize {
+    let others =
+        book.grants().filter(|(id, state)| **id != grant.id && state.end.is_none() && state.is_open());
+    others.filter(|(_, state)| state.terms.integration == grant.integration).count()
+}
+
+/// Whether two descriptions mean the same access. What Apono says beside it may differ from listing to task.
+fn is_same(known: &Grant, grant: &Grant) -> bool {
+    (known.revision, &known.groups, known.expires_at) == (grant.revision, &grant.groups, grant.expires_at)
+        && known.integration == grant.integration
+        && known.username.to_lowercase() == grant.username.to_lowercase()
+}
+
+/// Whether `grant` gives nothing that `known` did not give.
+fn only_takes_away(known: &Grant, grant: &Grant) -> bool {
+    let not_longer = match (known.expires_at, grant.expires_at) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(known), Some(new)) => new <= known,
+    };
+    not_longer && grant.groups.is_subset(&known.groups)
 }
 
 /// Who and where are what the grant *is*; another user or organization is another grant.

@@ -22,7 +22,7 @@ pub use memory::MemoryJournal;
 pub use sqlite::{OpenError, Owner, SqliteJournal};
 
 use super::machine::Event;
-use super::tasks::TaskEvent;
+use super::tasks::{Ask, TaskEvent};
 use crate::domain::{GrantId, TaskId};
 
 /// One thing to remember.
@@ -83,6 +83,32 @@ impl Record {
             Self::Task { id, .. } => Subject::Task(id.clone()),
         }
     }
+
+    /// Whether it may be in force before it is durable, when the disk fails: a crash that takes it back leaves no duty
+    /// out. What follows from it is not told to Apono before it is durable, so that Apono asks again after the crash.
+    pub fn goes_ahead(&self) -> bool {
+        match self {
+            Self::Grant { event, .. } => match event {
+                Event::Granted { .. }
+                | Event::EndRequested { .. }
+                | Event::RevokeIntended { .. }
+                | Event::Ended { .. } => true,
+                Event::Accepted { .. }
+                | Event::Revised { .. }
+                | Event::UserResolved { .. }
+                | Event::Refused { .. }
+                | Event::StandingFound { .. }
+                | Event::GrantIntended { .. } => false,
+            },
+            Self::Task { event, .. } => match event {
+                TaskEvent::Taken { ask: Ask::Revoke { .. }, .. }
+                | TaskEvent::Answered { .. }
+                | TaskEvent::LeaseLost
+                | TaskEvent::Closed { .. } => true,
+                TaskEvent::Taken { ask: Ask::Grant { .. } | Ask::Other, .. } => false,
+            },
+        }
+    }
 }
 
 /// Whether a subject still asks for something after an append.
@@ -121,6 +147,9 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Makes `entries` durable, all or none, and notes which of their subjects are open.
     fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>)
     -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// Proves that the disk takes writes, by writing something of no meaning.
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// The entries of all open subjects, in order.
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;

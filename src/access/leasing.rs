@@ -1,13 +1,13 @@
 //! # Purpose
-//! Leases tasks by long poll, takes them on durably, and keeps their leases while they are worked on.
+//! Leases tasks by long poll and takes them on durably.
 //!
 //! # Invariants kept here
 //! - Every task that can be named is answered: one that is malformed, unknown or unsupported gets its code.
 //! - No more is leased than can be kept in hand: the number of open tasks is bounded.
-//! - A duty taken on stays ours when the lease is lost; only what was not begun is left to the other.
+//! - A control plane that answers a long poll at once is not asked more than once a second.
 //!
 //! # Not here
-//! What a task about access means: `intake`. Sending results: `outbox`.
+//! What a task about access means: `intake`. Keeping leases: `leases`. Sending results: `outbox`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,25 +18,24 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::book::Book;
 use super::intake;
 use super::journal::{Record, Subject};
+use super::leases;
 use super::ledger::{Ledger, LedgerError};
 use super::policy::Policy;
-use super::tasks::{Ask, Closure, TaskEvent, TaskState};
-use crate::apono::{AponoError, Code, ControlPlane, Extension, Lease, MalformedTask, Task, TaskResult, Work};
+use super::tasks::{Ask, Closure, TaskEvent};
+use crate::apono::{AponoError, Code, ControlPlane, Lease, MalformedTask, Task, TaskResult, Work};
 use crate::clock::{self, SharedClock};
 use crate::domain::{Grant, IntegrationId, TaskId};
 use crate::http::Class;
+use crate::http::retry::doubling;
 use crate::telemetry::chain;
 
 /// Answers the tasks that are not about access.
 pub trait Questions: Send + Sync {
-    /// Whether the integration is one of this connector's.
-    fn knows(&self, integration: &IntegrationId) -> bool;
-
     /// Answers; never fails, a failure is an answer too.
     fn answer<'a>(&'a self, integration: &'a IntegrationId, work: &'a Work) -> BoxFuture<'a, TaskResult>;
 }
@@ -49,7 +48,7 @@ pub struct Leasing {
     pub ledger: Arc<Ledger>,
     /// Time.
     pub clock: SharedClock,
-    /// The policy of each organization that executes grants.
+    /// The policy of each organization.
     pub policies: BTreeMap<IntegrationId, Policy>,
     /// Answers to everything else.
     pub questions: Arc<dyn Questions>,
@@ -62,8 +61,10 @@ pub struct AnswerDied(#[source] JoinError);
 
 /// Held by the control plane when there is nothing to do.
 const POLL: Duration = Duration::from_secs(25);
-/// How long a task is ours without asking again.
-const LEASE: Duration = Duration::from_mins(1);
+/// Between two polls that brought nothing.
+const LEAST: Duration = Duration::from_secs(1);
+/// At a stop, for answers that are about to be recorded.
+const LAST_RECORD: Duration = Duration::from_secs(1);
 /// Tasks in one answer.
 const AT_ONCE: usize = 16;
 /// Tasks in hand; beyond that they stay with Apono.
@@ -82,12 +83,13 @@ impl Leasing {
         while !stop.is_cancelled() {
             let open = self.ledger.read(|book| book.tasks().count());
             let room = MOST_OPEN.saturating_sub(open).min(AT_ONCE);
+            let asked_at = self.clock.elapsed();
             let lease = async {
                 if room == 0 {
                     clock::sleep(Duration::from_secs(1)).await;
                     return Ok(Vec::new());
                 }
-                self.control.lease(room, POLL, LEASE).await
+                self.control.lease(room, POLL, leases::TERM).await
             };
             let leased = tokio::select! {
                 () = stop.cancelled() => break,
@@ -96,6 +98,11 @@ impl Leasing {
             match leased {
                 Ok(items) => {
                     failures.over();
+                    if items.is_empty() {
+                        // Held back, or not held by something in between that does not wait.
+                        let rest = LEAST.saturating_sub(self.clock.elapsed().saturating_sub(asked_at));
+                        let _ = stop.run_until_cancelled(clock::sleep(rest)).await;
+                    }
                     for item in &items {
                         self.take(item, &mut asking, &mut asked, &turns).await;
                     }
@@ -112,44 +119,13 @@ impl Leasing {
                 asked.remove(&finished.map_err(AnswerDied)?);
             }
         }
-        // A question that is being answered is asked again by Apono; there is nothing to finish.
-        Ok(())
-    }
-
-    /// Extends the leases that are about to run out; returns when to look again.
-    pub async fn keep_leases(control: &ControlPlane, ledger: &Ledger, clock: &SharedClock) -> Duration {
-        const EARLY: Duration = Duration::from_secs(30);
-        let soon = clock::after(clock.now(), EARLY);
-        let runs_out = |task: &TaskState| {
-            let unanswered = task.result.is_none() && !task.closed && !task.lease_lost;
-            unanswered && task.lease.expires_at.is_none_or(|expiry| expiry <= soon)
-        };
-        let tasks: Vec<(TaskId, TaskState)> = ledger.read(|book| {
-            let open = book.tasks().filter(|(_, task)| runs_out(task));
-            open.map(|(id, task)| (id.clone(), task.clone())).collect()
-        });
-        for (id, task) in tasks {
-            let event = match control.extend(&id, &task.lease.token, LEASE).await {
-                Ok(Extension::Until(expires_at)) => {
-                    let lease = Lease { expires_at: Some(expires_at), ..task.lease };
-                    TaskEvent::Taken { ask: task.ask, lease }
-                }
-                Ok(Extension::Lost) => {
-                    info!(task.id = %id, "somebody else has task {id} now; nothing new is begun for it");
-                    TaskEvent::LeaseLost
-                }
-                Err(error) => {
-                    info!(task.id = %id, error = %chain(&error), "cannot extend the lease of {id}: {}", chain(&error));
-                    continue;
-                }
-            };
-            let record = |book: &Book| {
-                let still_open = book.task(&id).is_some_and(|task| task.result.is_none());
-                still_open.then(|| Record::Task { id: id.clone(), event }).into_iter().collect()
-            };
-            log_failure(&id, ledger.record(&[], record).await);
+        // A question that is being answered is asked again by Apono. A record that was begun is finished.
+        drop(turns);
+        let finish = async { while asking.join_next().await.is_some() {} };
+        if clock::timeout(LAST_RECORD, finish).await.is_none() {
+            debug!("questions were left unanswered; Apono asks them again");
         }
-        Duration::from_secs(10)
+        Ok(())
     }
 
     async fn take(
@@ -167,9 +143,8 @@ impl Leasing {
             Err(MalformedTask { id: None, problem, .. }) => {
                 error!("Apono sent a task that cannot even be answered: {problem}");
             }
-            Ok(task) if !self.questions.knows(&task.integration) => {
-                let problem = format!("this connector has no integration {}", task.integration);
-                self.answer(&task.id, &task.lease, Code::UnknownIntegration, &problem).await;
+            Ok(task) if !self.policies.contains_key(&task.integration) => {
+                self.answer_unknown_integration(&task).await;
             }
             Ok(task) => self.take_on(task, asking, asked, turns).await,
         }
@@ -220,16 +195,17 @@ impl Leasing {
     async fn take_grant(&self, task: &Task, grant: &Grant) {
         let now = self.clock.now();
         let (id, lease) = (&task.id, &task.lease);
-        let policy = self.policies.get(&task.integration);
-        let records = |book: &Book| {
-            let Some(policy) = policy else {
-                let reason = "grants are switched off for this organization (okta.access.enabled)";
-                return intake::refused(book, id, lease, grant, (Code::RefusedPolicy, reason), now);
-            };
-            intake::grant(book, id, lease, grant, policy, now)
+        let Some(policy) = self.policies.get(&task.integration) else {
+            return self.answer_unknown_integration(task).await;
         };
+        let records = |book: &Book| intake::grant(book, id, lease, grant, policy, now);
         let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
         log_failure(id, self.ledger.record(&subjects, records).await);
+    }
+
+    async fn answer_unknown_integration(&self, task: &Task) {
+        let problem = format!("this connector has no integration {}", task.integration);
+        self.answer(&task.id, &task.lease, Code::UnknownIntegration, &problem).await;
     }
 
     async fn take_revoke(&self, task: &Task, grant: &Grant) {
@@ -275,26 +251,18 @@ struct Failures {
 
 impl Failures {
     fn again(&mut self, error: &AponoError) -> Duration {
-        let first = match error.class() {
-            Class::Transient => Duration::from_millis(500),
-            Class::Permanent | Class::Misconfigured => Duration::from_secs(10),
-        };
-        let wait = first.saturating_mul(2_u32.saturating_pow(self.count.min(8))).min(Self::longest(error));
+        self.count += 1;
         let reason = chain(error).to_string();
         if self.reason.as_ref() != Some(&reason) {
             warn!(error = reason, "no tasks from Apono; trying again until there are: {reason}");
         }
-        self.count += 1;
         self.reason = Some(reason);
-        wait
-    }
-
-    /// A control plane that comes back is noticed soon; one that refuses us is not pestered.
-    fn longest(error: &AponoError) -> Duration {
-        match error.class() {
-            Class::Transient => Duration::from_secs(8),
-            Class::Permanent | Class::Misconfigured => Duration::from_mins(1),
-        }
+        // A control plane that comes back is noticed soon; one that refuses us is not pestered.
+        let (first, longest) = match error.class() {
+            Class::Transient => (Duration::from_millis(500), Duration::from_secs(8)),
+            Class::Permanent | Class::Misconfigured => (Duration::from_secs(10), Duration::from_mins(1)),
+        };
+        doubling(first, longest, self.count)
     }
 
     fn over(&mut self) {

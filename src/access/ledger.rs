@@ -3,19 +3,25 @@
 //!
 //! # Invariants kept here
 //! - Records are decided, checked by the machine, made durable, and only then visible, one batch after the other: a
-//!   decision never rests on a state that a crash could take back.
-//! - A failed append leaves the book as it was.
+//!   duty never rests on a state that a crash could take back (invariant 1).
+//! - While the disk fails, what only ends duties goes ahead in memory and is written as soon as the disk works again
+//!   (invariant 12); everything else is refused. See [`Record::goes_ahead`].
 //!
 //! # Not here
 //! What to record: `intake`, `executor`, `outbox`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::book::{Book, IllegalRecord};
-use super::journal::{Entry, Journal, JournalError, Record, Subject};
-use crate::clock::SharedClock;
+use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
+use crate::clock::{self, SharedClock};
+use crate::telemetry::chain;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,9 +29,30 @@ pub struct Ledger {
     journal: Arc<dyn Journal>,
     clock: SharedClock,
     book: Mutex<Book>,
-    writing: tokio::sync::Mutex<()>,
+    writing: tokio::sync::Mutex<Backlog>,
     version: watch::Sender<u64>,
-    healthy: watch::Sender<bool>,
+    health: watch::Sender<Health>,
+}
+
+/// What is in force already and not on disk yet. Bounded by the duties at hand: each can end once.
+#[derive(Debug, Default)]
+struct Backlog {
+    entries: Vec<Entry>,
+    standing: BTreeMap<Subject, bool>,
+}
+
+/// Between looks at a disk that works. A grant should not be the first to find out that it does not.
+const CHECK: Duration = Duration::from_secs(30);
+/// Between looks at a disk that fails.
+const CHECK_AFTER_A_FAILURE: Duration = Duration::from_secs(1);
+
+/// How the disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the last write worked.
+    pub works: bool,
+    /// Whether everything that is in force is on disk.
+    pub complete: bool,
 }
 
 /// Nothing was recorded.
@@ -53,7 +80,7 @@ impl Ledger {
             book: Mutex::new(book),
             writing: tokio::sync::Mutex::default(),
             version: watch::Sender::new(0),
-            healthy: watch::Sender::new(true),
+            health: watch::Sender::new(Health { works: true, complete: true }),
         })
     }
 
@@ -71,19 +98,23 @@ impl Ledger {
         about: &[Subject],
         decide: impl FnOnce(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
-        let _writing = self.writing.lock().await;
-        for subject in about {
-            self.recall(subject).await?;
-        }
-        let result = self.decide_and_write(decide).await;
-        self.lock().forget_closed(about.iter().cloned());
+        let mut backlog = self.writing.lock().await;
+        let result = self.recall_decide_and_write(&mut backlog, about, decide).await;
+        // What is still to be written must not be read back from the disk.
+        let forgettable = about.iter().filter(|subject| !backlog.standing.contains_key(*subject)).cloned();
+        self.lock().forget_closed(forgettable);
         result
     }
 
-    async fn decide_and_write(
+    async fn recall_decide_and_write(
         &self,
+        backlog: &mut Backlog,
+        about: &[Subject],
         decide: impl FnOnce(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
+        for subject in about {
+            self.recall(subject).await?;
+        }
         let at = self.clock.now();
         let (records, standing) = {
             let mut book = self.lock();
@@ -95,18 +126,86 @@ impl Ledger {
             records.extend(rehearsal.answers);
             (records, rehearsal.standing)
         };
-        let entries = records.iter().map(|record| Entry { at, record: record.clone() }).collect();
-        let written = self.journal.append(entries, standing).await;
-        let works = written.is_ok();
-        self.healthy.send_if_modified(|healthy| std::mem::replace(healthy, works) != works);
-        written.map_err(LedgerError::Journal)?;
+        let waiting = (backlog.entries.len(), backlog.standing.clone());
+        backlog.entries.extend(records.iter().map(|record| Entry { at, record: record.clone() }));
+        backlog.standing.extend(standing.into_iter().map(|standing| (standing.subject, standing.open)));
+        let written = self.write(backlog).await;
+        if let Err(error) = written
+            && !records.iter().all(Record::goes_ahead)
         {
-            let mut book = self.lock();
-            book.apply(&records).map_err(LedgerError::Illegal)?;
-            book.forget_closed(records.iter().map(Record::subject));
+            backlog.entries.truncate(waiting.0);
+            backlog.standing = waiting.1;
+            self.note(backlog, Some(&error));
+            return Err(LedgerError::Journal(error));
         }
+        self.lock().apply(&records).map_err(LedgerError::Illegal)?;
+        self.settle(backlog);
         self.version.send_modify(|version| *version += 1);
         Ok(())
+    }
+
+    /// Checks until `stop`: often while the disk fails, so that it is noticed when it works again.
+    pub async fn keep_checking(&self, stop: CancellationToken) {
+        let mut health = self.watch_health();
+        loop {
+            let wait = if health.borrow_and_update().works { CHECK } else { CHECK_AFTER_A_FAILURE };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = health.changed() => continue,
+                () = clock::sleep(wait) => {}
+            }
+            self.check().await;
+        }
+    }
+
+    /// Looks whether the disk works (again), and writes what has waited for it. Cheap while all is well.
+    ///
+    /// Not to be cancelled.
+    pub async fn check(&self) {
+        let mut backlog = self.writing.lock().await;
+        if backlog.entries.is_empty() {
+            let proven = self.journal.prove().await;
+            self.note(&backlog, proven.as_ref().err());
+        } else if self.write(&mut backlog).await.is_ok() {
+            self.settle(&mut backlog);
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Writes what waits, and notes how that went. What was written stays in the backlog until [`Self::settle`].
+    async fn write(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
+        let standing =
+            |(subject, open): (&Subject, &bool)| Standing { subject: subject.clone(), open: *open };
+        let standings = backlog.standing.iter().map(standing).collect();
+        let written = self.journal.append(backlog.entries.clone(), standings).await;
+        if written.is_ok() {
+            backlog.entries.clear();
+        }
+        self.note(backlog, written.as_ref().err());
+        written
+    }
+
+    /// Forgets what is closed, once it is on disk.
+    fn settle(&self, backlog: &mut Backlog) {
+        if backlog.entries.is_empty() {
+            let settled = std::mem::take(&mut backlog.standing);
+            self.lock().forget_closed(settled.into_keys());
+        }
+    }
+
+    fn note(&self, backlog: &Backlog, failure: Option<&JournalError>) {
+        let now = Health { works: failure.is_none(), complete: backlog.entries.is_empty() };
+        let before = *self.health.borrow();
+        self.health.send_if_modified(|health| std::mem::replace(health, now) != now);
+        match failure {
+            Some(error) if before.works => warn!(
+                error = %chain(error),
+                "the journal cannot be written; grants end on time all the same, and nothing new is begun: {}",
+                chain(error)
+            ),
+            None if !before.works => info!("the journal can be written again"),
+            Some(_) | None => {}
+        }
     }
 
     /// Brings a closed subject back into the book. Only under the `writing` lock.
@@ -129,9 +228,14 @@ impl Ledger {
         self.version.subscribe()
     }
 
-    /// Whether the last append worked.
-    pub fn is_healthy(&self) -> bool {
-        *self.healthy.borrow()
+    /// How the disk does.
+    pub fn health(&self) -> Health {
+        *self.health.borrow()
+    }
+
+    /// Tells of changes of [`Self::health`].
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {

@@ -4,8 +4,8 @@
 //! # Invariants kept here
 //! - One total transition function serves the live path and the replay; an event that a state does not allow is an
 //!   error.
-//! - A holding owes a removal from the moment its addition is intended (invariant 1) until its end is recorded
-//!   (invariant 2). [`Holding::owes_removal`] matches exhaustively.
+//! - A holding owes a removal from the moment its addition is intended (invariant 1) until its end, or the proof that
+//!   nothing was added, is recorded (invariant 2). [`Holding::owes_removal`] matches exhaustively.
 //! - A standing membership has no way to [`Holding::Removing`] (invariant 4).
 //! - The end of a grant is final; nothing brings it back (invariant 5).
 //!
@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::apono::Code;
-use crate::domain::{Grant, OktaGroupId, OktaUserId, Revision};
+use crate::domain::{Grant, OktaGroupId, OktaUserId};
 
 /// Something that has happened to a grant. Past tense; an intent says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub enum Event {
         code: Code,
         /// One sentence for a person.
         message: String,
+        /// Whether the user was seen, beyond the lag of Okta's reads, not to be a member.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        proven_absent: bool,
     },
     /// The user is a member by another right.
     StandingFound {
@@ -323,7 +326,7 @@ pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, Il
     match event {
         Event::Accepted { .. } => return Err(illegal(&"a grant that is known")),
         Event::Revised { grant, by } => {
-            if before.end.is_some() || !is_later(before.terms.revision, grant.revision) {
+            if before.end.is_some() || grant.revision <= before.terms.revision {
                 return Err(illegal(&before.terms.revision));
             }
             next.revise(grant, *by);
@@ -357,7 +360,11 @@ pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, Il
 /// The holding after an event of its group, or `None` where the event is illegal.
 fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
     let after = match (event, holding) {
-        (Event::Refused { code, message, .. }, Holding::Wanted | Holding::Granting) if !released => {
+        (Event::Refused { code, message, .. }, Holding::Wanted) if !released => {
+            Holding::Refused { code: *code, message: message.clone() }
+        }
+        // The addition may have happened: only proof that it did not ends the duty.
+        (Event::Refused { code, message, proven_absent: true, .. }, Holding::Granting) if !released => {
             Holding::Refused { code: *code, message: message.clone() }
         }
         (Event::StandingFound { .. }, Holding::Wanted) if !released => Holding::Standing,
@@ -416,11 +423,6 @@ fn may_end(holding: &Holding, how: Ending) -> bool {
         )
         | (Holding::Refused { .. } | Holding::Ended { .. }, _) => false,
     }
-}
-
-/// Whether `new` replaces `known`.
-pub fn is_later(known: Revision, new: Revision) -> bool {
-    new > known
 }
 
 fn name(event: &Event) -> &'static str {

@@ -20,6 +20,8 @@ use crate::domain::{Grant, Group, GroupKind};
 /// `[okta.access.policy]`.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// `okta[].access.enabled`. Where it is off, nothing new is given; what was given before ends all the same.
+    pub enabled: bool,
     /// Names or ids of groups that may be granted.
     pub allow_groups: Globs,
     /// Names or ids of groups that may not, even if allowed above.
@@ -68,9 +70,10 @@ impl Globs {
 }
 
 impl Policy {
-    /// Allows nothing: for an organization whose grants are switched off.
+    /// Allows nothing: for an organization whose grants are switched off (`okta.access.enabled`).
     pub fn nothing() -> Self {
         Self {
+            enabled: false,
             allow_groups: Globs::default(),
             deny_groups: Globs::default(),
             max_duration: Duration::ZERO,
@@ -79,35 +82,50 @@ impl Policy {
         }
     }
 
-    /// Reviews the terms of a grant that begins now, beside `live` others.
-    pub fn review_terms(&self, grant: &Grant, live: usize, now: Timestamp) -> Result<(), Refusal> {
+    fn review_enabled(&self) -> Result<(), Refusal> {
+        if self.enabled {
+            return Ok(());
+        }
+        let message = "grants are switched off for this organization (okta.access.enabled)".to_owned();
+        Err(Refusal { code: Code::RefusedPolicy, message })
+    }
+
+    /// Reviews how long a grant lasts from now.
+    pub fn review_duration(&self, grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
+        self.review_enabled()?;
         let refuse = |message: String| Err(Refusal { code: Code::RefusedPolicy, message });
         let hours = humane(self.max_duration);
         match grant.expires_at {
-            None => {
-                return refuse(format!(
-                    "the connector's policy allows at most {hours} (max_duration), and this grant has no end"
-                ));
-            }
+            None => refuse(format!(
+                "the connector's policy allows at most {hours} (max_duration), and this grant has no end"
+            )),
             // A minute for the way from Apono to here.
             Some(expiry) if clock::until(now, expiry) > self.max_duration + Duration::from_mins(1) => {
-                return refuse(format!(
+                refuse(format!(
                     "the connector's policy allows at most {hours} (max_duration), and this grant ends at {expiry}"
-                ));
+                ))
             }
-            Some(_) => {}
+            Some(_) => Ok(()),
         }
-        if live >= self.max_live_grants {
-            return refuse(format!(
+    }
+
+    /// Reviews a grant that begins beside `live` others.
+    pub fn review_number(&self, live: usize) -> Result<(), Refusal> {
+        if live < self.max_live_grants {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: Code::RefusedPolicy,
+            message: format!(
                 "the connector's policy allows at most {} live grants (max_live_grants)",
                 self.max_live_grants
-            ));
-        }
-        Ok(())
+            ),
+        })
     }
 
     /// Reviews one group.
     pub fn review_group(&self, group: &Group, rule_fed: bool) -> Result<(), Refusal> {
+        self.review_enabled()?;
         let refuse = |code: Code, message: String| Err(Refusal { code, message });
         let name = &group.name;
         match &group.kind {
@@ -172,6 +190,7 @@ mod tests {
 
     fn policy() -> Policy {
         Policy {
+            enabled: true,
             allow_groups: globs(&["team-*", "00gopen"]),
             deny_groups: globs(&["team-root"]),
             max_duration: Duration::from_hours(12),
@@ -216,6 +235,12 @@ mod tests {
     }
 
     #[test]
+    fn where_grants_are_switched_off_the_refusal_says_so() {
+        let refusal = Policy::nothing().review_group(&group("team-a"), false).unwrap_err();
+        assert!(refusal.message.contains("okta.access.enabled"), "{}", refusal.message);
+    }
+
+    #[test]
     fn terms_are_bounded_in_time_and_number() {
         let now = Timestamp::UNIX_EPOCH;
         let grant = |hours: Option<i64>| Grant {
@@ -228,11 +253,11 @@ mod tests {
             request: None,
         };
         let policy = policy();
-        assert!(policy.review_terms(&grant(Some(12)), 1, now).is_ok());
-        assert!(policy.review_terms(&grant(Some(13)), 1, now).unwrap_err().message.contains("at most 12 h"));
-        assert!(policy.review_terms(&grant(None), 1, now).unwrap_err().message.contains("has no end"));
-        assert!(
-            policy.review_terms(&grant(Some(1)), 2, now).unwrap_err().message.contains("max_live_grants")
-        );
+        let refused = |hours| policy.review_duration(&grant(hours), now).unwrap_err().message;
+        assert!(policy.review_duration(&grant(Some(12)), now).is_ok());
+        assert!(refused(Some(13)).contains("at most 12 h"));
+        assert!(refused(None).contains("has no end"));
+        assert!(policy.review_number(1).is_ok());
+        assert!(policy.review_number(2).unwrap_err().message.contains("max_live_grants"));
     }
 }

@@ -11,7 +11,7 @@
 //! # Not here
 //! What a step does: `executor`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::book::Book;
 use super::executor::{Executor, StepError};
 use super::gate::Gate;
 use super::journal::Record;
@@ -29,6 +30,7 @@ use super::schedule::{self, Due};
 use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, OktaGroupId};
 use crate::http::Class;
+use crate::http::retry::doubling;
 use crate::telemetry::metrics::IntegrationLabels;
 use crate::telemetry::{Metrics, chain};
 
@@ -50,7 +52,7 @@ pub struct Reconciler {
 type Key = (GrantId, OktaGroupId);
 
 /// What the loop says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// When it last looked, on the monotonic clock.
     pub looked: Duration,
@@ -58,12 +60,20 @@ pub struct Progress {
     pub removals_due: usize,
     /// Memberships that grants hold.
     pub live: usize,
+    /// Why a removal waits for a person, if one does.
+    pub stuck: Option<String>,
 }
 
+/// What a step that failed waits for.
 #[derive(Clone, Debug)]
 struct Pause {
     failures: u32,
     until: Duration,
+    /// Whether an outage may be the reason: then it may be the probe that finds the end of it.
+    outage: bool,
+    tried: Duration,
+    /// Why a removal waits for a person, if it does.
+    stuck: Option<String>,
 }
 
 /// A task of the loop panicked.
@@ -126,7 +136,7 @@ impl Reconciler {
     async fn end_what_ran_out(&self) {
         let now = self.clock.now();
         let integration = self.executor.integration().clone();
-        let decide = |book: &super::book::Book| {
+        let decide = |book: &Book| {
             let over = schedule::run_out(book, &integration, now);
             over.into_iter()
                 .map(|(id, due)| Record::Grant {
@@ -135,8 +145,9 @@ impl Reconciler {
                 })
                 .collect()
         };
+        // A disk that fails does not make it fail: ends go ahead.
         if let Err(error) = self.ledger.record(&[], decide).await {
-            warn!(error = %chain(&error), "cannot record that grants ran out: {}", chain(&error));
+            warn!(error = %chain(&error), "cannot end the grants that ran out: {}", chain(&error));
         }
     }
 
@@ -152,20 +163,40 @@ impl Reconciler {
             .access_overdue
             .get_or_create(&labels)
             .set(i64::try_from(removals_due).unwrap_or(i64::MAX));
-        self.progress.send_replace(Progress { looked: now, removals_due, live });
+        let waiting: BTreeSet<Key> = due.iter().map(|due| (due.grant.clone(), due.group.clone())).collect();
+        self.pauses.retain(|key, _| waiting.contains(key));
+        let stuck = self.pauses.values().find_map(|pause| pause.stuck.clone());
+        self.progress.send_replace(Progress { looked: now, removals_due, live, stuck });
 
-        self.pauses.retain(|key, _| due.iter().any(|due| (&due.grant, &due.group) == (&key.0, &key.1)));
-        for due in due {
+        for due in self.in_order(due) {
             let key = (due.grant.clone(), due.group.clone());
-            let paused = self.pauses.get(&key).is_some_and(|pause| now < pause.until);
-            if paused || self.steps.contains_key(&key) || self.places(due.step) == 0 {
+            if self.waits(&key, now) || self.steps.contains_key(&key) || self.places(due.step) == 0 {
                 continue;
             }
-            if self.gate.admits(self.steps.len(), now) == 0 {
+            if !self.gate.admits(self.steps.len(), now) {
                 break;
             }
             self.start(key, due);
         }
+    }
+
+    /// While Okta is not to be had, the probe is the step that was tried the longest ago: one that can never succeed
+    /// does not stand in the way of the others.
+    fn in_order(&self, mut due: Vec<Due>) -> Vec<Due> {
+        if !self.gate.is_open() {
+            due.sort_by_key(|due| {
+                let pause = self.pauses.get(&(due.grant.clone(), due.group.clone()));
+                pause.map(|pause| pause.tried)
+            });
+        }
+        due
+    }
+
+    fn waits(&self, key: &Key, now: Duration) -> bool {
+        self.pauses.get(key).is_some_and(|pause| {
+            let probes = pause.outage && !self.gate.is_open();
+            !probes && now < pause.until
+        })
     }
 
     fn start(&mut self, key: Key, due: Due) {
@@ -196,33 +227,45 @@ impl Reconciler {
         let now = self.clock.elapsed();
         match outcome {
             Ok(()) => {
-                if self.gate.opens_at().is_some() {
-                    info!(integration.id = %self.executor.integration(), "Okta answers again");
-                }
-                self.gate.succeeded();
                 self.pauses.remove(&key);
+                self.answered();
             }
             Err(error) => self.failed(key, &error, now),
         }
         Ok(())
     }
 
+    fn answered(&mut self) {
+        if self.gate.succeeded() {
+            info!(integration.id = %self.executor.integration(), "Okta answers again");
+        }
+    }
+
     fn failed(&mut self, key: Key, error: &StepError, now: Duration) {
         let (grant, group) = &key;
-        if error.is_outage() {
+        let outage = error.is_outage();
+        let before = self.pauses.get(&key).map_or(0, |pause| pause.failures);
+        // While Okta is not to be had, the failures are not the step's.
+        let failures = if outage && !self.gate.is_open() { before.max(1) } else { before + 1 };
+        let wait = pause(error.class(), failures);
+        if outage {
             if self.gate.failed(now) {
                 warn!(grant.id = %grant, okta.group_id = %group, error = %chain(error),
                     "Okta is not to be had; trying again until it is: {}", chain(error));
             } else {
                 debug!(grant.id = %grant, error = %chain(error), "Okta is still not to be had");
             }
-            return;
+        } else {
+            warn!(grant.id = %grant, okta.group_id = %group, failures, retry_seconds = wait.as_secs(),
+                error = %chain(error), "grant {grant}, group {group}: {}", chain(error));
+            if error.is_answer() {
+                self.answered();
+            }
         }
-        let failures = self.pauses.get(&key).map_or(0, |pause| pause.failures) + 1;
-        let wait = pause(error.class(), failures);
-        warn!(grant.id = %grant, okta.group_id = %group, failures, retry_seconds = wait.as_secs(),
-            error = %chain(error), "grant {grant}, group {group}: {}", chain(error));
-        self.pauses.insert(key, Pause { failures, until: now + wait });
+        let removal = self.ledger.read(|book| book.grant(&key.0).and_then(|state| state.step(&key.1)));
+        let waits_for_a_person = removal == Some(Step::Remove) && error.class() != Class::Transient;
+        let stuck = waits_for_a_person.then(|| format!("grant {grant}, group {group}: {}", chain(error)));
+        self.pauses.insert(key, Pause { failures, until: now + wait, outage, tried: now, stuck });
     }
 
     fn wait(&self) -> Duration {
@@ -231,9 +274,7 @@ impl Reconciler {
         let expiry = self.ledger.read(|book| schedule::next_expiry(book, integration));
         let expiry = expiry.map(|expiry| clock::until(self.clock.now(), expiry));
         let pauses = self.pauses.values().map(|pause| pause.until.saturating_sub(now));
-        // While a probe is on its way, its end is what wakes the loop.
-        let gate =
-            self.gate.opens_at().filter(|_| self.steps.is_empty()).map(|opens| opens.saturating_sub(now));
+        let gate = self.gate.opens_at().map(|opens| opens.saturating_sub(now));
         let next = expiry.into_iter().chain(pauses).chain(gate).filter(|wait| !wait.is_zero()).min();
         next.unwrap_or(LOOK).min(LOOK)
     }
@@ -245,5 +286,5 @@ fn pause(class: Class, failures: u32) -> Duration {
         Class::Transient => Duration::from_secs(1),
         Class::Permanent | Class::Misconfigured => Duration::from_secs(5),
     };
-    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(8))).min(Duration::from_mins(1))
+    doubling(first, Duration::from_mins(1), failures)
 }

@@ -18,6 +18,7 @@ use super::client::{ControlPlane, Session};
 use super::errors::AponoError;
 use crate::clock::{self, SharedClock};
 use crate::http::Class;
+use crate::http::retry::doubling;
 use crate::telemetry::{Metrics, chain};
 
 /// Keeps one session.
@@ -132,5 +133,5 @@ fn pause(class: Class, failures: u32) -> Duration {
         Class::Transient => (Duration::from_secs(1), Duration::from_secs(30)),
         Class::Permanent | Class::Misconfigured => (Duration::from_secs(10), Duration::from_mins(2)),
     };
-    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(8))).min(longest)
+    doubling(first, longest, failures)
 }

@@ -26,6 +26,7 @@ use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
 use crate::access::executor::Executor;
 use crate::access::journal::{Journal, Owner, SqliteJournal};
+use crate::access::leases::Leases;
 use crate::access::leasing::Leasing;
 use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
@@ -135,7 +136,6 @@ impl Builder {
         });
 
         if let Some(access) = &settings.access {
-            self.policies.insert(integration.clone(), access.policy.clone());
             self.desired_grants(&integration, &access.policy);
         }
         let access_progress = self.access(&integration, settings.access.as_ref(), &organization);
@@ -169,7 +169,7 @@ impl Builder {
             metrics: Arc::clone(&self.metrics),
         };
         // Writing memberships is asked for only where grants are executed, or still have to be ended.
-        let owes = self.ledger.read(|book| book.open_grants(&settings.integration_id) > 0);
+        let owes = self.ledger.read(|book| book.held().contains_key(&settings.integration_id));
         let writes = settings.access.is_some() || owes;
         let groups = if writes { "okta.groups.manage" } else { "okta.groups.read" };
         let okta_settings = okta::Settings {
@@ -190,6 +190,7 @@ impl Builder {
         organization: &okta::Organization,
     ) -> watch::Receiver<Progress> {
         let policy = settings.map_or_else(Policy::nothing, |settings| settings.policy.clone());
+        self.policies.insert(integration.clone(), policy.clone());
         let parallelism = settings.map_or(1, |settings| settings.parallelism);
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
         let executor = Executor::new(
@@ -209,7 +210,7 @@ impl Builder {
     }
 
     fn desired_grants(&mut self, integration: &IntegrationId, policy: &Policy) {
-        let mut desired = DesiredGrants {
+        let desired = DesiredGrants {
             integration: integration.clone(),
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&self.ledger),
@@ -220,14 +221,7 @@ impl Builder {
         };
         let stop = self.supervisor.stop_token();
         self.supervisor.start("desired grants", async move {
-            while !stop.is_cancelled() {
-                // Not cut off half-way: it writes to the journal.
-                let wait = desired.reconcile().await;
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = clock::sleep(wait) => {}
-                }
-            }
+            desired.run(stop).await;
             Ok::<(), Infallible>(())
         });
     }
@@ -292,18 +286,16 @@ impl Builder {
         });
         self.answers.facts(Arc::clone(&facts));
 
-        let (control, leases_ledger, leases_clock) =
-            (Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
+        let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         let stop = self.supervisor.stop_token();
         self.supervisor.start("leases", async move {
-            while !stop.is_cancelled() {
-                // Not cut off half-way: it writes to the journal.
-                let wait = Leasing::keep_leases(&control, &leases_ledger, &leases_clock).await;
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = clock::sleep(wait) => {}
-                }
-            }
+            leases.run(stop).await;
+            Ok::<(), Infallible>(())
+        });
+        let checked = Arc::clone(&ledger);
+        let stop = self.supervisor.stop_token();
+        self.supervisor.start("journal", async move {
+            checked.keep_checking(stop).await;
             Ok::<(), Infallible>(())
         });
 
@@ -311,6 +303,7 @@ impl Builder {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&ledger),
             metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&clock),
         };
         let stop = self.supervisor.stop_token();
         self.supervisor.start("outbox", async move {
@@ -333,7 +326,7 @@ impl Builder {
             control: Arc::clone(&self.control),
             describe: Arc::new(move || describe.session()),
             connection: self.connection.clone(),
-            clock,
+            clock: Arc::clone(&clock),
             metrics: Arc::clone(&self.metrics),
         };
         let stop = self.supervisor.stop_token();
@@ -356,6 +349,7 @@ impl Builder {
             connection: self.connection.subscribe(),
             supervisor: self.supervisor,
             control: self.control,
+            clock,
             ledger,
             metrics: self.metrics,
             facts,
@@ -386,17 +380,14 @@ impl Builder {
     }
 }
 
-/// Grants of an organization that is no longer configured could never be ended.
+/// Memberships in an organization that is no longer configured could never be ended.
 fn refuse_stranded_duties(settings: &Settings, ledger: &Ledger) -> Result<(), StartError> {
     let configured: BTreeSet<_> =
         settings.okta.iter().map(|organization| &organization.integration_id).collect();
-    let open = ledger.read(Book::integrations);
-    match open.into_iter().find(|integration| !configured.contains(integration)) {
+    let held = ledger.read(Book::held);
+    match held.into_iter().find(|(integration, _)| !configured.contains(integration)) {
         None => Ok(()),
-        Some(integration) => {
-            let grants = ledger.read(|book| book.open_grants(&integration));
-            Err(StartError::Stranded { integration, grants })
-        }
+        Some((integration, memberships)) => Err(StartError::Stranded { integration, memberships }),
     }
 }
 

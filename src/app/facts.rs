@@ -55,7 +55,7 @@ impl FactSource {
             version: env!("CARGO_PKG_VERSION"),
             connector_id: self.connector.as_str().to_owned(),
             started_at: self.started_at,
-            journal_writable: self.ledger.is_healthy(),
+            journal_writable: self.ledger.health().works,
             slowest_loop: slowest.unwrap_or(Duration::ZERO),
             apono: match &*self.connection.borrow() {
                 Connection::Unknown => PeerFact::Unknown,
@@ -93,13 +93,14 @@ impl FactSource {
 
 impl OrganizationView {
     fn facts(&self) -> OrganizationFacts {
-        let access = *self.access.borrow();
+        let access = self.access.borrow().clone();
         OrganizationFacts {
             integration_id: self.integration.as_str().to_owned(),
             organization_url: self.url.clone(),
             token: self.token(),
             live_memberships: access.live,
             removals_due: access.removals_due,
+            removal_stuck: access.stuck,
             budget: self.budget.known(),
             last_directory_run: self.last_run.borrow().clone(),
         }

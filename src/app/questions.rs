@@ -122,10 +122,6 @@ impl Answers {
 }
 
 impl Questions for Answers {
-    fn knows(&self, integration: &IntegrationId) -> bool {
-        self.organizations.contains_key(integration)
-    }
-
     fn answer<'a>(&'a self, integration: &'a IntegrationId, work: &'a Work) -> BoxFuture<'a, TaskResult> {
         match work {
             Work::GetStatus => std::future::ready(self.status(integration)).boxed(),

@@ -244,6 +244,7 @@ impl Reader<'_> {
         let deny_groups = self.globs(&at("policy.deny_groups"));
         let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
         let policy = Policy {
+            enabled: true,
             allow_groups: allow_groups?,
             deny_groups: deny_groups?,
             max_duration: self.duration(&at("policy.max_duration")),

@@ -67,6 +67,11 @@ impl Patience {
     }
 }
 
+/// The pause of a loop after the `failures`th failure in a row: `first`, doubled each time, at most `longest`.
+pub fn doubling(first: Duration, longest: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(longest)
+}
+
 /// What has been tried so far, this attempt included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
@@ -187,6 +192,12 @@ mod tests {
         assert_eq!(decide(broken, last, Repeatable::Always), Next::GiveUp);
         let throttled = Attempt::Answered(Verdict::Throttled { wait: Some(Duration::from_secs(9)) });
         assert_eq!(decide(throttled, last, Repeatable::Always), Next::Wait(Duration::from_secs(9) + DELAY));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pause = |failures| doubling(Duration::from_secs(1), Duration::from_mins(1), failures).as_secs();
+        assert_eq!([0, 1, 2, 3, 6, 7, u32::MAX].map(pause), [1, 1, 2, 4, 32, 60, 60]);
     }
 
     #[test]

@@ -139,6 +139,14 @@ pub enum OktaError {
         #[source]
         source: serde_json::Error,
     },
+    /// A listing with elements that could not be read, where the answer depends on them.
+    #[error("{call}: {skipped} elements of the listing cannot be read, so it cannot be known what it holds")]
+    Incomplete {
+        /// The call.
+        call: &'static str,
+        /// How many.
+        skipped: usize,
+    },
     /// A listing whose pages lead in a circle or elsewhere.
     #[error("{call}: the listing's pages lead in a circle, so it cannot be known to be complete")]
     Endless {
@@ -157,6 +165,8 @@ impl OktaError {
                     // A missing scope or role is cured in Okta's console, and then the same call works.
                     (Class::Permanent, _, StatusCode::FORBIDDEN)
                     | (Class::Permanent, Some("insufficient_scope"), _) => Class::Misconfigured,
+                    // Okta names its error; a bare 404 comes from something in between and says nothing about Okta.
+                    (Class::Permanent, _, StatusCode::NOT_FOUND) if answer.code.is_none() => Class::Transient,
                     (class, _, _) => class,
                 };
                 Self::Answered { call, class, answer: Box::new(answer) }
@@ -171,7 +181,15 @@ impl OktaError {
             Self::NoAnswer { source, .. } => source.class(),
             Self::Answered { class, .. } => *class,
             // Half a body is an outage in the middle, not a fact about the organization.
-            Self::Unreadable { .. } | Self::Endless { .. } => Class::Transient,
+            Self::Unreadable { .. } | Self::Incomplete { .. } | Self::Endless { .. } => Class::Transient,
+        }
+    }
+
+    /// Whether Okta did not answer at all, or with trouble of its own: then other calls meet the same.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Answered { .. } => self.class() == Class::Transient,
+            Self::Unreadable { .. } | Self::Incomplete { .. } | Self::Endless { .. } => false,
         }
     }
 
@@ -179,13 +197,17 @@ impl OktaError {
     pub fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answered { answer, .. } => Some(answer),
-            Self::NoAnswer { .. } | Self::Unreadable { .. } | Self::Endless { .. } => None,
+            Self::NoAnswer { .. }
+            | Self::Unreadable { .. }
+            | Self::Incomplete { .. }
+            | Self::Endless { .. } => None,
         }
     }
 
-    /// Okta says the thing does not exist (or is hidden from the connector's role: see `Memberships::rights_hold`).
+    /// Okta itself says that the thing does not exist (or is hidden from the connector's role: see `Memberships::rights_hold`).
     pub fn is_not_found(&self) -> bool {
-        self.answer().is_some_and(|answer| answer.status == StatusCode::NOT_FOUND && !answer.is("E0000008"))
+        let says_so = |answer: &Answer| answer.is("E0000007") || answer.is("E0000048");
+        self.answer().is_some_and(|answer| answer.status == StatusCode::NOT_FOUND && says_so(answer))
     }
 
     /// Okta may have acted although the call had no success.
@@ -194,7 +216,7 @@ impl OktaError {
             Self::NoAnswer { source, .. } => source.may_have_happened(),
             Self::Answered { answer, .. } => answer.status.is_server_error(),
             Self::Unreadable { .. } => true,
-            Self::Endless { .. } => false,
+            Self::Incomplete { .. } | Self::Endless { .. } => false,
         }
     }
 }
@@ -286,6 +308,28 @@ mod tests {
         let concurrency =
             [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("retry-after", "99")];
         assert_eq!(classify(&response(429, &concurrency, ""), now), Verdict::Throttled { wait: None });
+    }
+
+    #[test]
+    fn only_okta_itself_can_say_not_found() {
+        let error = |body| {
+            let response = Box::new(response(404, &[], body));
+            let verdict = classify(&response, Timestamp::UNIX_EPOCH);
+            OktaError::from_exchange(
+                "get_user",
+                ExchangeError::Answered { call: "get_user", verdict, response },
+            )
+        };
+        for (body, not_found, class) in [
+            (r#"{"errorCode":"E0000007"}"#, true, Class::Permanent),
+            (r#"{"errorCode":"E0000048"}"#, true, Class::Permanent),
+            (r#"{"errorCode":"E0000008"}"#, false, Class::Permanent),
+            ("<html>no such page</html>", false, Class::Transient),
+            ("", false, Class::Transient),
+        ] {
+            let error = error(body);
+            assert_eq!((error.is_not_found(), error.class()), (not_found, class), "{body}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::errors::OktaError;
 use super::page::{Cursor, Page};
 use super::wire::{GroupBody, RuleBody, UserBody};
 use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
-use crate::http::Lane;
+use crate::http::{Call, Lane};
 
 /// Looks up and changes memberships of one organization.
 #[derive(Clone, Debug)]
@@ -43,10 +43,10 @@ pub enum UserMatch {
 pub enum Presence {
     /// Is a member.
     Member,
-    /// Is not.
+    /// Is not: the user's other groups are shown, or the group itself is.
     NotMember,
-    /// Okta does not know the user.
-    UserUnknown,
+    /// Okta does not know the user, or shows neither any group of the user nor the group.
+    Unknown,
 }
 
 /// Okta accepted a write. Not proof that it has its effect.
@@ -56,7 +56,7 @@ pub struct Written {
     pub request_id: Option<String>,
 }
 
-/// More memberships of one user than this are not read; the answer is then an error, not a guess.
+/// Longer listings are not read; the answer is then an error, not a guess.
 const MOST_PAGES: usize = 500;
 
 impl Memberships {
@@ -66,9 +66,9 @@ impl Memberships {
 
     /// The user whose login, else whose email, is `name` (ignoring case).
     pub async fn find_user(&self, name: &str, lane: Lane) -> Result<UserMatch, OktaError> {
-        // Okta resolves short names and ids here too, and a login with a slash not at all: the answer must carry the
-        // name that was asked for.
-        if !name.contains('/') {
+        // Okta resolves short names and ids here too, so the answer must carry the name that was asked for; a login with
+        // a slash it does not resolve at all, and dots alone would lead to another path.
+        if !name.contains('/') && !matches!(name, "." | "..") {
             let call = self.client.call("get_user", bucket::USER, lane);
             let url = self.client.base().url(&["api", "v1", "users", name], &[]);
             match self.client.get(&call, &url).await {
@@ -149,25 +149,25 @@ impl Memberships {
                 .base()
                 .url(&["api", "v1", "users", membership.user.as_str(), "groups"], &[("limit", "200")])
         };
-        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(Group::from);
-        let mut cursor: Option<Cursor> = None;
-        for _ in 0..MOST_PAGES {
-            let page: Page<Group> = match read_page(&self.client, &call, cursor.as_ref(), first, read).await {
-                Ok(page) => page,
-                Err(PageError::Call(error)) if error.is_not_found() => return Ok(Presence::UserUnknown),
-                Err(PageError::Call(error)) => return Err(error),
-                Err(PageError::Link { .. }) => return Err(endless(call.name)),
-            };
-            if page.items.iter().any(|group| group.id == membership.group) {
-                return Ok(Presence::Member);
-            }
-            match page.next {
-                None => return Ok(Presence::NotMember),
-                next if next == cursor => return Err(endless(call.name)),
-                next => cursor = next,
-            }
+        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(|group| Group::from(group).id);
+        let mut seen = 0;
+        let mut is_member = false;
+        let walked = self.walk(&call, first, read, |group: OktaGroupId| {
+            seen += 1;
+            is_member |= group == membership.group;
+        });
+        match walked.await {
+            // A member is one, whatever else could not be read.
+            Ok(()) | Err(OktaError::Incomplete { .. }) if is_member => Ok(Presence::Member),
+            Ok(()) if seen > 0 => Ok(Presence::NotMember),
+            // Okta answers with an empty list too when the connector's role was taken away.
+            Ok(()) => match self.plain_group(&membership.group, lane).await? {
+                Some(_) => Ok(Presence::NotMember),
+                None => Ok(Presence::Unknown),
+            },
+            Err(error) if error.is_not_found() => Ok(Presence::Unknown),
+            Err(error) => Err(error),
         }
-        Err(endless(call.name))
     }
 
     /// The groups that an active group rule fills. A removal there would put the user on the rule's exclusion list.
@@ -176,21 +176,37 @@ impl Memberships {
         let first = || self.client.base().url(&["api", "v1", "groups", "rules"], &[("limit", "200")]);
         let read = |text: &str| serde_json::from_str::<RuleBody>(text).map(RuleBody::targets);
         let mut fed = BTreeSet::new();
+        self.walk(&call, first, read, |targets| fed.extend(targets)).await?;
+        Ok(fed)
+    }
+
+    /// Hands every element of a listing to `take`. Fails at its end when elements could not be read.
+    async fn walk<T>(
+        &self,
+        call: &Call,
+        first: impl Fn() -> url::Url,
+        read: impl Fn(&str) -> Result<T, serde_json::Error>,
+        mut take: impl FnMut(T),
+    ) -> Result<(), OktaError> {
         let mut cursor: Option<Cursor> = None;
+        let mut skipped = 0;
         for _ in 0..MOST_PAGES {
-            let page = match read_page(&self.client, &call, cursor.as_ref(), first, read).await {
+            let page: Page<T> = match read_page(&self.client, call, cursor.as_ref(), &first, &read).await {
                 Ok(page) => page,
                 Err(PageError::Call(error)) => return Err(error),
-                Err(PageError::Link { .. }) => return Err(endless(call.name)),
+                Err(PageError::Link { .. }) => return Err(OktaError::Endless { call: call.name }),
             };
-            fed.extend(page.items.into_iter().flatten());
+            skipped += page.skipped.len();
+            page.items.into_iter().for_each(&mut take);
             match page.next {
-                None => return Ok(fed),
-                next if next == cursor => return Err(endless(call.name)),
+                None if skipped > 0 => return Err(OktaError::Incomplete { call: call.name, skipped }),
+                None => return Ok(()),
+                // A listing that leads in a circle cannot be trusted to hold everything.
+                next if next == cursor => return Err(OktaError::Endless { call: call.name }),
                 next => cursor = next,
             }
         }
-        Err(endless(call.name))
+        Err(OktaError::Endless { call: call.name })
     }
 
     /// A page of the groups that Okta itself masters, with the admin hint.
@@ -262,9 +278,4 @@ fn is_named(user: &User, attribute: &str, name: &str) -> bool {
 /// A string literal of Okta's filter language.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// A listing that leads in a circle cannot be trusted to hold everything.
-fn endless(call: &'static str) -> OktaError {
-    OktaError::Endless { call }
 }

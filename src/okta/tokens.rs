@@ -32,7 +32,7 @@ use super::client::bucket;
 use super::errors::Answer;
 use crate::http::bearer::bearer;
 use crate::http::classify::http_date;
-use crate::http::retry::{Patience, Repeatable};
+use crate::http::retry::{Patience, Repeatable, doubling};
 use crate::http::{Authorize, AuthorizeError, Call, Class, Exchange, ExchangeError, Lane, Request, Response};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::OutcomeLabels;
@@ -245,7 +245,7 @@ impl Tokens {
                 });
                 let failures = state.failure.as_ref().map_or(0, |failure| failure.count);
                 let error = Arc::new(error);
-                let wait = retry_wait(error.class(), failures);
+                let wait = retry_wait(error.class(), failures + 1);
                 let text = chain(error.as_ref()).to_string();
                 let news =
                     state.failure.as_ref().is_none_or(|last| chain(last.error.as_ref()).to_string() != text);
@@ -427,7 +427,7 @@ fn retry_wait(class: Class, failures: u32) -> Duration {
         Class::Transient => (Duration::from_secs(1), Duration::from_secs(30)),
         Class::Permanent | Class::Misconfigured => (Duration::from_secs(30), Duration::from_mins(5)),
     };
-    first.saturating_mul(2_u32.saturating_pow(failures.min(10))).min(longest)
+    doubling(first, longest, failures)
 }
 
 /// The scopes that were asked for and are not in the answer (RFC 6749: an absent `scope` means all of them).

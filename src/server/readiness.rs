@@ -49,6 +49,8 @@ pub struct OrganizationFacts {
     pub live_memberships: usize,
     /// Removals that are due and not proven done.
     pub removals_due: usize,
+    /// Why a removal waits for a person, if one does.
+    pub removal_stuck: Option<String>,
     /// (bucket, limit, left) of each rate limit bucket that was used.
     pub budget: Vec<(&'static str, u32, u32)>,
     /// The last directory run.
@@ -173,6 +175,13 @@ pub fn readiness(facts: &Facts) -> Readiness {
             TokenFact::Unreachable { reason, worked_before } => check(&name, *worked_before, reason.clone()),
             TokenFact::Refused { reason } => check(&name, false, reason.clone()),
         });
+        if let Some(reason) = &organization.removal_stuck {
+            checks.push(check(
+                &format!("removals of {}", organization.integration_id),
+                false,
+                reason.clone(),
+            ));
+        }
     }
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
@@ -196,6 +205,7 @@ mod tests {
                 token,
                 live_memberships: 0,
                 removals_due: 0,
+                removal_stuck: None,
                 budget: Vec::new(),
                 last_directory_run: None,
             }],
@@ -220,6 +230,9 @@ mod tests {
             let facts = facts(token, apono);
             assert_eq!(readiness(&facts).ready, ready, "{facts:?}");
         }
+        let mut stuck = facts(TokenFact::Held, PeerFact::Connected);
+        stuck.organizations[0].removal_stuck = Some(reason());
+        assert!(!readiness(&stuck).ready, "a removal that Okta refuses is the worst that can be");
         let mut broken = facts(TokenFact::Held, PeerFact::Connected);
         broken.journal_writable = false;
         assert!(!readiness(&broken).ready);

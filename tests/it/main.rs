@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod directory;
+mod faults;
 mod grants;
+mod scene;
 mod tasks;
 mod tokens;
 mod world;

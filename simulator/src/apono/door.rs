@@ -158,7 +158,7 @@ pub(super) async fn enter(State(apono): State<AponoSimulator>, request: Request)
     };
 
     let genuine: OnceLock<(u16, Bytes)> = OnceLock::new();
-    let response = with_faults(&apono.inner.faults, operation, async {
+    let response = with_faults(&apono.inner.faults, operation, &call.path, async {
         let answer = answer(&apono, &route, &call).await;
         if let Some(violation) = &answer.violation {
             apono.inner.log().violation(operation, violation);

@@ -116,7 +116,7 @@ impl OktaSimulator {
 
     async fn answer_with_faults(&self, exchange: &Exchange) -> Response {
         let was_performed = AtomicBool::new(false);
-        let mut response = with_faults(self.faults(), exchange.operation.name(), async {
+        let mut response = with_faults(self.faults(), exchange.operation.name(), exchange.path(), async {
             if !exchange.settings.latency.is_zero() {
                 tokio::time::sleep(exchange.settings.latency).await;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::*;
-use crate::access::machine::EndReason;
+use crate::access::machine::{EndReason, Source};
 use crate::apono::{Code, Lease, TaskResult};
 use crate::domain::{Grant, IntegrationId, OktaGroupId, Revision};
 
@@ -31,6 +31,7 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
         .append(vec![entry(2, ended(&second))], vec![standing(Subject::Grant(second.clone()), false)])
         .await
         .unwrap();
+    journal.prove().await.unwrap();
     drop(journal);
 
     let journal = open();
@@ -83,10 +84,7 @@ fn accepted(id: &GrantId) -> Record {
         expires_at: Some("2026-01-01T01:00:00.123456789Z".parse().unwrap()),
         request: None,
     };
-    Record::Grant {
-        id: id.clone(),
-        event: Event::Accepted { grant, by: crate::access::machine::Source::Task },
-    }
+    Record::Grant { id: id.clone(), event: Event::Accepted { grant, by: Source::Task } }
 }
 
 fn ended(id: &GrantId) -> Record {
@@ -95,10 +93,8 @@ fn ended(id: &GrantId) -> Record {
 }
 
 fn taken(id: &TaskId) -> Record {
-    let event = TaskEvent::Taken {
-        ask: crate::access::tasks::Ask::Other,
-        lease: Lease { token: "opaque".to_owned(), expires_at: None },
-    };
+    let event =
+        TaskEvent::Taken { ask: Ask::Other, lease: Lease { token: "opaque".to_owned(), expires_at: None } };
     Record::Task { id: id.clone(), event }
 }
 

@@ -40,6 +40,13 @@ impl MemoryJournal {
         self.lock().entries.clone()
     }
 
+    fn writable(&self) -> Result<(), JournalError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(JournalError::Write("no space left on device".into()));
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,13 +58,17 @@ impl Journal for MemoryJournal {
         entries: Vec<Entry>,
         standing: Vec<Standing>,
     ) -> BoxFuture<'_, Result<(), JournalError>> {
-        if self.broken.load(Ordering::SeqCst) {
-            return ready(Err(JournalError::Write("no space left on device".into()))).boxed();
+        if let Err(error) = self.writable() {
+            return ready(Err(error)).boxed();
         }
         let mut kept = self.lock();
         kept.entries.extend(entries);
         kept.open.extend(standing.into_iter().map(|standing| (standing.subject, standing.open)));
         ready(Ok(())).boxed()
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        ready(self.writable()).boxed()
     }
 
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {

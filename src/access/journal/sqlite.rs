@@ -148,6 +148,16 @@ impl Journal for SqliteJournal {
         self.run(work, JournalError::Write).boxed()
     }
 
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        let work = |connection: &mut Connection| {
+            let sql = "INSERT INTO owner (what, value) VALUES ('checks', '1')
+                       ON CONFLICT (what) DO UPDATE SET value = value + 1";
+            let checked = connection.execute(sql, []);
+            checked.map(|_| ()).map_err(|error| JournalError::Write(Box::new(error)))
+        };
+        self.run(work, JournalError::Write).boxed()
+    }
+
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
         let work = |connection: &mut Connection| {
             let sql = "SELECT seq, at, record FROM entries

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{GrantId, IntegrationId};
+use crate::domain::{GrantId, IntegrationId, Revision};
 
 fn instant(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + second).unwrap()
@@ -45,6 +45,11 @@ fn granted() -> Event {
 
 fn ended(reason: EndReason) -> Event {
     Event::EndRequested { reason, due: instant(3600) }
+}
+
+fn refused(proven_absent: bool) -> Event {
+    let message = "no".to_owned();
+    Event::Refused { group: group("a"), code: Code::NotPermitted, message, proven_absent }
 }
 
 fn over(how: Ending) -> Event {
@@ -143,11 +148,18 @@ fn a_revision_adds_and_drops_groups() {
 
 #[test]
 fn a_refusal_closes_and_a_later_revision_is_a_new_chance() {
-    let refused = Event::Refused { group: group("a"), code: Code::GroupNotFound, message: "m".to_owned() };
-    let state = replay(&[accepted(), refused]).unwrap();
+    let state = replay(&[accepted(), refused(false)]).unwrap();
     assert!(!state.is_open());
     let state = apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]), by: Source::Task }).unwrap();
     assert_eq!(state.step(&group("a")), Some(Step::Grant));
+}
+
+#[test]
+fn a_refusal_without_proof_leaves_a_possible_addition_alone() {
+    let state = replay(&[accepted(), intended()]).unwrap();
+    assert!(apply(Some(&state), &refused(false)).is_err());
+    let state = apply(Some(&state), &refused(true)).unwrap();
+    assert!(!state.holdings[&group("a")].owes_removal());
 }
 
 #[test]
@@ -156,7 +168,8 @@ fn events_survive_being_written_down() {
         accepted(),
         Event::Revised { grant: grant(2, &["a", "b"]), by: Source::Task },
         Event::UserResolved { user: OktaUserId::from("00u1") },
-        Event::Refused { group: group("a"), code: Code::NotPermitted, message: "no".to_owned() },
+        refused(false),
+        refused(true),
         Event::StandingFound { group: group("a") },
         intended(),
         granted(),
@@ -183,7 +196,12 @@ fn any_event() -> impl Strategy<Value = Event> {
             |(revision, groups)| Event::Revised { grant: grant(revision, &groups), by: Source::Task }
         ),
         Just(Event::UserResolved { user: OktaUserId::from("00u1") }),
-        group().prop_map(|group| Event::Refused { group, code: Code::GroupNotFound, message: String::new() }),
+        (group(), any::<bool>()).prop_map(|(group, proven_absent)| Event::Refused {
+            group,
+            code: Code::GroupNotFound,
+            message: String::new(),
+            proven_absent
+        }),
         group().prop_map(|group| Event::StandingFound { group }),
         group().prop_map(|group| Event::GrantIntended { group }),
         (group(), any::<bool>()).prop_map(|(group, verified)| Event::Granted {
@@ -198,8 +216,8 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: once an addition was intended, the holding owes a removal until an ending
-    /// or a refusal (which the executor records only after having seen that there is no membership) is recorded.
+    /// Whatever happens in whatever order: once an addition was intended, the holding owes a removal until an ending, or
+    /// a refusal with the proof that there is no membership, is recorded.
     #[test]
     fn a_duty_is_never_forgotten(events in proptest::collection::vec(any_event(), 0..60)) {
         let mut state = apply(None, &Event::Accepted { grant: grant(1, &["a", "b"]), by: Source::Task }).unwrap();
@@ -208,8 +226,11 @@ proptest! {
             let Ok(next) = apply(Some(&state), event) else { continue };
             match event {
                 Event::GrantIntended { group } => { owed.insert(group.clone()); }
-                Event::Refused { group, .. } | Event::Ended { group, .. } => { owed.remove(group); }
-                Event::Accepted { .. }
+                Event::Refused { group, proven_absent: true, .. } | Event::Ended { group, .. } => {
+                    owed.remove(group);
+                }
+                Event::Refused { .. }
+                | Event::Accepted { .. }
                 | Event::Revised { .. }
                 | Event::UserResolved { .. }
                 | Event::StandingFound { .. }

@@ -3,8 +3,9 @@
 //!
 //! # Invariants kept here
 //! - Every request to Okta holds a [`Permit`]; there is no way round it.
-//! - More urgent lanes are never behind less urgent ones: each lane has its own reserve of requests, and the
-//!   directory its own, smaller number of concurrent requests (invariant 11).
+//! - More urgent lanes are never behind less urgent ones: each lane has its own reserve of requests, the directory its
+//!   own, smaller number of concurrent requests, and removals some that nobody else uses (invariant 11).
+//! - Who waits for a window holds no slot: waiting keeps nobody else from sending.
 //! - Nothing is hard-coded about limits: they are learned from the answers.
 //!
 //! # Not here
@@ -42,13 +43,15 @@ pub struct BudgetSettings {
     pub share: f64,
     /// Requests at the same moment.
     pub concurrency: usize,
-    /// Of these, for the directory.
+    /// Of these, at most for the directory.
     pub directory_concurrency: usize,
+    /// Of these, for removals alone.
+    pub removal_concurrency: usize,
 }
 
 impl Default for BudgetSettings {
     fn default() -> Self {
-        Self { share: 0.8, concurrency: 8, directory_concurrency: 5 }
+        Self { share: 0.8, concurrency: 8, directory_concurrency: 5, removal_concurrency: 2 }
     }
 }
 
@@ -61,6 +64,7 @@ pub struct Budget {
     buckets: Mutex<BTreeMap<&'static str, Bucket>>,
     changed: Notify,
     all: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
     directory: Arc<Semaphore>,
 }
 
@@ -107,6 +111,9 @@ impl Budget {
             buckets: Mutex::default(),
             changed: Notify::new(),
             all: Arc::new(Semaphore::new(settings.concurrency)),
+            shared: Arc::new(Semaphore::new(
+                settings.concurrency.saturating_sub(settings.removal_concurrency).max(1),
+            )),
             directory: Arc::new(Semaphore::new(settings.directory_concurrency)),
         }
     }
@@ -115,20 +122,16 @@ impl Budget {
     ///
     /// Dropping the future gives up the place; dropping the permit ends the request.
     pub async fn admit(&self, bucket: &'static str, lane: Lane) -> Permit<'_> {
-        // The directory's semaphore first: waiting for it holds none of the slots that the other lanes use.
-        let directory_slot = match lane {
-            Lane::Directory => acquire(&self.directory).await,
-            Lane::Removal | Lane::Grant | Lane::Verification => None,
-        };
-        let slot = acquire(&self.all).await;
         let mut waited_since = None;
         loop {
             let changed = self.changed.notified();
+            let slots = self.slots(lane).await;
             let now = self.clock.elapsed();
             let wait = match self.try_admit(bucket, lane, now) {
-                Admission::Now => break,
+                Admission::Now => return Permit { budget: self, bucket, _slots: slots },
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
+            drop(slots);
             if waited_since.is_none() && wait >= NOTEWORTHY {
                 waited_since = Some(now);
                 info!(
@@ -146,7 +149,19 @@ impl Budget {
                 () = changed => {}
             }
         }
-        Permit { budget: self, bucket, _slots: (slot, directory_slot) }
+    }
+
+    /// The slots that a request of `lane` holds: the narrowest first, so that waiting for it holds no wider one.
+    async fn slots(&self, lane: Lane) -> Slots {
+        let directory = match lane {
+            Lane::Directory => acquire(&self.directory).await,
+            Lane::Removal | Lane::Grant | Lane::Verification => None,
+        };
+        let shared = match lane {
+            Lane::Directory | Lane::Grant | Lane::Verification => acquire(&self.shared).await,
+            Lane::Removal => None,
+        };
+        [directory, shared, acquire(&self.all).await]
     }
 
     /// Limit and requests left of each bucket that has been used.
@@ -189,8 +204,11 @@ impl fmt::Debug for Budget {
 pub struct Permit<'a> {
     budget: &'a Budget,
     bucket: &'static str,
-    _slots: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+    _slots: Slots,
 }
+
+/// The semaphores are never closed; a closed one would mean no limit rather than no request.
+type Slots = [Option<OwnedSemaphorePermit>; 3];
 
 impl Permit<'_> {
     /// Learns from the answer's headers.
@@ -247,7 +265,6 @@ fn governor(allowance: u32, clock: &SharedClock) -> Option<Governor> {
     Some(Governor { allowance, limiter })
 }
 
-/// The semaphores are never closed; a closed one would mean no limit rather than no request.
 async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).acquire_owned().await.ok()
 }
@@ -257,6 +274,7 @@ mod tests {
     use futures_util::FutureExt;
     use http::HeaderValue;
     use jiff::Timestamp;
+    use tokio::task::unconstrained;
 
     use super::*;
     use crate::clock::VirtualClock;
@@ -299,11 +317,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_removal_finds_a_slot_however_many_of_the_others_wait_or_are_on_their_way() {
+        let budget = budget();
+        budget.admit("groups", Lane::Grant).await.observe(&window("20", 50));
+        // Twenty left are below the reserve of grants, so these wait for the window …
+        let mut waiting =
+            Box::pin(futures_util::future::join_all((0..20).map(|_| budget.admit("groups", Lane::Grant))));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
+        // … and these are slow to be answered.
+        let mut slow = Vec::new();
+        while let Some(permit) = budget.admit("user groups", Lane::Verification).now_or_never() {
+            slow.push(permit);
+        }
+        assert_eq!(slow.len(), 6);
+        let removals = [(), ()].map(|()| budget.admit("groups", Lane::Removal).now_or_never());
+        assert!(removals.iter().all(Option::is_some));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_governor_keeps_the_directory_to_its_allowance_whatever_the_headers_say() {
         let budget = budget();
         budget.admit("groups", Lane::Directory).await.observe(&window("100", 1));
         let mut sent = 0;
-        while let Some(permit) = budget.admit("groups", Lane::Directory).now_or_never() {
+        // Unconstrained: tokio would end the loop after so many polls without a pause.
+        while let Some(permit) = unconstrained(budget.admit("groups", Lane::Directory)).now_or_never() {
             sent += 1;
             permit.observe(&window("100", 1 + 3 * sent));
         }
