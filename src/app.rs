@@ -42,7 +42,7 @@ use crate::telemetry::{Metrics, chain};
 use build::Builder;
 use facts::FactSource;
 
-pub use secrets::read_secrets;
+pub use secrets::{Secrets, read_secrets};
 
 /// The outside world. A test hands in its own.
 #[derive(Clone, Debug)]
@@ -63,8 +63,11 @@ impl Outside {
         let extra_roots = match &settings.http.ca_bundle {
             None => None,
             Some(file) => {
-                let read = std::fs::read(file.path());
-                Some(read.map_err(|source| StartError::Bundle { path: file.path().to_owned(), source })?)
+                let path = file.path().to_owned();
+                Some(match std::fs::read(&path) {
+                    Ok(pem) => (path, pem),
+                    Err(source) => return Err(StartError::Bundle { path, source }),
+                })
             }
         };
         let https = HttpsSettings { connect_timeout: settings.http.connect_timeout, extra_roots };

@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("access", &["okta", "apono", "http", "domain", "clock", "telemetry"]),
     ("directory", &["okta", "scim", "http", "domain", "clock", "telemetry"]),
     ("runtime", &["clock", "telemetry"]),
-    ("server", &["directory", "telemetry"]),
+    ("server", &["clock", "directory", "telemetry"]),
     ("config", &["access", "directory", "http", "domain", "secrets", "telemetry"]),
     (
         "app",

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::journal::{Record, Standing, Subject};
 use super::machine::{self, GrantState, IllegalEvent};
 use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
-use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, TaskId};
+use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId, TaskId};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -109,6 +109,15 @@ impl Book {
     pub fn live(&self, integration: &IntegrationId) -> BTreeSet<Membership> {
         let of_integration = self.holders.keys().filter(|(holder, _)| holder == integration);
         of_integration.map(|(_, membership)| membership.clone()).collect()
+    }
+
+    /// The users who are, or may be, in a group because of a grant.
+    pub fn live_in(&self, integration: &IntegrationId, group: &OktaGroupId) -> BTreeSet<OktaUserId> {
+        let first = Membership { group: group.clone(), user: OktaUserId::from("") };
+        let from = self.holders.range((integration.clone(), first)..);
+        let of_group =
+            from.take_while(|((holder, membership), _)| holder == integration && membership.group == *group);
+        of_group.map(|((_, membership), _)| membership.user.clone()).collect()
     }
 
     /// Takes in records, all or none.

@@ -2,7 +2,7 @@
 //! Puts the parts together, one organization after the other.
 //!
 //! # Invariants kept here
-//! - Every long-lived task is started through the supervisor, and none before everything was opened.
+//! - Every long-lived task belongs to the supervisor, which begins none before everything was opened.
 //!
 //! # Not here
 //! Running and stopping: `app`.
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::directory::DirectoryLoop;
 use super::facts::{FactSource, OrganizationView};
 use super::questions::Answers;
-use super::secrets::{problem, read_secrets};
+use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
 use super::{App, Outside, StartError};
 use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
@@ -36,9 +36,9 @@ use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
 use crate::directory::mapping::Mapping;
-use crate::directory::store::Store;
+use crate::directory::store::{Between, Store};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler};
-use crate::domain::{IntegrationId, LiveMemberships, Membership, SessionId};
+use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
 use crate::http::bearer::MountedToken;
 use crate::http::budget::BudgetSettings;
 use crate::http::classify::by_status;
@@ -46,7 +46,7 @@ use crate::http::{Authorize, Budget, Exchange};
 use crate::okta::{self, Surroundings};
 use crate::runtime::{Supervisor, whoami};
 use crate::scim::Provider;
-use crate::secrets::{Credentials, Reloading, SecretSource};
+use crate::secrets::{Credentials, Reloading};
 use crate::server;
 use crate::telemetry::Metrics;
 
@@ -62,7 +62,7 @@ pub(super) struct Builder {
     ledger: Arc<Ledger>,
     control: Arc<ControlPlane>,
     token: Arc<Reloading<SecretString>>,
-    credentials: Vec<Reloading<Credentials>>,
+    secrets: Vec<OrganizationSecrets>,
     supervisor: Supervisor,
     connection: watch::Sender<Connection>,
     answers: Answers,
@@ -73,7 +73,7 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) async fn new(settings: Settings, outside: Outside) -> Result<Self, StartError> {
-        let (token, credentials) = read_secrets(&settings)?;
+        let Secrets { token, organizations: secrets } = read_secrets(&settings)?;
         let metrics = Arc::new(Metrics::new());
         let journal: Arc<dyn Journal> = match &outside.journal {
             Some(journal) => Arc::clone(journal),
@@ -98,7 +98,7 @@ impl Builder {
             ledger: Arc::new(ledger),
             control: Arc::new(control),
             token,
-            credentials,
+            secrets,
             supervisor: Supervisor::new(DRAIN),
             connection: watch::Sender::default(),
             policies: BTreeMap::new(),
@@ -115,9 +115,9 @@ impl Builder {
     }
 
     pub(super) fn organizations(&mut self) -> Result<(), StartError> {
-        let credentials = std::mem::take(&mut self.credentials);
-        for (settings, credentials) in self.settings.okta.clone().into_iter().zip(credentials) {
-            self.organization(&settings, credentials)?;
+        let secrets = std::mem::take(&mut self.secrets);
+        for (settings, secrets) in self.settings.okta.clone().into_iter().zip(secrets) {
+            self.organization(&settings, secrets)?;
         }
         Ok(())
     }
@@ -125,9 +125,9 @@ impl Builder {
     fn organization(
         &mut self,
         settings: &Organization,
-        credentials: Reloading<Credentials>,
+        secrets: OrganizationSecrets,
     ) -> Result<(), StartError> {
-        let organization = self.connect(settings, credentials);
+        let organization = self.connect(settings, secrets.okta);
         let integration = settings.integration_id.clone();
         let tokens = Arc::clone(&organization.tokens);
         self.every("token", move || {
@@ -141,7 +141,7 @@ impl Builder {
         let access_progress = self.access(&integration, settings.access.as_ref(), &organization);
         let last_run = match &settings.directory {
             None => watch::Sender::<Option<DirectoryRun>>::default().subscribe(),
-            Some(directory) => self.directory(&integration, directory, &organization)?,
+            Some(directory) => self.directory(settings, directory, secrets.scim, &organization)?,
         };
         self.answers.add(settings, &organization);
         self.views.push(OrganizationView {
@@ -205,7 +205,7 @@ impl Builder {
             AccessReconciler::new(Arc::new(executor), ledger, clock, Arc::clone(&self.metrics), parallelism);
         let progress = reconciler.progress();
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("access", reconciler.run(stop));
+        self.supervisor.add("access", reconciler.run(stop));
         progress
     }
 
@@ -220,7 +220,7 @@ impl Builder {
             absent: BTreeSet::new(),
         };
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("desired grants", async move {
+        self.supervisor.add("desired grants", async move {
             desired.run(stop).await;
             Ok::<(), Infallible>(())
         });
@@ -228,21 +228,17 @@ impl Builder {
 
     fn directory(
         &mut self,
-        integration: &IntegrationId,
+        whole: &Organization,
         settings: &config::Directory,
+        scim_token: Option<Reloading<SecretString>>,
         organization: &okta::Organization,
     ) -> Result<watch::Receiver<Option<DirectoryRun>>, StartError> {
+        let integration = &whole.integration_id;
         let store_path = store_path(&self.settings.state.file, integration);
-        let store = Store::open(&store_path).map_err(StartError::Store)?;
-        let token: Arc<dyn Authorize> = match &settings.scim.token {
-            None => Arc::new(MountedToken(Arc::clone(&self.token))),
-            Some(file) => {
-                let file = file.clone();
-                let key = format!("okta[].scim.token_file of {integration}");
-                let token = Reloading::new("SCIM token", Some(file.clone()), move || file.read());
-                Arc::new(MountedToken(Arc::new(token.map_err(|error| problem(&key, &error))?)))
-            }
-        };
+        let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
+        let store = Store::open(&store_path, &between).map_err(StartError::Store)?;
+        let token = scim_token.map_or_else(|| Arc::clone(&self.token), Arc::new);
+        let token: Arc<dyn Authorize> = Arc::new(MountedToken(token));
         let provider = Provider::new(
             settings.scim.base.clone(),
             exchange("scim", &self.outside, &self.metrics, Some(token)),
@@ -266,7 +262,7 @@ impl Builder {
         let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval);
         self.answers.directory(integration.clone(), asker);
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("directory", async move {
+        self.supervisor.add("directory", async move {
             directory_loop.run(stop).await;
             Ok::<(), Infallible>(())
         });
@@ -288,13 +284,13 @@ impl Builder {
 
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("leases", async move {
+        self.supervisor.add("leases", async move {
             leases.run(stop).await;
             Ok::<(), Infallible>(())
         });
         let checked = Arc::clone(&ledger);
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("journal", async move {
+        self.supervisor.add("journal", async move {
             checked.keep_checking(stop).await;
             Ok::<(), Infallible>(())
         });
@@ -306,7 +302,7 @@ impl Builder {
             clock: Arc::clone(&clock),
         };
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("outbox", async move {
+        self.supervisor.add("outbox", async move {
             outbox.run(stop).await;
             Ok::<(), Infallible>(())
         });
@@ -319,7 +315,7 @@ impl Builder {
             questions: Arc::new(self.answers),
         };
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("tasks", leasing.run(stop));
+        self.supervisor.add("tasks", leasing.run(stop));
 
         let describe = Arc::clone(&facts);
         let keeper = SessionKeeper {
@@ -330,7 +326,7 @@ impl Builder {
             metrics: Arc::clone(&self.metrics),
         };
         let stop = self.supervisor.stop_token();
-        self.supervisor.start("session", async move {
+        self.supervisor.add("session", async move {
             keeper.run(stop).await;
             Ok::<(), Infallible>(())
         });
@@ -343,7 +339,7 @@ impl Builder {
                 metrics: Arc::clone(&self.metrics),
             };
             let stop = self.supervisor.stop_token();
-            self.supervisor.start("admin", server::serve(listener, source, stop));
+            self.supervisor.add("admin", server::serve(listener, source, stop));
         }
         App {
             connection: self.connection.subscribe(),
@@ -364,7 +360,7 @@ impl Builder {
         F: Future<Output = Duration> + Send,
     {
         let stop = self.supervisor.stop_token();
-        self.supervisor.start(name, async move {
+        self.supervisor.add(name, async move {
             while !stop.is_cancelled() {
                 let wait = tokio::select! {
                     () = stop.cancelled() => break,
@@ -400,6 +396,10 @@ struct LiveGrants {
 impl LiveMemberships for LiveGrants {
     fn live(&self) -> BTreeSet<Membership> {
         self.ledger.read(|book| book.live(&self.integration))
+    }
+
+    fn live_in(&self, group: &OktaGroupId) -> BTreeSet<OktaUserId> {
+        self.ledger.read(|book| book.live_in(&self.integration, group))
     }
 }
 

@@ -28,8 +28,10 @@ type Waiter = oneshot::Sender<DirectoryRun>;
 #[derive(Clone, Debug)]
 pub(super) struct Asker(mpsc::Sender<Waiter>);
 
-/// After a run that got nowhere the next one comes sooner.
+/// After a run that got nowhere for a reason that passes, the next one comes sooner.
 const SOON: Duration = Duration::from_mins(1);
+/// After one that a person must mend, a little sooner: a crawl that cannot succeed costs the organization's limits.
+const LATER: Duration = Duration::from_mins(10);
 /// Who asks while so many wait already is told so.
 const WAITERS: usize = 16;
 
@@ -51,6 +53,7 @@ impl DirectoryLoop {
                 run = self.reconciler.run() => run,
             };
             let wait = match run.outcome {
+                Outcome::Incomplete if run.needs_a_person => self.interval.min(LATER),
                 Outcome::Incomplete => self.interval.min(SOON),
                 Outcome::Completed | Outcome::Held | Outcome::Partial => self.interval,
             };

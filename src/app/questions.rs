@@ -106,10 +106,12 @@ impl Answers {
             let message = "the directory could not be run now".to_owned();
             return self.result(Code::Unavailable, message, json!({}));
         };
+        let did_something = run.applied.as_ref().is_some_and(|applied| applied.done > 0);
         let code = match run.outcome {
             // The run was made; what it held back or could not do is in its summary.
-            Outcome::Completed | Outcome::Held | Outcome::Partial => Code::Ok,
-            Outcome::Incomplete => Code::Unavailable,
+            Outcome::Completed | Outcome::Held => Code::Ok,
+            Outcome::Partial if did_something => Code::Ok,
+            Outcome::Partial | Outcome::Incomplete => Code::Unavailable,
         };
         let message = run.message.clone();
         let output = serde_json::to_value(&run).unwrap_or_else(|_| json!({}));

@@ -14,7 +14,20 @@ use crate::config::{AponoToken, ConfigError, Problem, Settings};
 use crate::secrets::{Credentials, Reloading, SecretSource, SecretValue};
 use crate::telemetry::chain;
 
-type Secrets = (Reloading<SecretString>, Vec<Reloading<Credentials>>);
+/// Every secret of a configuration.
+pub struct Secrets {
+    /// Of the control plane.
+    pub(super) token: Reloading<SecretString>,
+    /// One entry an organization, in the order of the configuration.
+    pub(super) organizations: Vec<OrganizationSecrets>,
+}
+
+/// The secrets of one organization.
+pub(super) struct OrganizationSecrets {
+    pub(super) okta: Reloading<Credentials>,
+    /// Where the SCIM service does not take the connector token.
+    pub(super) scim: Option<Reloading<SecretString>>,
+}
 
 /// Reads every secret once; all that are wrong are reported together.
 pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
@@ -27,22 +40,25 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
         }
     };
     let token = token.map_err(|error| problems.push(describe("apono.token_file", &error))).ok();
-    let mut credentials = Vec::new();
-    for organization in &settings.okta {
+    let mut organizations = Vec::new();
+    for (index, organization) in settings.okta.iter().enumerate() {
         let source = organization.credentials.clone();
-        match Reloading::new("Okta credentials", Some(source.file().clone()), move || source.load()) {
-            Ok(loaded) => credentials.push(loaded),
-            Err(error) => problems.push(describe(&organization.credentials_key, &error)),
+        let okta = Reloading::new("Okta credentials", Some(source.file().clone()), move || source.load());
+        let okta = okta.map_err(|error| problems.push(describe(&organization.credentials_key, &error))).ok();
+        let file = organization.directory.as_ref().and_then(|directory| directory.scim.token.clone());
+        let scim = file.map(|file| {
+            let read = Reloading::new("SCIM token", Some(file.clone()), move || file.read());
+            let key = format!("okta[{index}].scim.token_file");
+            read.map_err(|error| problems.push(describe(&key, &error))).ok()
+        });
+        if let Some(okta) = okta {
+            organizations.push(OrganizationSecrets { okta, scim: scim.flatten() });
         }
     }
     match token {
-        Some(token) if problems.is_empty() => Ok((token, credentials)),
+        Some(token) if problems.is_empty() => Ok(Secrets { token, organizations }),
         _ => Err(StartError::Config(ConfigError { problems })),
     }
-}
-
-pub(super) fn problem(key: &str, error: &(dyn std::error::Error + 'static)) -> StartError {
-    StartError::Config(ConfigError { problems: vec![describe(key, error)] })
 }
 
 fn describe(key: &str, error: &(dyn std::error::Error + 'static)) -> Problem {

@@ -61,6 +61,7 @@ impl From<&StartError> for Exit {
             StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
                 Self::NotPermitted
             }
+            StartError::Store(error) if error.is_foreign() => Self::NotPermitted,
             StartError::State(
                 OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. },
             )

@@ -8,6 +8,7 @@
 //! The daemon itself: `app`.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -46,7 +47,10 @@ pub(super) fn run(sources: &Sources) -> Exit {
             return Exit::Io;
         }
     };
-    match runtime.block_on(start_and_run(loaded.settings)) {
+    let ended = runtime.block_on(start_and_run(loaded.settings));
+    // Something that blocks (a name that does not resolve) must not hold up the exit.
+    runtime.shutdown_timeout(LAST_BLOCKING);
+    match ended {
         Ok(exit) => exit,
         Err(StartError::Config(error)) => {
             complain(&error.to_string());
@@ -59,6 +63,9 @@ pub(super) fn run(sources: &Sources) -> Exit {
         }
     }
 }
+
+/// For work on blocking threads, after everything else has ended.
+const LAST_BLOCKING: Duration = Duration::from_secs(1);
 
 async fn start_and_run(settings: Settings) -> Result<Exit, StartError> {
     let signals = Signals::install().map_err(StartError::Signals)?;

@@ -52,7 +52,8 @@ pub(super) fn validate(
     let url = apono.as_ref().map(|apono| apono.url.clone());
     let okta: Vec<_> =
         (0..organizations).filter_map(|index| reader.organization(index, url.as_ref())).collect();
-    reader.unique_integrations(organizations);
+    reader.unique("integration_id", organizations);
+    reader.unique("organization_url", organizations);
     reader.not_in_this_version();
     let state = reader.state();
     let admin = reader.listen("admin.listen").map(|listen| Admin { listen });
@@ -254,16 +255,18 @@ impl Reader<'_> {
         Some(Access { parallelism: number(&self.value(&at("parallelism"))).unwrap_or(8), policy })
     }
 
-    fn unique_integrations(&mut self, organizations: usize) {
+    /// An organization that stood here twice would be given twice its share of the rate limits.
+    fn unique(&mut self, name: &str, organizations: usize) {
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         for index in 0..organizations {
-            let key = format!("okta[{index}].integration_id");
-            let Some(id) = self.text(&key) else { continue };
-            if let Some(first) = seen.get(&id) {
-                let message = format!("{id} stands at {first} already; each organization has its own");
+            let key = format!("okta[{index}].{name}");
+            let Some(text) = self.text(&key) else { continue };
+            let same = Base::parse(&text).map_or(text.clone(), |base| base.origin());
+            if let Some(first) = seen.get(&same) {
+                let message = format!("{text} stands at {first} already; each organization has one table");
                 self.problem(&key, message);
             } else {
-                seen.insert(id, key);
+                seen.insert(same, key);
             }
         }
     }
@@ -275,6 +278,11 @@ impl Reader<'_> {
                 "custom_integration.enabled",
                 "this version does not listen for custom integrations yet; set it to false".to_owned(),
             );
+        }
+        if self.text("state.password_file").is_some() {
+            let message =
+                "this version keeps its state in SQLite only, which has no password; leave this out";
+            self.problem("state.password_file", message.to_owned());
         }
         let organizations = self.tree.get("okta").and_then(Value::as_array).map_or(0, Vec::len);
         for index in 0..organizations {
@@ -299,6 +307,12 @@ impl Reader<'_> {
             return None;
         }
         match url.strip_prefix("sqlite:") {
+            // SQLite's name for a database that a crash forgets.
+            Some(path) if path.contains(":memory:") => {
+                let message = "the state must be in a file: what is in memory is forgotten in a crash, and with it whose access must end";
+                self.problem("state.url", message.to_owned());
+                None
+            }
             Some(path) if !path.trim_start_matches('/').is_empty() => {
                 // Both sqlite:/path and sqlite:///path are common.
                 let path = path.strip_prefix("//").unwrap_or(path);

@@ -38,6 +38,8 @@ pub struct Applied {
     pub failed: u64,
     /// Operations that the breaker holds.
     pub held: u64,
+    /// Operations that were not tried, because too many in a row had failed.
+    pub left: u64,
     /// Requests that wrote, successfully.
     pub writes: u64,
     /// The first failure.
@@ -64,6 +66,16 @@ pub enum ApplyError {
         /// What.
         what: String,
     },
+    /// What has the name at the provider belongs to somebody else.
+    #[error(
+        "the SCIM service has {what} under the externalId {external_id}, so it belongs to somebody else and is left alone"
+    )]
+    Taken {
+        /// What.
+        what: String,
+        /// The id that it carries.
+        external_id: String,
+    },
     /// The provider accepts a removal and does not do it.
     #[error(
         "the SCIM service accepts the removal of {count} members and keeps them, by every form of request"
@@ -88,7 +100,9 @@ impl ApplyError {
     pub fn class(&self) -> Class {
         match self {
             Self::Scim { source, .. } => source.class(),
-            Self::PhantomConflict { .. } | Self::RemovalIgnored { .. } => Class::Permanent,
+            Self::PhantomConflict { .. } | Self::Taken { .. } | Self::RemovalIgnored { .. } => {
+                Class::Permanent
+            }
             Self::Store(_) | Self::UsersMissing { .. } => Class::Transient,
         }
     }
@@ -96,6 +110,9 @@ impl ApplyError {
 
 /// Requests to the provider at the same time.
 const AT_ONCE: usize = 8;
+/// After this many operations in a row that failed for want of the service, the rest of the plan is left to the next
+/// run.
+const ENOUGH: u64 = 20;
 /// Operations taken from the store at once.
 const BATCH: u32 = 200;
 /// The phases of `Operation::phase`, in order.
@@ -107,11 +124,12 @@ pub(super) struct Applier<'a> {
     provider: &'a Provider,
     config: ProviderConfig,
     writes: AtomicU64,
+    failures_in_a_row: AtomicU64,
 }
 
 impl<'a> Applier<'a> {
     pub(super) fn new(store: &'a Store, provider: &'a Provider, config: ProviderConfig) -> Self {
-        Self { store, provider, config, writes: AtomicU64::new(0) }
+        Self { store, provider, config, writes: AtomicU64::new(0), failures_in_a_row: AtomicU64::new(0) }
     }
 
     /// Carries out what the breaker lets through, phase by phase.
@@ -138,11 +156,14 @@ impl<'a> Applier<'a> {
     async fn one(&self, planned_one: PlannedOperation, planned: &Planned, applied: &Mutex<Applied>) {
         let PlannedOperation { held, operation, .. } = planned_one;
         let name = operation.name();
-        let outcome =
-            if held || is_held(&operation, planned) { None } else { Some(self.perform(operation).await) };
+        let is_held = held || is_held(&operation, planned);
+        let is_away = self.failures_in_a_row.load(Ordering::Relaxed) >= ENOUGH;
+        let outcome = if is_held || is_away { None } else { Some(self.perform(operation).await) };
+        self.count_in_a_row(outcome.as_ref());
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            None => applied.held += 1,
+            None if is_held => applied.held += 1,
+            None => applied.left += 1,
             Some(Ok(())) => applied.done += 1,
             Some(Err(error)) => {
                 let text = format!("{name}: {}", chain(&error));
@@ -154,6 +175,17 @@ impl<'a> Applier<'a> {
                 }
                 applied.failed += 1;
             }
+        }
+    }
+
+    /// A service that is down, or that refuses everything, is not asked for every operation of the plan.
+    fn count_in_a_row(&self, outcome: Option<&Result<(), ApplyError>>) {
+        match outcome {
+            None => {}
+            Some(Err(error)) if error.class() != Class::Permanent => {
+                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(Ok(()) | Err(_)) => self.failures_in_a_row.store(0, Ordering::Relaxed),
         }
     }
 
@@ -221,9 +253,7 @@ impl<'a> Applier<'a> {
         let user_name = new.attributes.iter().find(|(path, _)| path.attribute() == "userName");
         let user_name = user_name.and_then(|(_, value)| value.as_str()).unwrap_or_default();
         let found = self.find(Kind::User, okta.as_str(), "userName", user_name).await?;
-        let Some(found) = found else {
-            return Err(ApplyError::PhantomConflict { what: format!("user {user_name}") });
-        };
+        let found = unclaimed(found, okta.as_str(), &format!("the user of {okta}"))?;
         let paths: Vec<Path> = new.attributes.keys().cloned().collect();
         let old = UserFacts {
             active: found.members.get("active").and_then(Value::as_bool),
@@ -245,7 +275,8 @@ impl<'a> Applier<'a> {
                     for (path, value) in &new.attributes {
                         path.set(resource, value.clone());
                     }
-                    for name in ["active", "externalId", "schemas"] {
+                    let active = (new.active != old.active).then_some("active");
+                    for name in ["externalId", "schemas"].into_iter().chain(active) {
                         if let Some(value) = wanted.get(name) {
                             resource.insert(name.to_owned(), value.clone());
                         }
@@ -279,9 +310,8 @@ impl<'a> Applier<'a> {
                 self.own_group(okta, created.id, Origin::Created).await
             }
             Err(error) if error.status() == Some(StatusCode::CONFLICT) => {
-                let Some(found) = self.find(Kind::Group, okta.as_str(), "displayName", &name).await? else {
-                    return Err(ApplyError::PhantomConflict { what: format!("group {name}") });
-                };
+                let found = self.find(Kind::Group, okta.as_str(), "displayName", &name).await?;
+                let found = unclaimed(found, okta.as_str(), &format!("the group of {okta}"))?;
                 let old = GroupFacts {
                     name: found
                         .members
@@ -366,15 +396,11 @@ impl<'a> Applier<'a> {
     ) -> Result<(), ApplyError> {
         let mut left: Vec<ScimId> = users.into_iter().map(|(_, scim)| scim).collect();
         let all = left.clone();
-        let forms =
-            if self.config.patch { &[Form::Filter, Form::List, Form::Replace][..] } else { &[Form::Replace] };
+        let forms = if self.config.patch { &[Form::Filter, Form::Replace][..] } else { &[Form::Replace] };
         for form in forms {
             let ids = || left.iter().map(ScimId::as_str);
             let done = match form {
                 Form::Filter => self.provider.patch(Kind::Group, group, &patch::remove_members(ids())).await,
-                Form::List => {
-                    self.provider.patch(Kind::Group, group, &patch::remove_member_list(ids())).await
-                }
                 Form::Replace => {
                     let gone: Vec<_> = left.clone();
                     self.rewrite(Kind::Group, group, |resource| without(resource, &gone)).await?;
@@ -385,7 +411,8 @@ impl<'a> Applier<'a> {
                 Ok(()) => {
                     self.writes.fetch_add(1, Ordering::Relaxed);
                 }
-                // A form that is not understood is followed by the next.
+                // Not understood, or somebody else was quicker: the look tells. There is no third form: by RFC 7644
+                // `remove` of `members` with a list of values removes everybody.
                 Err(error) if error.class() == Class::Permanent && *form != Form::Replace => {}
                 Err(source) => return Err(ApplyError::Scim { doing: "remove members", source }),
             }
@@ -440,7 +467,8 @@ impl<'a> Applier<'a> {
             // A provider that ignores the filter answers with everything.
             found.retain(|resource| {
                 let shown = resource.members.get(attribute).and_then(Value::as_str).unwrap_or_default();
-                shown.to_lowercase() == value.to_lowercase()
+                // Names fold case; Okta's ids do not.
+                shown == value || (attribute != "externalId" && shown.to_lowercase() == value.to_lowercase())
             });
             if let Some(first) = found.into_iter().next() {
                 return Ok(Some(first));
@@ -469,10 +497,18 @@ impl<'a> Applier<'a> {
 enum Form {
     /// `members[value eq "…"]`, one operation a member.
     Filter,
-    /// `members` with a list of values.
-    List,
     /// The whole group without them.
     Replace,
+}
+
+/// What was found by our id or by name, unless it carries the id of another.
+fn unclaimed(found: Option<Resource>, okta: &str, what: &str) -> Result<Resource, ApplyError> {
+    let what = || what.to_owned();
+    let found = found.ok_or_else(|| ApplyError::PhantomConflict { what: what() })?;
+    match &found.external_id {
+        Some(other) if other != okta => Err(ApplyError::Taken { what: what(), external_id: other.clone() }),
+        Some(_) | None => Ok(found),
+    }
 }
 
 fn without(resource: &mut Map<String, Value>, gone: &[ScimId]) {
@@ -489,7 +525,9 @@ fn is_held(operation: &Operation, planned: &Planned) -> bool {
     match operation {
         Operation::DeactivateUser { .. } => planned.holds(RemovalKind::Users),
         Operation::RemoveMembers { .. } => planned.holds(RemovalKind::Members),
-        Operation::DeleteGroup { .. } | Operation::ReleaseGroup { .. } => planned.holds(RemovalKind::Groups),
+        Operation::DeleteGroup { .. } | Operation::ReleaseGroup { .. } => {
+            planned.holds(RemovalKind::Groups) || planned.holds(RemovalKind::Members)
+        }
         Operation::UpdateUser { .. }
         | Operation::CreateUser { .. }
         | Operation::CreateGroup { .. }

@@ -172,15 +172,25 @@ pub struct UserPair {
     pub found: Option<(ScimId, UserFacts, bool)>,
 }
 
-/// What to do for a user of the selection.
-pub fn user(pair: &UserPair, user_name: &Path) -> Option<Operation> {
+/// What to do for a user of the selection: at most a deactivation (which the breaker counts) and an update.
+pub fn user(pair: &UserPair, user_name: &Path) -> Vec<Operation> {
+    let deactivate = pair
+        .found
+        .as_ref()
+        .filter(|(_, old, _)| pair.wanted.active == Some(false) && old.active != Some(false));
+    let deactivate = deactivate
+        .map(|(scim, ..)| Operation::DeactivateUser { okta: pair.okta.clone(), scim: scim.clone() });
+    deactivate.into_iter().chain(update(pair, user_name)).collect()
+}
+
+fn update(pair: &UserPair, user_name: &Path) -> Option<Operation> {
     let (okta, mut new) = (pair.okta.clone(), pair.wanted.clone());
     let Some((scim, old, known)) = &pair.found else {
         // A status that decides nothing creates nobody either.
         new.active?;
         return Some(Operation::CreateUser { okta, new });
     };
-    if new.active.is_none() {
+    if new.active != Some(true) {
         new.active = old.active;
     }
     // Providers fold case in user names; a difference in case alone would be written for ever.
@@ -254,26 +264,42 @@ mod tests {
         }
     }
 
-    fn pair(wanted: UserFacts, found: Option<(UserFacts, bool)>) -> Option<Operation> {
+    fn pair(wanted: UserFacts, found: Option<(UserFacts, bool)>) -> Vec<Operation> {
         let found = found.map(|(facts, known)| (ScimId::from("s1"), facts, known));
         user(&UserPair { okta: OktaUserId::from("00u1"), wanted, found }, &user_name())
     }
 
     #[test]
     fn equal_sides_need_nothing() {
-        assert_eq!(pair(facts(Some(true), "a"), Some((facts(Some(true), "a"), true))), None);
-        assert_eq!(pair(facts(Some(true), "A"), Some((facts(Some(true), "a"), true))), None, "case alone");
-        assert_eq!(pair(facts(None, "a"), Some((facts(Some(false), "a"), true))), None, "undecided status");
-        assert_eq!(pair(facts(None, "a"), None), None, "nobody is created on an undecided status");
+        let nothing: [Operation; 0] = [];
+        assert_eq!(pair(facts(Some(true), "a"), Some((facts(Some(true), "a"), true))), nothing);
+        assert_eq!(pair(facts(Some(true), "A"), Some((facts(Some(true), "a"), true))), nothing, "case alone");
+        assert_eq!(
+            pair(facts(None, "a"), Some((facts(Some(false), "a"), true))),
+            nothing,
+            "undecided status"
+        );
+        assert_eq!(pair(facts(None, "a"), None), nothing, "nobody is created on an undecided status");
     }
 
     #[test]
     fn differences_are_written_and_strangers_are_adopted() {
-        let update = pair(facts(Some(false), "a"), Some((facts(Some(true), "a"), true)));
-        assert!(matches!(update, Some(Operation::UpdateUser { adopt: false, .. })), "{update:?}");
+        let update = pair(facts(Some(true), "b"), Some((facts(Some(false), "a"), true)));
+        assert!(matches!(&update[..], [Operation::UpdateUser { adopt: false, .. }]), "{update:?}");
         let adopt = pair(facts(Some(true), "a"), Some((facts(Some(true), "a"), false)));
-        assert!(matches!(adopt, Some(Operation::UpdateUser { adopt: true, .. })), "{adopt:?}");
-        assert!(matches!(pair(facts(Some(true), "a"), None), Some(Operation::CreateUser { .. })));
+        assert!(matches!(&adopt[..], [Operation::UpdateUser { adopt: true, .. }]), "{adopt:?}");
+        assert!(matches!(&pair(facts(Some(true), "a"), None)[..], [Operation::CreateUser { .. }]));
+    }
+
+    #[test]
+    fn a_deactivation_is_an_operation_of_its_own_so_that_the_breaker_counts_it() {
+        let suspended = pair(facts(Some(false), "a"), Some((facts(Some(true), "a"), true)));
+        assert!(matches!(&suspended[..], [Operation::DeactivateUser { .. }]), "{suspended:?}");
+        let both = pair(facts(Some(false), "b"), Some((facts(Some(true), "a"), true)));
+        let [Operation::DeactivateUser { .. }, Operation::UpdateUser { new, .. }] = &both[..] else {
+            panic!("{both:?}");
+        };
+        assert_eq!(new.active, Some(true), "left to the deactivation, which may be held");
     }
 
     #[test]

@@ -78,10 +78,19 @@ pub(super) async fn read_into(
         let users = resources.into_iter().map(|resource| user(resource, mapping, &user_name)).collect();
         store.add_provider_users(users).await.map_err(ProviderError::Store)?;
     }
+    let users = listing.seen;
     let mut listing = Listing::new(Kind::Group, "groups", config.max_results.min(GROUPS_A_PAGE));
     while let Some(resources) = listing.next(provider).await? {
         let groups = resources.into_iter().map(group).collect();
         store.add_provider_groups(groups).await.map_err(ProviderError::Store)?;
+    }
+    let groups = listing.seen;
+    // Pages that repeat some of each other add up to the total without holding everything.
+    let distinct = store.provider_counts().await.map_err(ProviderError::Store)?;
+    for (what, total, seen) in [("users", users, distinct.users), ("groups", groups, distinct.groups)] {
+        if seen != total {
+            return Err(ProviderError::Incomplete { what, total, seen });
+        }
     }
     Ok(config)
 }

@@ -8,6 +8,7 @@
 //! # Not here
 //! When it runs: `app`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct DirectoryRun {
     pub outcome: Outcome,
     /// One sentence for a person.
     pub message: String,
+    /// Whether trying again cannot help until somebody mends something (a role, a token, the selection).
+    pub needs_a_person: bool,
     /// What Okta has, where that is known.
     pub okta: Option<Counts>,
     /// What was to be done, where that is known.
@@ -144,9 +147,12 @@ impl Reconciler {
         let labels = OutcomeLabels { integration: integration.clone(), outcome: run.outcome.as_str() };
         self.metrics.directory_runs.get_or_create(&labels).inc();
         if let Some(applied) = &run.applied {
-            for (outcome, count) in
-                [("done", applied.done), ("failed", applied.failed), ("held", applied.held)]
-            {
+            for (outcome, count) in [
+                ("done", applied.done),
+                ("failed", applied.failed),
+                ("held", applied.held),
+                ("left", applied.left),
+            ] {
                 let labels = OutcomeLabels { integration: integration.clone(), outcome };
                 self.metrics.directory_writes.get_or_create(&labels).inc_by(count);
             }
@@ -208,14 +214,24 @@ impl Reconciler {
                     "directory run {}: {message}", outcome.as_str()
                 );
                 let (okta, planned, applied) = (Some(counts), Some(planned), Some(applied));
-                DirectoryRun { started_at, seconds, outcome, message, okta, planned, applied }
+                DirectoryRun {
+                    started_at,
+                    seconds,
+                    outcome,
+                    message,
+                    needs_a_person: false,
+                    okta,
+                    planned,
+                    applied,
+                }
             }
             Err(error) => {
+                let needs_a_person = error.class() != Class::Transient;
                 let message = chain(&error).to_string();
                 warn!(integration.id = %self.integration, seconds, error = message,
                     "directory run incomplete: {message}");
                 let (outcome, okta, planned, applied) = (Outcome::Incomplete, None, None, None);
-                DirectoryRun { started_at, seconds, outcome, message, okta, planned, applied }
+                DirectoryRun { started_at, seconds, outcome, message, needs_a_person, okta, planned, applied }
             }
         }
     }
@@ -231,6 +247,9 @@ fn summary(counts: Counts, planned: &Planned, applied: &Applied) -> String {
     for held in &planned.held {
         text.push_str("; held: ");
         text.push_str(&held.to_string());
+    }
+    if applied.left > 0 {
+        let _ = write!(text, "; {} left to the next run", applied.left);
     }
     if let Some(failure) = &applied.first_failure {
         text.push_str("; failed: ");

@@ -5,7 +5,9 @@
 //! - [`Snapshot`] has no public constructor: it exists only when every walk came to its end and the evidence agrees
 //!   (invariant 8).
 //! - What cannot be read is spared, never taken for a deletion.
-//! - What a grant holds at any time during the walk is left out (invariant 10).
+//! - What a grant holds while its page is read, or at either end of the walk, is left out; so is whoever is in the
+//!   selection by nothing else (invariant 10).
+//! - A group that is suddenly shown empty is read a second time.
 //! - Memory is bounded by the pages on their way.
 //!
 //! # Not here
@@ -57,6 +59,14 @@ pub enum SnapshotError {
         /// What was listed.
         what: &'static str,
     },
+    /// Two answers that do not agree.
+    #[error(
+        "group {group} was shown without members, and a moment later with some; the next run reads it again"
+    )]
+    Unsteady {
+        /// Which.
+        group: OktaGroupId,
+    },
     /// A group has gone while its members were to be read.
     #[error("group {group} disappeared during the run; the next run will tell whether it is gone")]
     GroupDisappeared {
@@ -91,9 +101,11 @@ impl SnapshotError {
     pub fn class(&self) -> Class {
         match self {
             Self::Page { source, .. } => source.class(),
-            Self::Circle { .. } | Self::GroupDisappeared { .. } | Self::Nameless { .. } | Self::Store(_) => {
-                Class::Transient
-            }
+            Self::Circle { .. }
+            | Self::Unsteady { .. }
+            | Self::GroupDisappeared { .. }
+            | Self::Nameless { .. }
+            | Self::Store(_) => Class::Transient,
             Self::Empty { .. } => Class::Misconfigured,
         }
     }
@@ -123,6 +135,9 @@ impl Collector<'_> {
             self.users().await?;
         }
         self.members().await?;
+        if !self.selection.takes_everybody() {
+            self.spare_members_of_spared_groups().await?;
+        }
         live.extend(self.live.live());
         self.finish(live).await
     }
@@ -130,6 +145,10 @@ impl Collector<'_> {
     /// Reviews the evidence.
     async fn finish(&self, live: BTreeSet<Membership>) -> Result<Snapshot, SnapshotError> {
         self.store.exclude_members(live).await.map_err(SnapshotError::Store)?;
+        if !self.selection.takes_everybody() {
+            // In the selection by a grant alone: neither taken on nor, while the grant lasts, let go.
+            self.store.spare_users_without_group().await.map_err(SnapshotError::Store)?;
+        }
         let counts = self.store.source_counts().await.map_err(SnapshotError::Store)?;
         if counts.users == 0 {
             return Err(SnapshotError::Empty { what: "users" });
@@ -143,7 +162,16 @@ impl Collector<'_> {
             let page = self.directory.groups(walk.cursor()).await;
             let page = page.map_err(|source| SnapshotError::Page { what: "groups", source })?;
             self.spare("groups", &page.skipped).await?;
-            let selected = page.items.into_iter().filter(|group| self.selection.takes(group)).collect();
+            let (selected, others): (Vec<_>, Vec<_>) = page
+                .items
+                .into_iter()
+                .partition(|group| self.selection.takes(group) && !group.name.is_empty());
+            // Whether a group without a name, or of a kind that nobody knows, has left the selection cannot be said.
+            let unclear = others.into_iter().filter(|group| group.name.is_empty() || group.kind.is_unknown());
+            self.store
+                .spare(unclear.map(|group| group.id.to_string()).collect())
+                .await
+                .map_err(SnapshotError::Store)?;
             self.store.add_source_groups(selected).await.map_err(SnapshotError::Store)?;
             if !walk.go_on(page.next)? {
                 return Ok(());
@@ -183,15 +211,51 @@ impl Collector<'_> {
     }
 
     async fn members_of(&self, n: i64, group: &OktaGroupId) -> Result<(), SnapshotError> {
+        if self.walk_members(n, group).await? > 0 {
+            return Ok(());
+        }
+        // Empty where there was somebody: Okta answers so, too, while the connector's role is being changed.
+        let had_members = self.store.had_members(group.clone()).await.map_err(SnapshotError::Store)?;
+        if had_members && self.walk_members(n, group).await? > 0 {
+            return Err(SnapshotError::Unsteady { group: group.clone() });
+        }
+        Ok(())
+    }
+
+    /// Returns how many members were shown.
+    async fn walk_members(&self, n: i64, group: &OktaGroupId) -> Result<usize, SnapshotError> {
         let mut walk = Walk::new("members");
+        let mut shown = 0;
         loop {
-            let (ids, skipped, next) = self.member_page(group, walk.cursor()).await?;
+            let mut live = self.live.live_in(group);
+            let (mut ids, skipped, next) = self.member_page(group, walk.cursor()).await?;
+            live.extend(self.live.live_in(group));
+            shown += ids.len() + skipped.len();
             self.spare("members", &skipped).await?;
+            ids.retain(|id| !live.contains(id));
             self.store.add_source_members(n, ids).await.map_err(SnapshotError::Store)?;
             if !walk.go_on(next)? {
-                return Ok(());
+                return Ok(shown);
             }
         }
+    }
+
+    /// Where people come from the groups, those of a group that cannot be read are there as well.
+    async fn spare_members_of_spared_groups(&self) -> Result<(), SnapshotError> {
+        for group in self.store.spared_groups().await.map_err(SnapshotError::Store)? {
+            let mut walk = Walk::new("members");
+            loop {
+                let page = self.directory.member_ids(&group, walk.cursor()).await;
+                let page = page.map_err(|source| SnapshotError::Page { what: "members", source })?;
+                self.spare("members", &page.skipped).await?;
+                let ids = page.items.iter().map(ToString::to_string).collect();
+                self.store.spare(ids).await.map_err(SnapshotError::Store)?;
+                if !walk.go_on(page.next)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everybody is known already, or the members' pages are where people come from.
@@ -230,9 +294,6 @@ impl Collector<'_> {
             );
             ids.push(id.clone());
         }
-        if ids.is_empty() {
-            return Ok(());
-        }
         self.store.spare(ids).await.map_err(SnapshotError::Store)
     }
 
@@ -241,7 +302,14 @@ impl Collector<'_> {
             info!(okta.user_id = %user.id, okta.status = %user.status,
                 "user {} has the unknown status {:?}, which changes nothing", user.id, user.status.as_str());
         }
-        let desired = users.iter().map(|user| (user.id.clone(), self.mapping.desired(user))).collect();
+        // Everybody has a login; where it is not shown, the profile is not, and nothing can be said about it.
+        let (named, nameless): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.text("login").is_some());
+        for user in &nameless {
+            warn!(okta.user_id = %user.id, "user {} is shown without a login and is left as it is", user.id);
+        }
+        let nameless = nameless.iter().map(|user| user.id.to_string()).collect();
+        self.store.spare(nameless).await.map_err(SnapshotError::Store)?;
+        let desired = named.iter().map(|user| (user.id.clone(), self.mapping.desired(user))).collect();
         self.store.add_source_users(desired).await.map_err(SnapshotError::Store)
     }
 }

@@ -47,6 +47,14 @@ impl GroupKind {
             Self::Other(text) => text,
         }
     }
+
+    /// Whether it is a kind of which nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Okta | Self::App | Self::BuiltIn => false,
+            Self::Other(_) => true,
+        }
+    }
 }
 
 impl From<&str> for GroupKind {

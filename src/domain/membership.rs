@@ -34,4 +34,7 @@ impl fmt::Display for Membership {
 pub trait LiveMemberships: Send + Sync {
     /// The memberships that a grant holds now or may hold (an intended add whose outcome is unknown counts).
     fn live(&self) -> BTreeSet<Membership>;
+
+    /// The users who are in `group` by such a membership.
+    fn live_in(&self, group: &OktaGroupId) -> BTreeSet<OktaUserId>;
 }

@@ -10,6 +10,7 @@
 //! Retries, limits, meaning.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -152,16 +153,22 @@ pub struct HttpsTransport {
 pub struct HttpsSettings {
     /// Limit for TCP and TLS together.
     pub connect_timeout: Duration,
-    /// PEM certificates to trust beside the system's.
-    pub extra_roots: Option<Vec<u8>>,
+    /// PEM certificates to trust beside the system's, and the file they come from.
+    pub extra_roots: Option<(PathBuf, Vec<u8>)>,
 }
 
 /// The HTTPS client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
     /// The bundle does not parse.
-    #[error("the CA bundle is not a list of PEM certificates")]
-    Bundle(#[source] reqwest::Error),
+    #[error("http.ca_bundle_file: {} is not a list of PEM certificates", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why not, unless it holds none at all.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
     /// Anything else: TLS cannot start.
     #[error("the HTTPS client cannot start")]
     Start(#[source] reqwest::Error),
@@ -176,8 +183,12 @@ impl HttpsTransport {
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(90))
             .tcp_keepalive(Duration::from_secs(30));
-        if let Some(pem) = &settings.extra_roots {
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(HttpsError::Bundle)?;
+        if let Some((path, pem)) = &settings.extra_roots {
+            let bundle = |source| HttpsError::Bundle { path: path.clone(), source };
+            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|source| bundle(Some(source)))?;
+            if roots.is_empty() {
+                return Err(bundle(None));
+            }
             builder = builder.tls_certs_merge(roots);
         }
         Ok(Self { client: builder.build().map_err(HttpsError::Start)? })

@@ -26,7 +26,7 @@ pub enum BaseError {
     #[error("{0:?} must start with https:// (plain http is accepted for loopback addresses only)")]
     Insecure(String),
     /// More than a base.
-    #[error("{0:?} must not carry a user, a query or a fragment")]
+    #[error("{0:?} must not carry a user, a password, a query or a fragment")]
     Extra(String),
 }
 
@@ -35,9 +35,9 @@ impl Base {
     pub fn parse(text: &str) -> Result<Self, BaseError> {
         let text = text.trim().trim_end_matches('/');
         let absolute = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let url = Url::parse(&absolute).map_err(|_| BaseError::Syntax(text.to_owned()))?;
+        let url = Url::parse(&absolute).map_err(|_| BaseError::Syntax(shown(text)))?;
         let Some(host) = url.host() else {
-            return Err(BaseError::Syntax(text.to_owned()));
+            return Err(BaseError::Syntax(shown(text)));
         };
         let loopback = match host {
             url::Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
@@ -47,11 +47,12 @@ impl Base {
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
-            "http" => return Err(BaseError::Insecure(text.to_owned())),
-            _ => return Err(BaseError::Syntax(text.to_owned())),
+            "http" => return Err(BaseError::Insecure(shown(text))),
+            _ => return Err(BaseError::Syntax(shown(text))),
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-            return Err(BaseError::Extra(text.to_owned()));
+        let credentials = !url.username().is_empty() || url.password().is_some();
+        if url.query().is_some() || url.fragment().is_some() || credentials {
+            return Err(BaseError::Extra(shown(text)));
         }
         Ok(Self(url))
     }
@@ -93,6 +94,11 @@ impl Base {
     }
 }
 
+/// For an error: a password is not shown.
+fn shown(text: &str) -> String {
+    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"))
+}
+
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
@@ -112,6 +118,12 @@ mod tests {
         assert!(matches!(Base::parse("http://example.okta.com"), Err(BaseError::Insecure(_))));
         assert!(matches!(Base::parse("ftp://example.okta.com"), Err(BaseError::Syntax(_))));
         assert!(matches!(Base::parse("https://x/?a=b"), Err(BaseError::Extra(_))));
+        for url in
+            ["https://ada:hunter2@x.example", "https://:hunter2@x.example", "http://ada:hunter2@x.example"]
+        {
+            let error = Base::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         assert!(matches!(Base::parse(""), Err(BaseError::Syntax(_))));
     }
 

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::client::{Client, body, bucket};
 use super::errors::OktaError;
-use super::page::{Cursor, ForeignLink, Page, next_cursor, read_items};
+use super::page::{Cursor, LinkError, Page, next_cursor, read_items};
 use super::wire::{GroupBody, UserBody, UserId};
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
 use crate::http::{Call, Class, Lane};
@@ -31,14 +31,14 @@ pub enum PageError {
     /// The call failed.
     #[error("cannot read a page")]
     Call(#[source] OktaError),
-    /// The page's link leads elsewhere.
+    /// The page's links do not say where the listing goes on.
     #[error("cannot go on to the next page of {call}")]
     Link {
         /// The listing.
         call: &'static str,
-        /// Where it leads.
+        /// Why not.
         #[source]
-        source: ForeignLink,
+        source: LinkError,
     },
 }
 
@@ -47,7 +47,8 @@ impl PageError {
     pub fn class(&self) -> Class {
         match self {
             Self::Call(source) => source.class(),
-            Self::Link { .. } => Class::Permanent,
+            Self::Link { source: LinkError::Foreign(_), .. } => Class::Permanent,
+            Self::Link { source: LinkError::Damaged(_) | LinkError::Missing, .. } => Class::Transient,
         }
     }
 
@@ -144,7 +145,9 @@ pub(super) async fn read_page<T>(
     let response = client.get(call, &url).await.map_err(PageError::Call)?;
     let elements: Vec<&RawValue> = body(call.name, "a JSON array", &response).map_err(PageError::Call)?;
     let (items, skipped) = read_items(&elements, read);
-    let next = next_cursor(&response.headers, client.base(), url.path())
+    let limit = url.query_pairs().find(|(name, _)| name == "limit").and_then(|(_, limit)| limit.parse().ok());
+    let full = limit.is_some_and(|limit: usize| elements.len() >= limit);
+    let next = next_cursor(&response.headers, client.base(), url.path(), full)
         .map_err(|source| PageError::Link { call: call.name, source })?;
     Ok(Page { items, skipped, next })
 }

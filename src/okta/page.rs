@@ -2,7 +2,8 @@
 //! One page of a listing and the way to the next.
 //!
 //! # Invariants kept here
-//! - Only the absence of a `next` link ends a listing; an empty page does not.
+//! - Only the absence of a `next` link ends a listing; an empty page does not, nor do links that are damaged or, on a
+//!   full page, lost.
 //! - A `next` link is followed on the configured origin and on the path it came from, whatever host it names.
 //! - An element that cannot be read is skipped and reported; it does not spoil the page and is never lost silently.
 //!
@@ -50,24 +51,44 @@ impl Cursor {
     }
 }
 
-/// A `next` link that must not be followed.
+/// The links of a page do not say where the listing goes on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the listing's next link leads to {0:?}, which is not the same listing")]
-pub struct ForeignLink(String);
+pub enum LinkError {
+    /// It leads elsewhere.
+    #[error("the listing's next link leads to {0:?}, which is not the same listing")]
+    Foreign(String),
+    /// They cannot be read, so the next one may be among what is lost.
+    #[error("the listing's links cannot be read ({0:?}), so it cannot be known whether there is more")]
+    Damaged(String),
+    /// There are none, on a page that is full.
+    #[error("the page is full and has no links, so it cannot be known whether there is more")]
+    Missing,
+}
 
-/// The cursor behind `rel="next"`, for a listing at `path`.
-pub fn next_cursor(headers: &HeaderMap, base: &Base, path: &str) -> Result<Option<Cursor>, ForeignLink> {
-    let mut links = headers
-        .get_all(http::header::LINK)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(parse_links);
-    let Some(next) = links.find(|link| link.is_next) else {
-        return Ok(None);
-    };
-    match base.reattach(next.target, path) {
-        Some(url) => Ok(Some(Cursor(url))),
-        None => Err(ForeignLink(next.target.chars().take(200).collect())),
+/// The cursor behind `rel="next"`, for a listing at `path`. `full` says that the page holds as many elements as were
+/// asked for: then the absence of any link is no proof that there is no next page.
+pub fn next_cursor(
+    headers: &HeaderMap,
+    base: &Base,
+    path: &str,
+    full: bool,
+) -> Result<Option<Cursor>, LinkError> {
+    let excerpt = |text: &str| text.chars().take(200).collect::<String>();
+    let mut next = None;
+    let mut any = false;
+    for value in headers.get_all(http::header::LINK) {
+        any = true;
+        let damaged = || LinkError::Damaged(excerpt(&String::from_utf8_lossy(value.as_bytes())));
+        let links = value.to_str().ok().and_then(parse_links).ok_or_else(damaged)?;
+        next = next.or(links.into_iter().find(|link| link.is_next));
+    }
+    match next {
+        Some(link) => match base.reattach(link.target, path) {
+            Some(url) => Ok(Some(Cursor(url))),
+            None => Err(LinkError::Foreign(excerpt(link.target))),
+        },
+        None if full && !any => Err(LinkError::Missing),
+        None => Ok(None),
     }
 }
 
@@ -76,19 +97,18 @@ struct Link<'a> {
     is_next: bool,
 }
 
-/// The links of one header: `<target>; name="value"; name=value, <target>…` (RFC 8288 section 3).
-fn parse_links(header: &str) -> Vec<Link<'_>> {
+/// The links of one header: `<target>; name="value"; name=value, <target>…` (RFC 8288 section 3). `None` when it is
+/// not whole.
+fn parse_links(header: &str) -> Option<Vec<Link<'_>>> {
     let mut links = Vec::new();
-    let mut rest = header;
-    while let Some((_, after)) = rest.split_once('<') {
-        let Some((target, parameters)) = after.split_once('>') else {
-            break;
-        };
+    let mut rest = header.trim();
+    while !rest.is_empty() {
+        let (target, parameters) = rest.strip_prefix('<')?.split_once('>')?;
         let end = end_of_parameters(parameters);
         links.push(Link { target: target.trim(), is_next: names_next(&parameters[..end]) });
-        rest = &parameters[end..];
+        rest = parameters[end..].trim_start_matches([',', ' ', '\t']);
     }
-    links
+    Some(links)
 }
 
 /// Where the next link of the same header starts: at a comma outside quotes.
@@ -148,12 +168,12 @@ mod tests {
         Base::parse("https://example.okta.com").unwrap()
     }
 
-    fn next(headers: &[&'static str]) -> Result<Option<String>, ForeignLink> {
+    fn next(headers: &[&'static str]) -> Result<Option<String>, LinkError> {
         let mut map = HeaderMap::new();
         for header in headers {
             map.append("link", HeaderValue::from_static(header));
         }
-        Ok(next_cursor(&map, &base(), PATH)?.map(|cursor| cursor.url().to_string()))
+        Ok(next_cursor(&map, &base(), PATH, false)?.map(|cursor| cursor.url().to_string()))
     }
 
     #[test]
@@ -182,11 +202,29 @@ mod tests {
     }
 
     #[test]
-    fn broken_headers_hold_no_link() {
-        for broken in ["", "<", "rel=next", "<https://x", r#"https://x; rel="next""#] {
-            let mut map = HeaderMap::new();
-            map.append("link", HeaderValue::from_str(broken).unwrap());
-            assert_eq!(next_cursor(&map, &base(), PATH), Ok(None), "{broken}");
+    fn what_is_damaged_is_not_the_end() {
+        for broken in [
+            "<",
+            "rel=next",
+            "<https://x",
+            r#"https://x>; rel="next""#,
+            r#"<https://example.okta.com/api/v1/users>; rel="self", <https://example.okta.com/api/v1/use"#,
+        ] {
+            assert!(matches!(next(&[broken]), Err(LinkError::Damaged(_))), "{broken}");
         }
+        let mut map = HeaderMap::new();
+        map.append("link", HeaderValue::from_bytes(b"<https://x/\xff>; rel=next").unwrap());
+        assert!(matches!(next_cursor(&map, &base(), PATH, false), Err(LinkError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_full_page_without_links_is_not_the_end() {
+        let none = HeaderMap::new();
+        assert_eq!(next_cursor(&none, &base(), PATH, true), Err(LinkError::Missing));
+        assert_eq!(next_cursor(&none, &base(), PATH, false), Ok(None));
+        let mut own = HeaderMap::new();
+        let value = r#"<https://example.okta.com/api/v1/users?limit=2>; rel="self""#;
+        own.append("link", HeaderValue::from_static(value));
+        assert_eq!(next_cursor(&own, &base(), PATH, true), Ok(None), "Okta says that this is all");
     }
 }

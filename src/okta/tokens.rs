@@ -132,6 +132,10 @@ impl TokenError {
 
 /// A shorter life than this is taken for a mistake of the answer; the API will tell.
 const SHORTEST_LIFE: Duration = Duration::from_mins(2);
+/// What an answer says beyond that is not believed.
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
+/// While scopes are missing, a new token is asked for this soon.
+const LOOK_FOR_SCOPES: Duration = Duration::from_mins(5);
 /// A token with less life than this left is not handed out.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
@@ -333,7 +337,7 @@ impl Tokens {
         }
         let body: Body = serde_json::from_slice(&response.body)?;
         // Okta's tokens live an hour; one that lived seconds would be asked for all the time.
-        let life = Duration::from_secs(body.expires_in).max(SHORTEST_LIFE);
+        let life = Duration::from_secs(body.expires_in).clamp(SHORTEST_LIFE, LONGEST_LIFE);
         let now = self.now();
         let missing_scopes = missing(&self.settings.scopes, body.scope.as_deref());
         if !missing_scopes.is_empty() {
@@ -346,7 +350,9 @@ impl Tokens {
         }
         Ok(Held {
             value: Arc::new(SecretString::from(body.access_token)),
-            renew_at: now + life * 4 / 5,
+            // A scope that an administrator grants meanwhile is in the next token.
+            renew_at: now
+                + if missing_scopes.is_empty() { life * 4 / 5 } else { (life * 4 / 5).min(LOOK_FOR_SCOPES) },
             expires_at: now + life,
             missing_scopes,
         })

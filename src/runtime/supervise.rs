@@ -12,6 +12,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +25,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Outcome = (&'static str, Result<(), BoxError>);
 
 /// Owns the tasks.
-#[derive(Debug)]
 pub struct Supervisor {
+    /// Nothing runs before everything was opened.
+    waiting: Vec<BoxFuture<'static, Outcome>>,
     tasks: JoinSet<Outcome>,
     stop: CancellationToken,
     limit: Duration,
@@ -71,7 +74,7 @@ impl Signals {
 impl Supervisor {
     /// `limit` bounds how long a stop waits for the tasks.
     pub fn new(limit: Duration) -> Self {
-        Self { tasks: JoinSet::new(), stop: CancellationToken::new(), limit }
+        Self { waiting: Vec::new(), tasks: JoinSet::new(), stop: CancellationToken::new(), limit }
     }
 
     /// Cancelled when the tasks are to end.
@@ -79,17 +82,21 @@ impl Supervisor {
         self.stop.clone()
     }
 
-    /// Starts a task. It runs until the stop token is cancelled.
-    pub fn start<F, E>(&mut self, name: &'static str, task: F)
+    /// Takes a task on. It begins with [`Supervisor::run`] and runs until the stop token is cancelled.
+    pub fn add<F, E>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + Send + Sync + 'static,
     {
-        self.tasks.spawn(async move { (name, task.await.map_err(|error| Box::new(error) as BoxError)) });
+        let outcome = async move { (name, task.await.map_err(|error| Box::new(error) as BoxError)) };
+        self.waiting.push(outcome.boxed());
     }
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
     pub async fn run(mut self, mut signals: Option<Signals>) -> Ending {
+        for task in std::mem::take(&mut self.waiting) {
+            self.tasks.spawn(task);
+        }
         let died = tokio::select! {
             // Tasks that end because they were asked to must not be taken for dead.
             biased;
@@ -120,6 +127,14 @@ impl Supervisor {
                 Ending::Cut
             }
         }
+    }
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("tasks", &(self.waiting.len() + self.tasks.len()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,7 +188,7 @@ mod tests {
     fn supervisor() -> Supervisor {
         let mut supervisor = Supervisor::new(Duration::from_secs(25));
         let stop = supervisor.stop_token();
-        supervisor.start("faithful", async move {
+        supervisor.add("faithful", async move {
             stop.cancelled().await;
             Ok::<(), Infallible>(())
         });
@@ -190,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_dies_takes_the_others_with_it() {
         let mut with_error = supervisor();
-        with_error.start("burning", async { Err(Fire) });
+        with_error.add("burning", async { Err(Fire) });
         let ending = with_error.run(None).await;
         assert!(
             matches!(&ending, Ending::Died { task: "burning", reason } if reason == "the disk is on fire"),
@@ -198,11 +213,11 @@ mod tests {
         );
 
         let mut by_itself = supervisor();
-        by_itself.start("lazy", async { Ok::<(), Infallible>(()) });
+        by_itself.add("lazy", async { Ok::<(), Infallible>(()) });
         assert!(matches!(by_itself.run(None).await, Ending::Died { task: "lazy", .. }));
 
         let mut panicking = supervisor();
-        panicking.start("shaky", async {
+        panicking.add("shaky", async {
             assert!(!Duration::ZERO.is_zero(), "boom");
             Ok::<(), Infallible>(())
         });
@@ -213,7 +228,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_does_not_end_is_cut() {
         let mut supervisor = supervisor();
-        supervisor.start("deaf", std::future::pending::<Result<(), Infallible>>());
+        supervisor.add("deaf", std::future::pending::<Result<(), Infallible>>());
         supervisor.stop_token().cancel();
         assert!(matches!(supervisor.run(None).await, Ending::Cut));
     }

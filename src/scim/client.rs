@@ -173,7 +173,8 @@ impl Provider {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {
-            total_results: Option<u64>,
+            #[serde(deserialize_with = "number")]
+            total_results: u64,
             // Providers leave the list out when it is empty, and some write it in lower case.
             #[serde(rename = "Resources", alias = "resources", default)]
             resources: Vec<Map<String, Value>>,
@@ -181,10 +182,9 @@ impl Provider {
         let call = self.call(kind.name("scim_list_users", "scim_list_groups"), Repeatable::Always);
         let response = self.send(&call, &Method::GET, &[kind.path()], query, None).await?;
         let body: Body = parse(&call, "a list response", &response)?;
-        let total = body.total_results.unwrap_or(body.resources.len() as u64);
         let resources =
             body.resources.into_iter().map(|members| resource(&call, members)).collect::<Result<_, _>>()?;
-        Ok(ListPage { total, resources })
+        Ok(ListPage { total: body.total_results, resources })
     }
 
     fn call(&self, name: &'static str, repeatable: Repeatable) -> Call {
@@ -241,6 +241,20 @@ fn parse<T: serde::de::DeserializeOwned>(
         status: response.status,
         source,
     })
+}
+
+/// A number; some services write it as text.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Plain(u64),
+        Text(String),
+    }
+    match Number::deserialize(deserializer)? {
+        Number::Plain(number) => Ok(number),
+        Number::Text(text) => text.trim().parse().map_err(serde::de::Error::custom),
+    }
 }
 
 fn resource(call: &Call, members: Map<String, Value>) -> Result<Resource, ScimError> {

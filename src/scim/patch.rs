@@ -61,12 +61,6 @@ pub fn remove_members<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
     message(&ids.into_iter().map(remove).collect::<Vec<_>>())
 }
 
-/// The message that removes members by a list of values: the other form, for providers that ignore the filter.
-pub fn remove_member_list<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
-    let members: Vec<_> = ids.into_iter().map(|id| json!({ "value": id })).collect();
-    message(&[json!({ "op": "remove", "path": "members", "value": members })])
-}
-
 fn message(operations: &[Value]) -> Value {
     json!({ "schemas": [PATCH_OP], "Operations": operations })
 }

@@ -77,8 +77,18 @@ impl SigningKey {
         } else {
             Vec::new()
         };
-        let mut key = RsaPrivateKey::from_components(number("n")?, number("e")?, number("d")?, primes)
-            .map_err(KeyError::Rsa)?;
+        let (n, e, d) = (number("n")?, number("e")?, number("d")?);
+        // What the library takes for granted, and panics without.
+        let zero = BigUint::from(0_u8);
+        for (member, value, most) in [("n", &n, None), ("e", &e, Some(&n)), ("d", &d, Some(&n))] {
+            if *value == zero || most.is_some_and(|most| value >= most) {
+                return Err(KeyError::JwkMember { member });
+            }
+        }
+        if n.bits() < LEAST_BITS {
+            return Err(KeyError::TooShort { bits: n.bits() });
+        }
+        let mut key = RsaPrivateKey::from_components(n, e, d, primes).map_err(KeyError::Rsa)?;
         key.validate().map_err(KeyError::Rsa)?;
         key.precompute().map_err(KeyError::Rsa)?;
         Self::from_rsa(&key, text("kid"), configured_kid)
@@ -330,6 +340,38 @@ mod tests {
         assert_eq!(SigningKey::parse(&named.to_string(), Some("configured")).unwrap().kid(), "its-own");
         named.as_object_mut().unwrap().remove("kid");
         assert_eq!(SigningKey::parse(&named.to_string(), Some("configured")).unwrap().kid(), "configured");
+    }
+
+    /// A panic here would end the process when a bad file is mounted over a good one (invariant 14).
+    #[test]
+    fn a_damaged_jwk_is_refused_without_a_panic() {
+        let damage: [fn(&str) -> String; 6] = [
+            |text| text[..text.len() - 1].to_owned(),
+            |text| text[..text.len() / 2].to_owned(),
+            |text| format!("AB{}", &text[2..]),
+            |_| String::new(),
+            |_| "AQ".to_owned(),
+            |text| format!("{text}{text}"),
+        ];
+        for member in ["n", "e", "d", "p", "q"] {
+            for damaged in damage {
+                for primes in [true, false] {
+                    let mut key = jwk();
+                    key[member] = json!(damaged(key[member].as_str().unwrap()));
+                    let key = key.as_object_mut().unwrap();
+                    if !primes {
+                        key.retain(|name, _| name != "p" && name != "q");
+                    }
+                    let is_whole = !primes && ["p", "q"].contains(&member);
+                    let text = Value::from(key.clone()).to_string();
+                    assert_eq!(SigningKey::parse(&text, None).is_ok(), is_whole, "{member} {primes}");
+                }
+            }
+        }
+        for (n, e, d) in [("AA", "AA", "AA"), ("AQ", "AQ", "AQ"), ("", "", ""), ("_____w", "AQAB", "AQAB")] {
+            let text = json!({ "kty": "RSA", "n": n, "e": e, "d": d }).to_string();
+            assert!(SigningKey::parse(&text, None).is_err());
+        }
     }
 
     #[test]

@@ -175,6 +175,13 @@ pub fn readiness(facts: &Facts) -> Readiness {
             TokenFact::Unreachable { reason, worked_before } => check(&name, *worked_before, reason.clone()),
             TokenFact::Refused { reason } => check(&name, false, reason.clone()),
         });
+        if let Some(run) = organization.last_directory_run.as_ref().filter(|run| run.needs_a_person) {
+            checks.push(check(
+                &format!("directory of {}", organization.integration_id),
+                false,
+                run.message.clone(),
+            ));
+        }
         if let Some(reason) = &organization.removal_stuck {
             checks.push(check(
                 &format!("removals of {}", organization.integration_id),

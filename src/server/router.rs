@@ -10,6 +10,7 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::readiness::{Facts, is_live, readiness};
+use crate::clock;
 use crate::telemetry::Metrics;
 
 /// Where answers come from.
@@ -45,11 +47,18 @@ pub fn router(source: Source) -> Router {
         .with_state(source)
 }
 
-/// Serves until `stop`.
+/// Serves until `stop`. Requests that are being answered then may finish; one that is only half there may not.
 pub async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router(source)).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok(())
+    let serving =
+        axum::serve(listener, router(source)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = async { stop.cancelled().await; clock::sleep(LAST_ANSWER).await } => Ok(()),
+    }
 }
+
+/// For requests that are being answered at a stop.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// 200 while the loops make progress.
 async fn livez(State(source): State<Source>) -> Response {

@@ -4,6 +4,11 @@ use std::fs;
 use std::process::Output;
 
 use apono_connector::secrets::generate_rsa;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use rsa::pkcs1::{EncodeRsaPrivateKey, LineEnding};
+use rsa::pkcs8::EncodePrivateKey;
+use rsa::{BigUint, RsaPrivateKey};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -70,7 +75,13 @@ async fn a_key_that_cannot_sign_names_its_file_and_the_cure() {
 async fn every_form_of_key_file_works() {
     let mut world = World::new();
     let key = key().0;
+    let number =
+        |name: &str| BigUint::from_bytes_be(&URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap());
+    let primes = vec![number("p"), number("q")];
+    let rsa = RsaPrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap();
     let forms = [
+        ("private_key_file", rsa.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()),
+        ("private_key_file", rsa.to_pkcs1_pem(LineEnding::LF).unwrap().to_string()),
         ("credentials_file", json!({ "client_id": CLIENT, "private_key": key }).to_string()),
         ("credentials_file", json!({ "client_id": CLIENT, "private_key": key.to_string() }).to_string()),
         ("private_key_file", key.to_string()),
@@ -117,6 +128,14 @@ async fn another_organizations_state_is_refused() {
     let (status, errors) = world.start().wait().await;
     assert_eq!(status.code(), Some(77), "{errors}");
     assert!(errors.contains("belongs to connector okta-connector"), "{errors}");
+
+    let text = text.replace("another-connector", "okta-connector");
+    let organization = format!("organization_url = \"{}\"", world.okta_server.url());
+    assert!(text.contains(&organization), "{text}");
+    world.write_configuration(&text.replace(&organization, "organization_url = \"https://other.okta.com\""));
+    let (status, errors) = world.start().wait().await;
+    assert_eq!(status.code(), Some(77), "{errors}");
+    assert!(errors.contains("https://other.okta.com"), "{errors}");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub struct World {
     pub okta: OktaSimulator,
     pub apono: AponoSimulator,
     pub folder: TempDir,
-    okta_server: Server,
+    pub okta_server: Server,
     apono_server: Server,
     logs: usize,
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use apono_connector::runtime::Ending;
+use apono_connector::secrets::generate_rsa;
 use apono_connector::server::TokenFact;
+use secrecy::ExposeSecret;
 use serde_json::json;
 use simulator::apono::Grant;
 use simulator::fault::Fault;
@@ -118,7 +121,26 @@ async fn a_scope_that_was_not_granted_makes_unready_and_is_named() {
     let connector = world.start().await;
     let missing = TokenFact::ScopesMissing { scopes: vec!["okta.groups.manage"] };
     world.until("it is known", |_| (token(&connector) == missing).then_some(())).await;
+    world.okta.set_granted_scopes(CLIENT, &["okta.users.read", "okta.groups.manage"]);
+    world.pass(Duration::from_mins(5)).await;
+    assert_eq!(token(&connector), TokenFact::Held, "a scope that was granted later is noticed soon");
     connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absurd_lifetime_is_not_believed() {
+    let mut world = World::new();
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let body = json!({
+        "token_type": "Bearer", "access_token": "not-a-token", "expires_in": u64::MAX,
+        "scope": "okta.users.read okta.groups.manage"
+    });
+    world.okta.faults().once("token", Fault::ReplaceBody(body.to_string()));
+    let connector = world.start().await;
+    world.pass(Duration::from_hours(25)).await;
+    until_held(&world, &connector).await;
+    assert!(world.okta.tokens_issued() >= 1);
+    assert!(matches!(connector.stop().await, Ending::Stopped));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,10 +152,27 @@ async fn a_rotated_key_is_used_at_the_next_token_and_a_bad_one_is_not() {
     until_held(&world, &connector).await;
     std::fs::write(world.secret(), "{ not a secret").unwrap();
     world.pass(Duration::from_hours(3)).await;
-    let grant =
-        Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_mins(5)));
-    let granted = world.apono.grant(grant);
-    assert_eq!(world.result(&granted.task_id).await["code"], "granted", "the last good key still serves");
+    let works = async |why: &str| {
+        let grant =
+            Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(world.after(Duration::from_mins(5)));
+        let granted = world.apono.grant(grant);
+        assert_eq!(world.result(&granted.task_id).await["code"], "granted", "{why}");
+        world.pass(Duration::from_mins(6)).await;
+    };
+    works("the last good key still serves").await;
+
+    // Registered beside the old one, mounted, and only then is the old one switched off.
+    let new = generate_rsa(2048).unwrap();
+    let old = key().1["kid"].as_str().unwrap().to_owned();
+    let scopes = ["okta.users.read", "okta.groups.manage"];
+    world.okta.register_client(CLIENT, new.public_jwk.clone(), &scopes);
+    let private: serde_json::Value = serde_json::from_str(new.private_jwk.expose_secret()).unwrap();
+    let secret = json!({ "client_id": CLIENT, "private_key": private });
+    std::fs::write(world.secret(), secret.to_string()).unwrap();
+    world.pass(Duration::from_hours(1)).await;
+    world.okta.deactivate_key(CLIENT, &old);
+    world.okta.revoke_tokens();
+    works("the new key serves").await;
     connector.stop().await;
 }
 

@@ -107,6 +107,15 @@ listen = "127.0.0.1:0"
         }
     }
 
+    /// Against a SCIM service with these habits.
+    pub fn with_scim(change: impl FnOnce(&mut apono::ScimSettings)) -> Self {
+        let mut world = Self::new();
+        let mut settings = apono::Settings::default();
+        change(&mut settings.scim);
+        world.apono = AponoSimulator::new(settings, world.sim_clock.clone());
+        world
+    }
+
     /// With people and groups: everybody is in some groups.
     pub fn peopled(users: usize, groups: usize) -> (Self, okta::Seeded) {
         let world = Self::new();

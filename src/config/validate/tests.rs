@@ -147,6 +147,19 @@ level = "info"
 }
 
 #[test]
+fn an_organization_has_one_table_and_the_state_is_in_a_file() {
+    let second = MINIMAL.split("[[okta]]").nth(1).unwrap();
+    let again =
+        second.replace("069cf551-c124-43f6", "int-2").replace("example.okta.com", "EXAMPLE.okta.com/");
+    let found = problems(&format!("{MINIMAL}[[okta]]{again}")).join("\n");
+    assert!(found.contains("okta[1].organization_url") && found.contains("stands at okta[0]"), "{found}");
+    let found = problems(&format!("{MINIMAL}[state]\nurl = \"sqlite::memory:\"\n")).join("\n");
+    assert!(found.contains("state.url: the state must be in a file"), "{found}");
+    let found = problems(&format!("{MINIMAL}[state]\npassword_file = \"/run/db\"\n")).join("\n");
+    assert!(found.contains("state.password_file"), "{found}");
+}
+
+#[test]
 fn what_is_not_toml_says_where() {
     let found = problems("[apono\nurl = 1").join("\n");
     assert!(found.contains("it is not TOML") && found.contains("line 1"), "{found}");

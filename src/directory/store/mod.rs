@@ -12,6 +12,8 @@
 mod planning;
 mod sides;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,13 +35,42 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be opened.
-    #[error("{} cannot be opened as the directory's local store; it may be deleted, what is in it is read again", path.display())]
+    #[error("{} cannot be opened as the directory's local store; where it is damaged, move it away: people and groups at the SCIM service are recognized by their externalId again, but nobody who has left Okta since is deactivated", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: rusqlite::Error,
+    },
+    /// The file itself.
+    #[error("{} cannot be used; see that the folder is writable for the connector's user", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What is in it is about others: their ids mean nothing here.
+    #[error("{} is about {what} {theirs}, not {ours}; correct the configuration, or move the file away", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// `organization` or `SCIM service`.
+        what: &'static str,
+        /// Whose it is.
+        theirs: String,
+        /// What is configured.
+        ours: String,
+    },
+    /// Made by another version.
+    #[error("{} was written by another version of the connector (format {found}, this one knows {FORMAT})", path.display())]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
     },
     /// A statement failed.
     #[error("the directory's local store failed")]
@@ -50,6 +81,21 @@ pub enum StoreError {
     /// The blocking task died.
     #[error("the directory's local store died")]
     Died(#[source] tokio::task::JoinError),
+}
+
+impl StoreError {
+    /// Whether the store is somebody else's.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Foreign { .. } => true,
+            Self::Open { .. }
+            | Self::File { .. }
+            | Self::OtherFormat { .. }
+            | Self::Statement(_)
+            | Self::Row(_)
+            | Self::Died(_) => false,
+        }
+    }
 }
 
 /// `PRAGMA user_version` of the tables below.
@@ -80,25 +126,42 @@ const TABLES: &str = "
     CREATE TABLE users (okta TEXT PRIMARY KEY, scim TEXT NOT NULL UNIQUE, origin TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE groups (okta TEXT PRIMARY KEY, scim TEXT NOT NULL UNIQUE, origin TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE added_members (g TEXT NOT NULL, u TEXT NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
+
+    -- The two sides that all of this is about.
+    CREATE TABLE sides (what TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ";
 
-impl Store {
-    /// Opens or makes the file.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Open { path: path.to_owned(), source };
-        let connection = Connection::open(path).map_err(failed)?;
-        Self::prepare(connection).map_err(failed)
-    }
+/// The two sides that a store is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The organization's URL.
+    pub organization: String,
+    /// The SCIM service's base URL.
+    pub provider: String,
+}
 
-    fn prepare(connection: Connection) -> Result<Self, rusqlite::Error> {
-        // What is here is read again when it is lost: no commit waits for the disk, and the cache stays small.
-        connection.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA locking_mode=EXCLUSIVE;
-             PRAGMA cache_size=-4000; PRAGMA temp_store=FILE; PRAGMA journal_size_limit=4000000;",
-        )?;
-        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if found == 0 {
-            connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+impl Store {
+    /// Opens or makes the file, and refuses one that is about others (invariant 16).
+    pub fn open(path: &Path, between: &Between) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        // Made with its mode before SQLite writes the first byte: it holds everybody's profile.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        let connection = Connection::open(path).map_err(failed)?;
+        match prepare(&connection).map_err(failed)? {
+            FORMAT => {}
+            found => return Err(StoreError::OtherFormat { path: path.to_owned(), found }),
+        }
+        for (what, ours) in [("organization", &between.organization), ("SCIM service", &between.provider)] {
+            let theirs = claim(&connection, what, ours).map_err(failed)?;
+            if theirs != *ours {
+                return Err(StoreError::Foreign { path: path.to_owned(), what, theirs, ours: ours.clone() });
+            }
         }
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
@@ -217,6 +280,27 @@ impl Store {
     }
 }
 
+/// Makes the tables where there are none; returns their format.
+fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    // What is here is read again when it is lost: no commit waits for the disk, and the cache stays small.
+    connection.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA locking_mode=EXCLUSIVE;
+         PRAGMA cache_size=-4000; PRAGMA temp_store=FILE; PRAGMA journal_size_limit=4000000;",
+    )?;
+    let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let found: i64 = format(connection)?;
+    if found == 0 {
+        connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+    }
+    format(connection)
+}
+
+/// Notes a side, unless one is noted; returns what is noted then.
+fn claim(connection: &Connection, what: &str, ours: &str) -> Result<String, rusqlite::Error> {
+    connection.execute("INSERT OR IGNORE INTO sides (what, value) VALUES (?1, ?2)", [what, ours])?;
+    connection.query_row("SELECT value FROM sides WHERE what = ?1", [what], |row| row.get(0))
+}
+
 fn word(origin: Origin) -> &'static str {
     match origin {
         Origin::Created => "created",
@@ -227,4 +311,41 @@ fn word(origin: Origin) -> &'static str {
 fn origin(word: &str) -> Origin {
     // Anything unclear is treated as not ours to delete.
     if word == "created" { Origin::Created } else { Origin::Adopted }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_store_is_for_one_pair_of_sides_and_for_its_owners_eyes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        let between = Between {
+            organization: "https://example.okta.com".to_owned(),
+            provider: "https://api.apono.io/scim/v2".to_owned(),
+        };
+        drop(Store::open(&path, &between).unwrap());
+        drop(Store::open(&path, &between).unwrap());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        // Ids mean nothing at another service: "17" is somebody else there.
+        let elsewhere = Between { provider: "https://scim.example.com".to_owned(), ..between.clone() };
+        let error = Store::open(&path, &elsewhere).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign { what: "SCIM service", .. }), "{error}");
+        let other = Between { organization: "https://other.okta.com".to_owned(), ..between };
+        let error = Store::open(&path, &other).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign { what: "organization", .. }), "{error}");
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let between = Between { organization: String::new(), provider: String::new() };
+        assert!(matches!(Store::open(&path, &between), Err(StoreError::OtherFormat { found: 99, .. })));
+    }
 }

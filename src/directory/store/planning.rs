@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::sides::in_transaction;
 use super::{Store, StoreError, origin};
 use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
-use crate::directory::plan::{self, GroupFacts, Operation, UserFacts, UserPair};
+use crate::directory::plan::{self, GroupFacts, Operation, Origin, UserFacts, UserPair};
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::scim::attributes::{Attributes, Path};
 
@@ -59,7 +59,8 @@ const MEMBERS_AT_ONCE: usize = 500;
 const PAIR: &str = "
     DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
-        SELECT p.n, s.n, u.okta, 1 FROM users u JOIN provider_users p ON p.id = u.scim
+        SELECT p.n, s.n, u.okta, 1 FROM users u
+        JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
         LEFT JOIN source_users s ON s.id = u.okta;
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
         SELECT p.n, s.n, s.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id
@@ -69,7 +70,8 @@ const PAIR: &str = "
         JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
         WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL) AND p.external_id IS NULL;
     INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
-        SELECT p.n, s.n, g.okta, 1 FROM groups g JOIN provider_groups p ON p.id = g.scim
+        SELECT p.n, s.n, g.okta, 1 FROM groups g
+        JOIN provider_groups p ON p.id = g.scim AND (p.external_id IS NULL OR p.external_id = g.okta)
         LEFT JOIN source_groups s ON s.id = g.okta;
     INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
         SELECT p.n, s.n, s.id, 0 FROM provider_groups p JOIN source_groups s ON s.id = p.external_id;
@@ -85,8 +87,8 @@ impl Store {
                 plan_users(connection, &user_name, &mut planned)?;
                 plan_departed_users(connection, &mut planned)?;
                 plan_groups(connection, &mut planned)?;
-                plan_departed_groups(connection, &mut planned)?;
-                plan_members(connection, &limits, &mut planned)?;
+                let lost = plan_departed_groups(connection, &mut planned)?;
+                plan_members(connection, lost, &limits, &mut planned)?;
                 let users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
                 let removed =
                     ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
@@ -174,13 +176,14 @@ fn plan_users(connection: &Connection, user_name: &Path, planned: &mut Planned) 
                 Some((ScimId::from(scim), facts, get(row, 7)?))
             }
         };
-        let operation = plan::user(&UserPair { okta, wanted, found }, user_name);
-        operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
+        let operations = plan::user(&UserPair { okta, wanted, found }, user_name);
+        operations.iter().try_for_each(|operation| put(connection, planned, operation, false))
     })
 }
 
 fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
-    let sql = "SELECT u.okta, u.scim, p.active FROM users u JOIN provider_users p ON p.id = u.scim
+    let sql = "SELECT u.okta, u.scim, p.active FROM users u
+               JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
                WHERE u.okta NOT IN (SELECT id FROM source_users) AND u.okta NOT IN (SELECT id FROM spared)
                ORDER BY u.okta";
     each(connection, sql, |row| {
@@ -211,17 +214,25 @@ fn plan_groups(connection: &Connection, planned: &mut Planned) -> Result<(), Sto
     })
 }
 
-fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
-    let sql = "SELECT g.okta, g.scim, g.origin, p.name FROM groups g JOIN provider_groups p ON p.id = g.scim
+/// Returns how many memberships go with them.
+fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Result<u64, StoreError> {
+    let mut lost = 0;
+    let sql = "SELECT g.okta, g.scim, g.origin, p.name, p.n FROM groups g
+               JOIN provider_groups p ON p.id = g.scim AND (p.external_id IS NULL OR p.external_id = g.okta)
                WHERE g.okta NOT IN (SELECT id FROM source_groups) AND g.okta NOT IN (SELECT id FROM spared)
                ORDER BY g.okta";
     each(connection, sql, |row| {
         let (okta, scim) = (OktaGroupId::from(text(row, 0)?), ScimId::from(text(row, 1)?));
         let added = "SELECT u.okta, a.u FROM added_members a JOIN users u ON u.scim = a.u WHERE a.g = ?1";
         let added = member_ids(connection, added, scim.as_str())?;
+        lost += match origin(&text(row, 2)?) {
+            Origin::Created => present_members(connection, get(row, 4)?)?,
+            Origin::Adopted => added.len() as u64,
+        };
         let operation = plan::departed_group(okta, scim, text(row, 3)?, origin(&text(row, 2)?), added);
         put(connection, planned, &operation, false)
-    })
+    })?;
+    Ok(lost)
 }
 
 /// Members to remove: people of ours who are in a group of the selection and should not be.
@@ -240,12 +251,20 @@ const ADDED: &str = "
     LEFT JOIN user_pairs o ON o.s = w.u
     JOIN source_users s ON s.n = w.u
     WHERE w.g = ?1
+      -- Somebody whose status decides nothing, and who is not there, is not created either.
+      AND (o.p IS NOT NULL OR s.active IS NOT NULL)
       AND NOT EXISTS (SELECT 1 FROM provider_members m WHERE m.g = ?2 AND m.u = o.p)
     ORDER BY s.id";
 const PRESENT: &str = "SELECT count(*) FROM provider_members m JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
 
-fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned) -> Result<(), StoreError> {
-    let mut all = Tally::default();
+/// `lost` memberships go with groups that have departed.
+fn plan_members(
+    connection: &Connection,
+    lost: u64,
+    limits: &Limits,
+    planned: &mut Planned,
+) -> Result<(), StoreError> {
+    let mut all = Tally { removed: lost, present: lost, wanted: 0 };
     let mut first_held: Option<Held> = None;
     let sql = "SELECT s.n, s.id, p.n, p.id FROM source_groups s
                LEFT JOIN group_pairs m ON m.s = s.n
@@ -257,10 +276,7 @@ fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned)
         let mut of_group = Tally { wanted: wanted_members(connection, n)?, ..Tally::default() };
         if let Some(provider) = at_provider {
             let scim = ScimId::from(text(row, 3)?);
-            of_group.present = connection
-                .prepare_cached(PRESENT)
-                .and_then(|mut statement| statement.query_row([provider], |row| row.get(0)))
-                .map_err(StoreError::Statement)?;
+            of_group.present = present_members(connection, provider)?;
             let removed = member_ids_of(connection, n, provider)?;
             of_group.removed = removed.len() as u64;
             let held = breaker::review(Kind::GroupMembers, of_group, limits);
@@ -288,6 +304,13 @@ fn plan_members(connection: &Connection, limits: &Limits, planned: &mut Planned)
     planned.held.extend(first_held);
     planned.held.extend(breaker::review(Kind::Members, all, limits));
     Ok(())
+}
+
+fn present_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
+    connection
+        .prepare_cached(PRESENT)
+        .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
+        .map_err(StoreError::Statement)
 }
 
 fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {

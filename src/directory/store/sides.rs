@@ -93,12 +93,46 @@ impl Store {
 
     /// Notes objects of Okta's that are there and cannot be read.
     pub async fn spare(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let ids = serde_json::to_string(&ids).map_err(StoreError::Row)?;
         self.run(move |connection| {
             connection
                 .execute("INSERT OR IGNORE INTO spared (id) SELECT value FROM json_each(?1)", [ids])
                 .map_err(StoreError::Statement)?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Spares users of the selection who are in none of its groups, and takes them out of it.
+    pub async fn spare_users_without_group(&self) -> Result<(), StoreError> {
+        self.batch(
+            "INSERT OR IGNORE INTO spared (id)
+                 SELECT id FROM source_users WHERE n NOT IN (SELECT u FROM source_members);
+             DELETE FROM source_users WHERE n NOT IN (SELECT u FROM source_members);",
+        )
+        .await
+    }
+
+    /// The groups of ours that cannot be read.
+    pub async fn spared_groups(&self) -> Result<Vec<OktaGroupId>, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT okta FROM groups WHERE okta IN (SELECT id FROM spared)";
+            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+            let rows = statement.query_map([], |row| Ok(OktaGroupId::from(row.get::<_, String>(0)?)));
+            rows.map_err(StoreError::Statement)?.collect::<Result<_, _>>().map_err(StoreError::Statement)
+        })
+        .await
+    }
+
+    /// Whether the connector has added anybody to this group at the provider.
+    pub async fn had_members(&self, group: OktaGroupId) -> Result<bool, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM groups g JOIN added_members a ON a.g = g.scim WHERE g.okta = ?1)";
+            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+            statement.query_row([group.as_str()], |row| row.get(0)).map_err(StoreError::Statement)
         })
         .await
     }

@@ -147,6 +147,8 @@ fn floor(lane: Lane, limit: u32, share: f64) -> u32 {
         reason = "0.0..=1.0 times a u32 fits a u32"
     )]
     let ours = (f64::from(limit) * share.clamp(0.0, 1.0)).floor() as u32;
+    // A share of less than one request is one: slow, and not for ever.
+    let ours = ours.max(1).min(limit);
     let others = limit - ours;
     let reserve = (ours / RESERVE_PART).max(LEAST_RESERVE).min(ours / 2);
     match lane {
@@ -191,6 +193,21 @@ mod tests {
             spent += 1;
         }
         spent
+    }
+
+    #[test]
+    fn a_small_share_is_slow_and_not_for_ever() {
+        for (limit, share) in [(40, 0.02), (1, 0.8), (2, 0.4)] {
+            let mut ledger = Ledger::default();
+            ledger.observe(window(limit, limit, 60), seconds(0));
+            for lane in [Lane::Removal, Lane::Grant, Lane::Verification, Lane::Directory] {
+                assert_eq!(
+                    ledger.check(lane, share, seconds(1)),
+                    Admission::Now,
+                    "{share} of {limit} {lane:?}"
+                );
+            }
+        }
     }
 
     #[test]
