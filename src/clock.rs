@@ -8,7 +8,7 @@
 //! What an instant means (expiry, renewal): pure functions that take `now`.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -55,19 +55,28 @@ impl Clock for SystemClock {
 pub struct VirtualClock {
     origin: Timestamp,
     started: tokio::time::Instant,
+    stepped: Mutex<SignedDuration>,
 }
 
 impl VirtualClock {
     /// Starts at `origin` now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub fn shared(origin: Timestamp) -> SharedClock {
-        Arc::new(Self { origin, started: tokio::time::Instant::now() })
+    pub fn shared(origin: Timestamp) -> Arc<Self> {
+        let stepped = Mutex::new(SignedDuration::ZERO);
+        Arc::new(Self { origin, started: tokio::time::Instant::now(), stepped })
+    }
+
+    /// Sets the wall clock forwards or backwards, as an administrator or a suspended machine does.
+    pub fn step(&self, by: SignedDuration) {
+        *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        after(self.origin, self.started.elapsed())
+        let stepped = *self.stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain = after(self.origin, self.started.elapsed());
+        plain.checked_add(stepped).unwrap_or(plain)
     }
 
     fn elapsed(&self) -> Duration {
@@ -120,5 +129,8 @@ mod tests {
         sleep(Duration::from_millis(1500)).await;
         assert_eq!(clock.now(), after(origin, Duration::from_millis(1500)));
         assert_eq!(clock.elapsed(), Duration::from_millis(1500));
+        clock.step(SignedDuration::from_secs(-60));
+        assert_eq!(until(clock.now(), after(origin, Duration::from_millis(1500))).as_secs(), 60);
+        assert_eq!(clock.elapsed(), Duration::from_millis(1500), "a step moves the wall clock alone");
     }
 }

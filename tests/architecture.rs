@@ -85,6 +85,7 @@ fn pure_modules_have_no_async_and_no_clock() {
     let pure = [
         "src/domain",
         "src/http/classify.rs",
+        "src/http/peer_clock.rs",
         "src/http/retry.rs",
         "src/http/budget/headers.rs",
         "src/http/budget/ledger.rs",
@@ -94,6 +95,9 @@ fn pure_modules_have_no_async_and_no_clock() {
         "src/scim/patch.rs",
         "src/access/machine.rs",
         "src/access/book.rs",
+        "src/access/conditions.rs",
+        "src/access/deadlines.rs",
+        "src/access/hours.rs",
         "src/access/schedule.rs",
         "src/access/policy.rs",
         "src/access/intake.rs",

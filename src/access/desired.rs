@@ -19,7 +19,7 @@ use super::book::Book;
 use super::intake;
 use super::journal::Subject;
 use super::ledger::{Ledger, LedgerError};
-use super::policy::Policy;
+use super::watch::Admission;
 use crate::apono::{AponoError, ControlPlane};
 use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, IntegrationId};
@@ -35,7 +35,7 @@ pub struct DesiredGrants {
     /// Where grants are kept.
     pub ledger: Arc<Ledger>,
     /// Reviews grants that are taken on.
-    pub policy: Policy,
+    pub admission: Admission,
     /// Time.
     pub clock: SharedClock,
     /// Between listings.
@@ -90,9 +90,9 @@ impl DesiredGrants {
             let read = read.await.ok_or(ListingError::Stopped)?.map_err(ListingError::Call)?;
             for grant in read.grants {
                 listed.insert(grant.id.clone());
-                let now = self.clock.now();
-                let (subject, policy) = (Subject::Grant(grant.id.clone()), &self.policy);
-                let decide = |book: &Book| intake::adopt(book, &grant, policy, now);
+                let (subject, policy) = (Subject::Grant(grant.id.clone()), &self.admission.policy);
+                let conditions = self.admission.watch.conditions();
+                let decide = |book: &Book| intake::adopt(book, &grant, policy, &conditions);
                 self.ledger.record(&[subject], decide).await.map_err(ListingError::Ledger)?;
             }
             unreadable = unreadable.or_else(|| read.unreadable.into_iter().next());

@@ -17,10 +17,10 @@ use super::journal::Record;
 use super::ledger::Ledger;
 use super::locks::Locks;
 use super::machine::{Ending, Event, GrantState, Holding, Step};
-use super::policy::Policy;
 use super::schedule::Due;
 use super::sight::Sight;
 pub use super::step::StepError;
+use super::watch::{Admission, Watch};
 use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId};
 use crate::http::Lane;
@@ -34,7 +34,7 @@ pub struct Executor {
     integration: IntegrationId,
     memberships: Memberships,
     ledger: Arc<Ledger>,
-    policy: Policy,
+    admission: Admission,
     clock: SharedClock,
     metrics: Arc<Metrics>,
     locks: Locks<Membership>,
@@ -47,12 +47,17 @@ impl Executor {
         integration: IntegrationId,
         memberships: Memberships,
         ledger: Arc<Ledger>,
-        policy: Policy,
+        admission: Admission,
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (locks, sight) = (Locks::default(), Sight::new(memberships.clone(), Arc::clone(&clock)));
-        Self { integration, memberships, ledger, policy, clock, metrics, locks, sight }
+        Self { integration, memberships, ledger, admission, clock, metrics, locks, sight }
+    }
+
+    /// What is so now in the organization.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.admission.watch
     }
 
     /// The organization's integration.

@@ -13,12 +13,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::book::Book;
+use super::conditions::Conditions;
 use super::journal::Record;
 use super::machine::{EndReason, Event, GrantState, Source};
 use super::policy::Policy;
 use super::tasks::{Ask, TaskEvent};
 use crate::apono::{Code, Lease, ResourceResult, TaskResult};
-use crate::domain::{Grant, GrantId, TaskId};
+use crate::domain::{Grant, GrantId, IntegrationId, OktaGroupId, TaskId};
 
 /// The records for a task that gives access. The grant and the task must be in the book if they are known at all.
 pub fn grant(
@@ -27,8 +28,9 @@ pub fn grant(
     lease: &Lease,
     grant: &Grant,
     policy: &Policy,
-    now: Timestamp,
+    conditions: &Conditions,
 ) -> Vec<Record> {
+    let now = conditions.now;
     let ask = Ask::Grant {
         grant: grant.id.clone(),
         revision: grant.revision,
@@ -39,7 +41,7 @@ pub fn grant(
         return records;
     }
     let answered = |code: Code, message: &str| answer(task, grant, code, message, now);
-    match review(book, grant, policy, now) {
+    match review(book, grant, policy, conditions) {
         Review::Begin => {
             records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }));
         }
@@ -50,6 +52,22 @@ pub fn grant(
         Review::EndNow => {
             records.push(event(grant, Event::EndRequested { reason: EndReason::Expired, due: now }));
             records.push(answered(Code::Expired, "the grant's time was over when it came; it is ended now"));
+        }
+        Review::Refuse(code, message) if book.grant(&grant.id).is_some() => {
+            records.push(event(grant, Event::Declined { revision: grant.revision }));
+            records.push(answered(code, &message));
+        }
+        // Remembered, so that the listing of desired grants does not bring back later what was refused now; the answer
+        // follows from it.
+        Review::Refuse(code, message) => {
+            records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }));
+            let refused = |group: &OktaGroupId| Event::Refused {
+                group: group.clone(),
+                code,
+                message: message.clone(),
+                proven_absent: false,
+            };
+            records.extend(grant.groups.iter().map(|group| event(grant, refused(group))));
         }
         Review::Answer(code, message) => records.push(answered(code, &message)),
     }
@@ -68,11 +86,11 @@ pub fn revoke(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, now: Tim
 }
 
 /// The records for a grant that Apono lists as desired.
-pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Vec<Record> {
-    match review(book, grant, policy, now) {
+pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) -> Vec<Record> {
+    match review(book, grant, policy, conditions) {
         Review::Begin => vec![event(grant, Event::Accepted { grant: grant.clone(), by: Source::Listing })],
         Review::Revise => vec![event(grant, Event::Revised { grant: grant.clone(), by: Source::Listing })],
-        Review::Known | Review::EndNow | Review::Answer(..) => Vec::new(),
+        Review::Known | Review::EndNow | Review::Refuse(..) | Review::Answer(..) => Vec::new(),
     }
 }
 
@@ -81,6 +99,15 @@ pub fn withdraw(book: &Book, id: &GrantId, now: Timestamp) -> Vec<Record> {
     let live = book.grant(id).is_some_and(|known| known.end.is_none());
     let event = Event::EndRequested { reason: EndReason::Withdrawn, due: now };
     live.then(|| Record::Grant { id: id.clone(), event }).into_iter().collect()
+}
+
+/// The records that end every live grant of an organization, because its operator has switched grants off.
+pub fn switch_off(book: &Book, integration: &IntegrationId, now: Timestamp) -> Vec<Record> {
+    let live = book.grants().filter(|(_, known)| {
+        known.terms.integration == *integration && known.end.is_none() && known.is_open()
+    });
+    let event = Event::EndRequested { reason: EndReason::SwitchedOff, due: now };
+    live.map(|(id, _)| Record::Grant { id: id.clone(), event: event.clone() }).collect()
 }
 
 /// The records that end a grant, known or not. Nothing when it is over already.
@@ -114,10 +141,13 @@ enum Review {
     /// Taken on from the listing already; the task is answered by what becomes of it.
     Known,
     EndNow,
+    /// By the policy, or by what is so now.
+    Refuse(Code, String),
     Answer(Code, String),
 }
 
-fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review {
+fn review(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) -> Review {
+    let now = conditions.now;
     let known = book.grant(&grant.id);
     let superseded = |message: String| Review::Answer(Code::Superseded, message);
     if let Some(known) = known {
@@ -127,8 +157,8 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review
         if known.by == Source::Listing && is_same(&known.terms, grant) {
             return Review::Known;
         }
-        if grant.revision <= known.terms.revision {
-            return superseded(format!("revision {} of the grant is known already", known.terms.revision));
+        if grant.revision <= known.heard_of() {
+            return superseded(format!("revision {} of the grant is known already", known.heard_of()));
         }
         if let Some(problem) = changed_identity(known, grant) {
             return Review::Answer(Code::MalformedTask, problem);
@@ -145,13 +175,11 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, now: Timestamp) -> Review
     let refused = match known {
         // What gives nothing more is never refused: refusing it would leave the longer grant in force.
         Some(known) if only_takes_away(&known.terms, grant) => None,
-        Some(_) => policy.review_duration(grant, now).err(),
-        None => {
-            policy.review_duration(grant, now).and_then(|()| policy.review_number(live(book, grant))).err()
-        }
+        Some(_) => policy.review_change(grant, conditions).err(),
+        None => policy.review_new(grant, live(book, grant), conditions).err(),
     };
     if let Some(refusal) = refused {
-        return Review::Answer(refusal.code, refusal.message);
+        return Review::Refuse(refusal.code, refusal.message);
     }
     if known.is_some() { Review::Revise } else { Review::Begin }
 }
@@ -196,13 +224,15 @@ fn event(grant: &Grant, event: Event) -> Record {
 }
 
 fn answer(task: &TaskId, grant: &Grant, code: Code, message: &str, now: Timestamp) -> Record {
-    let result = if code == Code::MalformedTask {
-        TaskResult::whole(code, message, json!({}), now)
-    } else {
-        let of = |group: &crate::domain::OktaGroupId| {
-            ResourceResult::new(group.as_str(), code, message, Vec::new())
-        };
-        TaskResult::of_resources(grant.groups.iter().map(of).collect(), now)
-    };
+    let result = refusal(grant, code, message, now);
     Record::Task { id: task.clone(), event: TaskEvent::Answered { result } }
+}
+
+/// The result of a task for which nothing is done, for one reason.
+pub fn refusal(grant: &Grant, code: Code, message: &str, now: Timestamp) -> TaskResult {
+    if code == Code::MalformedTask {
+        return TaskResult::whole(code, message, json!({}), now);
+    }
+    let of = |group: &OktaGroupId| ResourceResult::new(group.as_str(), code, message, Vec::new());
+    TaskResult::of_resources(grant.groups.iter().map(of).collect(), now)
 }

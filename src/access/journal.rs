@@ -95,6 +95,7 @@ impl Record {
                 | Event::Ended { .. } => true,
                 Event::Accepted { .. }
                 | Event::Revised { .. }
+                | Event::Declined { .. }
                 | Event::UserResolved { .. }
                 | Event::Refused { .. }
                 | Event::StandingFound { .. }

@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::book::Book;
+use super::conditions::Obstacle;
 use super::intake;
 use super::journal::{Record, Subject};
 use super::leases;
 use super::ledger::{Ledger, LedgerError};
-use super::policy::Policy;
 use super::tasks::{Ask, Closure, TaskEvent};
+use super::watch::Admission;
 use crate::apono::{AponoError, Code, ControlPlane, Lease, MalformedTask, Task, TaskResult, Work};
 use crate::clock::{self, SharedClock};
 use crate::domain::{Grant, IntegrationId, TaskId};
@@ -48,8 +49,8 @@ pub struct Leasing {
     pub ledger: Arc<Ledger>,
     /// Time.
     pub clock: SharedClock,
-    /// The policy of each organization.
-    pub policies: BTreeMap<IntegrationId, Policy>,
+    /// Each organization.
+    pub organizations: BTreeMap<IntegrationId, Admission>,
     /// Answers to everything else.
     pub questions: Arc<dyn Questions>,
 }
@@ -143,7 +144,7 @@ impl Leasing {
             Err(MalformedTask { id: None, problem, .. }) => {
                 error!("Apono sent a task that cannot even be answered: {problem}");
             }
-            Ok(task) if !self.policies.contains_key(&task.integration) => {
+            Ok(task) if !self.organizations.contains_key(&task.integration) => {
                 self.answer_unknown_integration(&task).await;
             }
             Ok(task) => self.take_on(task, asking, asked, turns).await,
@@ -193,14 +194,35 @@ impl Leasing {
     }
 
     async fn take_grant(&self, task: &Task, grant: &Grant) {
-        let now = self.clock.now();
         let (id, lease) = (&task.id, &task.lease);
-        let Some(policy) = self.policies.get(&task.integration) else {
+        let Some(Admission { policy, watch }) = self.organizations.get(&task.integration) else {
             return self.answer_unknown_integration(task).await;
         };
-        let records = |book: &Book| intake::grant(book, id, lease, grant, policy, now);
+        let conditions = watch.conditions();
+        let records = |book: &Book| intake::grant(book, id, lease, grant, policy, &conditions);
         let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
-        log_failure(id, self.ledger.record(&subjects, records).await);
+        let recorded = self.ledger.record(&subjects, records).await;
+        if matches!(recorded, Err(LedgerError::Journal(_)))
+            && self.ledger.read(|book| book.task(id).is_none())
+        {
+            return self.refuse_unrecorded(task, grant).await;
+        }
+        log_failure(id, recorded);
+    }
+
+    /// Nothing can be taken on, and nothing was done: this can be said without a record of it. Where it cannot be said
+    /// either, Apono hands the task out again.
+    async fn refuse_unrecorded(&self, task: &Task, grant: &Grant) {
+        let result =
+            intake::refusal(grant, Obstacle::Journal.code(), &Obstacle::Journal.message(), self.clock.now());
+        match self.control.report(&task.id, &task.lease.token, &result).await {
+            Ok(_) => {
+                info!(task.id = %task.id, code = result.code.as_str(), "refused task {}: the journal cannot be written", task.id);
+            }
+            Err(error) => {
+                debug!(task.id = %task.id, error = %chain(&error), "cannot refuse task {}", task.id);
+            }
+        }
     }
 
     async fn answer_unknown_integration(&self, task: &Task) {

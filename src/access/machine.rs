@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::apono::Code;
-use crate::domain::{Grant, OktaGroupId, OktaUserId};
+use crate::domain::{Grant, OktaGroupId, OktaUserId, Revision};
 
 /// Something that has happened to a grant. Past tense; an intent says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,11 @@ pub enum Event {
         grant: Grant,
         /// How they came.
         by: Source,
+    },
+    /// Apono asked for something else under the same id, and it was refused: the terms stay what they were.
+    Declined {
+        /// Which revision.
+        revision: Revision,
     },
     /// The name was found to mean this user.
     UserResolved {
@@ -128,6 +133,8 @@ pub enum EndReason {
     Revoked,
     /// Apono no longer lists it.
     Withdrawn,
+    /// The operator has switched grants off (`kill_switch_file`).
+    SwitchedOff,
 }
 
 /// How a holding ended.
@@ -138,6 +145,8 @@ pub enum Ending {
     Revoked,
     /// The membership stood before the grant and stands.
     KeptStanding,
+    /// A group rule has come to fill the group; the policy leaves the membership to it.
+    LeftToRule,
     /// Another live grant holds the membership and now owes its removal.
     KeptOtherGrant,
     /// There was no membership to remove.
@@ -151,7 +160,7 @@ impl Ending {
     pub fn code(self) -> Code {
         match self {
             Self::Revoked => Code::Revoked,
-            Self::KeptStanding => Code::KeptStanding,
+            Self::KeptStanding | Self::LeftToRule => Code::KeptStanding,
             Self::KeptOtherGrant => Code::KeptOtherGrant,
             Self::NotMember => Code::NotMember,
             Self::Gone => Code::Gone,
@@ -218,6 +227,8 @@ pub struct GrantState {
     pub terms: Grant,
     /// How it came.
     pub by: Source,
+    /// The latest revision that was refused.
+    pub declined: Option<Revision>,
     /// Whom the name means, once it is known.
     pub user: Option<OktaUserId>,
     /// Why and since when it is over.
@@ -241,6 +252,11 @@ impl GrantState {
     /// Whether this grant lets go of `group`: it is over, or its latest terms leave the group out.
     pub fn releases(&self, group: &OktaGroupId) -> bool {
         self.end.is_some() || !self.terms.groups.contains(group)
+    }
+
+    /// The latest revision that was heard of.
+    pub fn heard_of(&self) -> Revision {
+        self.declined.map_or(self.terms.revision, |declined| declined.max(self.terms.revision))
     }
 
     /// What `group` asks for now.
@@ -274,6 +290,7 @@ impl GrantState {
         Self {
             terms: grant.clone(),
             by,
+            declined: None,
             user: None,
             end: None,
             holdings: grant.groups.iter().map(|group| (group.clone(), Holding::Wanted)).collect(),
@@ -310,6 +327,7 @@ pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, Il
         return match event {
             Event::Accepted { grant, by } => Ok(GrantState::begin(grant, *by)),
             Event::Revised { .. }
+            | Event::Declined { .. }
             | Event::UserResolved { .. }
             | Event::Refused { .. }
             | Event::StandingFound { .. }
@@ -326,10 +344,16 @@ pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, Il
     match event {
         Event::Accepted { .. } => return Err(illegal(&"a grant that is known")),
         Event::Revised { grant, by } => {
-            if before.end.is_some() || grant.revision <= before.terms.revision {
-                return Err(illegal(&before.terms.revision));
+            if before.end.is_some() || grant.revision <= before.heard_of() {
+                return Err(illegal(&before.heard_of()));
             }
             next.revise(grant, *by);
+        }
+        Event::Declined { revision } => {
+            if before.end.is_some() || *revision <= before.heard_of() {
+                return Err(illegal(&before.heard_of()));
+            }
+            next.declined = Some(*revision);
         }
         Event::UserResolved { user } => {
             if before.user.as_ref().is_some_and(|known| known != user) {
@@ -385,6 +409,7 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
         (
             Event::Accepted { .. }
             | Event::Revised { .. }
+            | Event::Declined { .. }
             | Event::UserResolved { .. }
             | Event::EndRequested { .. }
             | Event::Refused { .. }
@@ -403,10 +428,13 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
 fn may_end(holding: &Holding, how: Ending) -> bool {
     match (holding, how) {
         // A removal was intended before it was done.
-        (Holding::Removing, Ending::Revoked | Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant)
+        (
+            Holding::Removing,
+            Ending::Revoked | Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant | Ending::LeftToRule,
+        )
         | (
             Holding::Granting | Holding::Active { .. },
-            Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant,
+            Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant | Ending::LeftToRule,
         )
         | (Holding::Standing, Ending::KeptStanding | Ending::NotMember | Ending::Gone)
         | (
@@ -419,7 +447,7 @@ fn may_end(holding: &Holding, how: Ending) -> bool {
             | Holding::Active { .. }
             | Holding::Standing
             | Holding::Wanted,
-            Ending::Revoked | Ending::KeptStanding | Ending::KeptOtherGrant,
+            Ending::Revoked | Ending::KeptStanding | Ending::KeptOtherGrant | Ending::LeftToRule,
         )
         | (Holding::Refused { .. } | Holding::Ended { .. }, _) => false,
     }
@@ -429,6 +457,7 @@ fn name(event: &Event) -> &'static str {
     match event {
         Event::Accepted { .. } => "Accepted",
         Event::Revised { .. } => "Revised",
+        Event::Declined { .. } => "Declined",
         Event::UserResolved { .. } => "UserResolved",
         Event::Refused { .. } => "Refused",
         Event::StandingFound { .. } => "StandingFound",

@@ -8,9 +8,12 @@
 //! The directory that is pushed to Apono: `directory`. Neither module knows the other.
 
 pub mod book;
+pub mod conditions;
+mod deadlines;
 pub mod desired;
 pub mod executor;
 mod gate;
+pub mod hours;
 pub mod intake;
 pub mod journal;
 pub mod leases;
@@ -25,3 +28,4 @@ pub mod schedule;
 mod sight;
 mod step;
 pub mod tasks;
+pub mod watch;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
+use super::conditions::Conditions;
+use super::hours::Hours;
 use crate::apono::Code;
 use crate::clock;
 use crate::domain::{Grant, Group, GroupKind};
@@ -32,6 +34,22 @@ pub struct Policy {
     pub max_live_grants: usize,
     /// Whether groups that carry admin roles may be granted.
     pub allow_admin_groups: bool,
+    /// When a grant may begin.
+    pub business_hours: Hours,
+    /// What becomes of a membership whose group a rule has come to fill.
+    pub rule_managed: RuleManaged,
+}
+
+/// What to do at the end of a grant when a group rule has come to fill the group. A removal would put the user on the
+/// rule's exclusion list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleManaged {
+    /// Keep the duty open, say so, and look again: a person decides.
+    Wait,
+    /// End the duty: membership is the rule's matter now.
+    Leave,
+    /// Remove all the same.
+    Remove,
 }
 
 /// A rule that refuses.
@@ -79,21 +97,44 @@ impl Policy {
             max_duration: Duration::ZERO,
             max_live_grants: 0,
             allow_admin_groups: false,
+            business_hours: Hours::always(),
+            rule_managed: RuleManaged::Wait,
         }
+    }
+
+    /// Reviews a grant that begins beside `live` others.
+    pub fn review_new(&self, grant: &Grant, live: usize, conditions: &Conditions) -> Result<(), Refusal> {
+        self.review_change(grant, conditions)?;
+        if live < self.max_live_grants {
+            return Ok(());
+        }
+        refuse(format!(
+            "the connector's policy allows at most {} live grants (max_live_grants)",
+            self.max_live_grants
+        ))
+    }
+
+    /// Reviews new terms of a grant that give more than it had.
+    pub fn review_change(&self, grant: &Grant, conditions: &Conditions) -> Result<(), Refusal> {
+        self.review_enabled()?;
+        review_conditions(conditions)?;
+        if !self.business_hours.contain(conditions.now) {
+            return refuse(format!(
+                "grants begin only in business hours here ({}; business_hours)",
+                self.business_hours.as_str()
+            ));
+        }
+        self.review_duration(grant, conditions.now)
     }
 
     fn review_enabled(&self) -> Result<(), Refusal> {
         if self.enabled {
             return Ok(());
         }
-        let message = "grants are switched off for this organization (okta.access.enabled)".to_owned();
-        Err(Refusal { code: Code::RefusedPolicy, message })
+        refuse("grants are switched off for this organization (okta.access.enabled)".to_owned())
     }
 
-    /// Reviews how long a grant lasts from now.
-    pub fn review_duration(&self, grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
-        self.review_enabled()?;
-        let refuse = |message: String| Err(Refusal { code: Code::RefusedPolicy, message });
+    fn review_duration(&self, grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
         let hours = humane(self.max_duration);
         match grant.expires_at {
             None => refuse(format!(
@@ -107,20 +148,6 @@ impl Policy {
             }
             Some(_) => Ok(()),
         }
-    }
-
-    /// Reviews a grant that begins beside `live` others.
-    pub fn review_number(&self, live: usize) -> Result<(), Refusal> {
-        if live < self.max_live_grants {
-            return Ok(());
-        }
-        Err(Refusal {
-            code: Code::RefusedPolicy,
-            message: format!(
-                "the connector's policy allows at most {} live grants (max_live_grants)",
-                self.max_live_grants
-            ),
-        })
     }
 
     /// Reviews one group.
@@ -169,6 +196,18 @@ impl Policy {
     }
 }
 
+/// Reviews what has nothing to do with the grant itself.
+pub fn review_conditions(conditions: &Conditions) -> Result<(), Refusal> {
+    match &conditions.obstacle {
+        None => Ok(()),
+        Some(obstacle) => Err(Refusal { code: obstacle.code(), message: obstacle.message() }),
+    }
+}
+
+fn refuse(message: String) -> Result<(), Refusal> {
+    Err(Refusal { code: Code::RefusedPolicy, message })
+}
+
 /// `90 s`, `15 min`, `12 h`.
 fn humane(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -181,6 +220,7 @@ fn humane(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conditions::Obstacle;
     use super::*;
     use crate::domain::{GrantId, IntegrationId, OktaGroupId, Revision};
 
@@ -196,6 +236,7 @@ mod tests {
             max_duration: Duration::from_hours(12),
             max_live_grants: 2,
             allow_admin_groups: false,
+            ..Policy::nothing()
         }
     }
 
@@ -252,12 +293,36 @@ mod tests {
             expires_at: hours.map(|hours| Timestamp::from_second(hours * 3600).unwrap()),
             request: None,
         };
-        let policy = policy();
-        let refused = |hours| policy.review_duration(&grant(hours), now).unwrap_err().message;
-        assert!(policy.review_duration(&grant(Some(12)), now).is_ok());
+        let (policy, good) = (policy(), Conditions::good(now));
+        let refused = |hours| policy.review_change(&grant(hours), &good).unwrap_err().message;
+        assert!(policy.review_change(&grant(Some(12)), &good).is_ok());
         assert!(refused(Some(13)).contains("at most 12 h"));
         assert!(refused(None).contains("has no end"));
-        assert!(policy.review_number(1).is_ok());
-        assert!(policy.review_number(2).unwrap_err().message.contains("max_live_grants"));
+        assert!(policy.review_new(&grant(Some(1)), 1, &good).is_ok());
+        let refusal = policy.review_new(&grant(Some(1)), 2, &good).unwrap_err();
+        assert!(refusal.message.contains("max_live_grants"));
+    }
+
+    #[test]
+    fn nothing_begins_out_of_hours_or_while_something_is_in_the_way() {
+        let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
+        let grant = Grant {
+            id: GrantId::from("g"),
+            revision: Revision(1),
+            integration: IntegrationId::from("int"),
+            username: "a".to_owned(),
+            groups: [].into(),
+            expires_at: Some("2026-01-10T13:00:00Z".parse().unwrap()),
+            request: None,
+        };
+        let hours = Hours::parse(&["mon-fri 08:00-18:00".to_owned()], "UTC").unwrap();
+        let weekdays = Policy { business_hours: hours, ..policy() };
+        let refusal = weekdays.review_new(&grant, 0, &Conditions::good(now)).unwrap_err();
+        assert!(refusal.message.contains("mon-fri 08:00-18:00; business_hours"), "{}", refusal.message);
+        let switched_off = Conditions { now, obstacle: Some(Obstacle::KillSwitch { file: "/stop".into() }) };
+        let refusal = policy().review_new(&grant, 0, &switched_off).unwrap_err();
+        assert!(refusal.message.contains("/stop exists"), "{}", refusal.message);
+        let degraded = Conditions { now, obstacle: Some(Obstacle::Journal) };
+        assert_eq!(policy().review_change(&grant, &degraded).unwrap_err().code, Code::RefusedDegraded);
     }
 }

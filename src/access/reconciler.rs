@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::book::Book;
+use super::deadlines::{Deadlines, Reading};
 use super::executor::{Executor, StepError};
 use super::gate::Gate;
+use super::intake;
 use super::journal::Record;
 use super::ledger::Ledger;
 use super::machine::{EndReason, Event, Step};
@@ -46,6 +48,7 @@ pub struct Reconciler {
     steps: BTreeMap<Key, (Id, Step)>,
     pauses: BTreeMap<Key, Pause>,
     gate: Gate,
+    deadlines: Deadlines,
     progress: watch::Sender<Progress>,
 }
 
@@ -103,6 +106,7 @@ impl Reconciler {
             steps: BTreeMap::new(),
             pauses: BTreeMap::new(),
             gate: Gate::default(),
+            deadlines: Deadlines::default(),
             progress: watch::Sender::default(),
         }
     }
@@ -117,6 +121,7 @@ impl Reconciler {
         let mut changes = self.ledger.changes();
         while !stop.is_cancelled() {
             changes.borrow_and_update();
+            self.executor.watch().look().await;
             self.end_what_ran_out().await;
             self.start_what_is_due();
             let wait = self.wait();
@@ -133,17 +138,22 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn end_what_ran_out(&self) {
-        let now = self.clock.now();
+    fn reading(&self) -> Reading {
+        Reading { wall: self.executor.watch().latest(), elapsed: self.clock.elapsed() }
+    }
+
+    async fn end_what_ran_out(&mut self) {
+        let now = self.reading();
         let integration = self.executor.integration().clone();
+        let switched_off = self.executor.watch().is_switched_off();
+        let deadlines = &mut self.deadlines;
         let decide = |book: &Book| {
-            let over = schedule::run_out(book, &integration, now);
-            over.into_iter()
-                .map(|(id, due)| Record::Grant {
-                    id,
-                    event: Event::EndRequested { reason: EndReason::Expired, due },
-                })
-                .collect()
+            let expired = |due| Event::EndRequested { reason: EndReason::Expired, due };
+            let over = deadlines.run_out(book, &integration, now);
+            if switched_off {
+                return intake::switch_off(book, &integration, now.wall);
+            }
+            over.into_iter().map(|(id, due)| Record::Grant { id, event: expired(due) }).collect()
         };
         // A disk that fails does not make it fail: ends go ahead.
         if let Err(error) = self.ledger.record(&[], decide).await {
@@ -270,9 +280,7 @@ impl Reconciler {
 
     fn wait(&self) -> Duration {
         let now = self.clock.elapsed();
-        let integration = self.executor.integration();
-        let expiry = self.ledger.read(|book| schedule::next_expiry(book, integration));
-        let expiry = expiry.map(|expiry| clock::until(self.clock.now(), expiry));
+        let expiry = self.deadlines.next(self.reading());
         let pauses = self.pauses.values().map(|pause| pause.until.saturating_sub(now));
         let gate = self.gate.opens_at().map(|opens| opens.saturating_sub(now));
         let next = expiry.into_iter().chain(pauses).chain(gate).filter(|wait| !wait.is_zero()).min();

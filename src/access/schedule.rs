@@ -6,7 +6,7 @@
 //! - Removals before anything else, the most overdue first (invariants 3 and 11).
 //!
 //! # Not here
-//! How many at once, and when to try again: `reconciler`.
+//! When grants run out: `deadlines`. How many at once, and when to try again: `reconciler`.
 
 use jiff::Timestamp;
 
@@ -46,22 +46,6 @@ pub fn due(book: &Book, integration: &IntegrationId) -> Vec<Due> {
     let mut due: Vec<_> = of_integration(book, integration).flat_map(of_grant).collect();
     due.sort();
     due
-}
-
-/// The grants whose time has run out, unnoticed so far, with the instant it did.
-pub fn run_out(book: &Book, integration: &IntegrationId, now: Timestamp) -> Vec<(GrantId, Timestamp)> {
-    of_integration(book, integration)
-        .filter(|(_, state)| state.is_overdue(now))
-        .filter_map(|(id, state)| Some((id.clone(), state.terms.expires_at?)))
-        .collect()
-}
-
-/// When the next grant runs out.
-pub fn next_expiry(book: &Book, integration: &IntegrationId) -> Option<Timestamp> {
-    of_integration(book, integration)
-        .filter(|(_, state)| state.end.is_none() && state.is_open())
-        .filter_map(|(_, state)| state.terms.expires_at)
-        .min()
 }
 
 /// How many memberships grants hold, and how many removals are due and not proven done.
@@ -122,12 +106,8 @@ mod tests {
                 book.apply(&[event(id, Event::GrantIntended { group: group.clone() })]).unwrap();
             }
         }
-        assert_eq!(next_expiry(&book, &int), Some(instant(10)));
-        let late = run_out(&book, &int, instant(20));
-        assert_eq!(late, [(GrantId::from("b"), instant(20)), (GrantId::from("c"), instant(10))]);
-        for (id, due) in late {
-            book.apply(&[event(id.as_str(), Event::EndRequested { reason: EndReason::Expired, due })])
-                .unwrap();
+        for (id, due) in [("b", instant(20)), ("c", instant(10))] {
+            book.apply(&[event(id, Event::EndRequested { reason: EndReason::Expired, due })]).unwrap();
         }
         let order: Vec<_> =
             due(&book, &int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();

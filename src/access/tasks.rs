@@ -190,6 +190,11 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
                 Some((EndReason::Expired, _)) => {
                     result(Code::Expired, "the grant ran out before it could be given".to_owned(), &[])
                 }
+                Some((EndReason::SwitchedOff, _)) => result(
+                    Code::RefusedPolicy,
+                    "the connector's operator has switched grants off (kill_switch_file)".to_owned(),
+                    &[],
+                ),
                 Some((EndReason::Revoked | EndReason::Withdrawn, _)) => {
                     result(Code::Superseded, "the grant was revoked in the meantime".to_owned(), &[])
                 }
@@ -207,6 +212,11 @@ fn revoked(grant: &GrantState, group: &OktaGroupId) -> ResourceResult {
                 Ending::Revoked => format!("{user} was removed from the group"),
                 Ending::KeptStanding => {
                     format!("{user} was a member of the group before the grant and stays one")
+                }
+                Ending::LeftToRule => {
+                    format!(
+                        "a group rule has come to fill the group; whether {user} is in it is the rule's matter now"
+                    )
                 }
                 Ending::KeptOtherGrant => format!("another live grant keeps {user} in the group"),
                 Ending::NotMember => format!("{user} is not a member of the group"),

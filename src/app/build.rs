@@ -32,6 +32,7 @@ use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
 use crate::access::policy::Policy;
 use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
+use crate::access::watch::{Admission, Watch};
 use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
@@ -66,7 +67,7 @@ pub(super) struct Builder {
     supervisor: Supervisor,
     connection: watch::Sender<Connection>,
     answers: Answers,
-    policies: BTreeMap<IntegrationId, Policy>,
+    admissions: BTreeMap<IntegrationId, Admission>,
     views: Vec<OrganizationView>,
     listener: Option<TcpListener>,
 }
@@ -101,7 +102,7 @@ impl Builder {
             secrets,
             supervisor: Supervisor::new(DRAIN),
             connection: watch::Sender::default(),
-            policies: BTreeMap::new(),
+            admissions: BTreeMap::new(),
             views: Vec::new(),
             listener: None,
         })
@@ -135,10 +136,13 @@ impl Builder {
             async move { tokens.keep_fresh().await }
         });
 
-        if let Some(access) = &settings.access {
-            self.desired_grants(&integration, &access.policy);
+        let admission = self.admission(settings.access.as_ref(), &organization);
+        self.admissions.insert(integration.clone(), admission.clone());
+        if settings.access.is_some() {
+            self.desired_grants(&integration, admission.clone());
         }
-        let access_progress = self.access(&integration, settings.access.as_ref(), &organization);
+        let watch = Arc::clone(&admission.watch);
+        let access_progress = self.access(&integration, settings.access.as_ref(), admission, &organization);
         let last_run = match &settings.directory {
             None => watch::Sender::<Option<DirectoryRun>>::default().subscribe(),
             Some(directory) => self.directory(settings, directory, secrets.scim, &organization)?,
@@ -150,6 +154,7 @@ impl Builder {
             tokens: organization.tokens,
             budget: organization.budget,
             access: access_progress,
+            watch,
             last_run,
         });
         Ok(())
@@ -183,21 +188,31 @@ impl Builder {
     }
 
     /// Also where grants are switched off: what was given before must end all the same.
+    fn admission(&self, settings: Option<&config::Access>, organization: &okta::Organization) -> Admission {
+        let policy = settings.map_or_else(Policy::nothing, |settings| settings.policy.clone());
+        let watch = Watch::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&organization.budget),
+            Arc::clone(&self.outside.clock),
+            settings.and_then(|settings| settings.kill_switch.clone()),
+        );
+        Admission { policy, watch: Arc::new(watch) }
+    }
+
     fn access(
         &mut self,
         integration: &IntegrationId,
         settings: Option<&config::Access>,
+        admission: Admission,
         organization: &okta::Organization,
     ) -> watch::Receiver<Progress> {
-        let policy = settings.map_or_else(Policy::nothing, |settings| settings.policy.clone());
-        self.policies.insert(integration.clone(), policy.clone());
         let parallelism = settings.map_or(1, |settings| settings.parallelism);
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
         let executor = Executor::new(
             integration.clone(),
             organization.memberships.clone(),
             Arc::clone(&ledger),
-            policy,
+            admission,
             Arc::clone(&clock),
             Arc::clone(&self.metrics),
         );
@@ -209,12 +224,12 @@ impl Builder {
         progress
     }
 
-    fn desired_grants(&mut self, integration: &IntegrationId, policy: &Policy) {
+    fn desired_grants(&mut self, integration: &IntegrationId, admission: Admission) {
         let desired = DesiredGrants {
             integration: integration.clone(),
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&self.ledger),
-            policy: policy.clone(),
+            admission,
             clock: Arc::clone(&self.outside.clock),
             interval: self.settings.apono.grants_interval,
             absent: BTreeSet::new(),
@@ -311,7 +326,7 @@ impl Builder {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&ledger),
             clock: Arc::clone(&clock),
-            policies: self.policies,
+            organizations: self.admissions,
             questions: Arc::new(self.answers),
         };
         let stop = self.supervisor.stop_token();

@@ -16,13 +16,14 @@ use tokio::sync::watch;
 
 use crate::access::ledger::Ledger;
 use crate::access::reconciler::Progress;
+use crate::access::watch::Watch;
 use crate::apono::{Connection, IntegrationState, IntegrationStatus, Session};
 use crate::clock::{self, SharedClock};
 use crate::directory::{DirectoryRun, Outcome};
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::{Budget, Class};
 use crate::okta::{TokenStatus, Tokens};
-use crate::server::{Facts, OrganizationFacts, PeerFact, TokenFact};
+use crate::server::{Facts, OrganizationFacts, PeerFact, Stopped, TokenFact};
 use crate::telemetry::chain;
 
 /// Where facts come from.
@@ -43,6 +44,7 @@ pub(super) struct OrganizationView {
     pub(super) tokens: Arc<Tokens>,
     pub(super) budget: Arc<Budget>,
     pub(super) access: watch::Receiver<Progress>,
+    pub(super) watch: Arc<Watch>,
     pub(super) last_run: watch::Receiver<Option<DirectoryRun>>,
 }
 
@@ -101,6 +103,11 @@ impl OrganizationView {
             live_memberships: access.live,
             removals_due: access.removals_due,
             removal_stuck: access.stuck,
+            grants_stopped: self
+                .watch
+                .conditions()
+                .obstacle
+                .map(|obstacle| Stopped { message: obstacle.message(), wanted: obstacle.is_wanted() }),
             budget: self.budget.known(),
             last_directory_run: self.last_run.borrow().clone(),
         }

@@ -228,6 +228,30 @@ pub const KEYS: &[Key] = &[
         "Whether groups with administrator roles may be granted.",
     ),
     key(
+        "okta[].access.policy.business_hours",
+        Kind::List,
+        Some("[]"),
+        "When grants may begin, such as \"mon-fri 08:00-18:00\"; empty means always.",
+    ),
+    key(
+        "okta[].access.policy.time_zone",
+        Kind::Text,
+        Some("\"UTC\""),
+        "The time zone of business_hours, such as \"Europe/Berlin\".",
+    ),
+    key(
+        "okta[].access.policy.kill_switch_file",
+        Kind::Text,
+        None,
+        "While this file exists, every live grant is ended and none begins.",
+    ),
+    key(
+        "okta[].access.policy.rule_managed",
+        Kind::Choice(&["wait", "leave", "remove"]),
+        Some("\"wait\""),
+        "A grant ends in a group that a rule has come to fill: wait for a person, leave it to the rule, or remove all the same.",
+    ),
+    key(
         "custom_integration.enabled",
         Kind::Bool,
         Some("false"),

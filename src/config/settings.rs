@@ -111,6 +111,8 @@ pub struct Access {
     pub parallelism: usize,
     /// What is allowed.
     pub policy: Policy,
+    /// While this file exists, nothing is given and everything that lives is ended.
+    pub kill_switch: Option<PathBuf>,
 }
 
 /// `[state]`.

@@ -20,7 +20,8 @@ use super::settings::{
     Access, Admin, Apono, AponoToken, Directory, Http, Log, LogFormat, Organization, Scim, Settings, State,
 };
 use super::{Problem, schema};
-use crate::access::policy::{Globs, Policy};
+use crate::access::hours::{Hours, HoursError};
+use crate::access::policy::{Globs, Policy, RuleManaged};
 use crate::directory::breaker::Limits;
 use crate::directory::selection::{Selection, Users};
 use crate::domain::{ConnectorId, IntegrationId};
@@ -251,8 +252,35 @@ impl Reader<'_> {
             max_duration: self.duration(&at("policy.max_duration")),
             max_live_grants: number(&self.value(&at("policy.max_live_grants"))).unwrap_or(5000),
             allow_admin_groups: self.is_true(&at("policy.allow_admin_groups")),
+            business_hours: self.business_hours(&at("policy"))?,
+            rule_managed: match self.value(&at("policy.rule_managed")).as_str() {
+                Some("leave") => RuleManaged::Leave,
+                Some("remove") => RuleManaged::Remove,
+                Some(_) | None => RuleManaged::Wait,
+            },
         };
-        Some(Access { parallelism: number(&self.value(&at("parallelism"))).unwrap_or(8), policy })
+        let kill_switch = self.text(&at("policy.kill_switch_file")).map(PathBuf::from);
+        Some(Access {
+            kill_switch,
+            parallelism: number(&self.value(&at("parallelism"))).unwrap_or(8),
+            policy,
+        })
+    }
+
+    fn business_hours(&mut self, at: &str) -> Option<Hours> {
+        let (spans, zone) = (format!("{at}.business_hours"), format!("{at}.time_zone"));
+        let texts = self.list(&spans);
+        match Hours::parse(&texts, &self.text(&zone).unwrap_or_default()) {
+            Ok(hours) => Some(hours),
+            Err(error) => {
+                let key = match &error {
+                    HoursError::Span(_) => spans,
+                    HoursError::Zone(_) => zone,
+                };
+                self.problem(&key, error.to_string());
+                None
+            }
+        }
     }
 
     /// An organization that stood here twice would be given twice its share of the rate limits.

@@ -14,6 +14,7 @@ pub mod budget;
 pub mod class;
 pub mod classify;
 pub mod exchange;
+pub mod peer_clock;
 pub mod retry;
 pub mod transport;
 pub mod url;

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::{info, warn};
@@ -282,7 +283,7 @@ impl Tokens {
             let claims = Claims::new(
                 &credentials.client_id,
                 url.as_str(),
-                self.exchange.clock.now(),
+                self.oktas_now(),
                 self.exchange.entropy.uuid(),
             );
             let assertion = sign(&claims, &credentials.key).map_err(TokenError::Sign)?;
@@ -366,6 +367,12 @@ impl Tokens {
             .map(|date| self.exchange.clock.now().as_second() - date.as_second());
         let (cure, class) = cure(&answer, &self.settings, skew);
         TokenError::Refused { cure, class, answer: Box::new(answer) }
+    }
+
+    /// Okta judges assertions by its own clock: where that is known, they are written by it.
+    fn oktas_now(&self) -> Timestamp {
+        let theirs = self.exchange.budget.as_ref().and_then(|budget| budget.peers_now());
+        theirs.unwrap_or_else(|| self.exchange.clock.now())
     }
 
     fn now(&self) -> Duration {
@@ -462,12 +469,13 @@ fn cure(answer: &Answer, settings: &Settings, skew: Option<i64>) -> (String, Cla
                 || says("too far into the future")
                 || says("issued before the current time") =>
         {
-            let skew = match skew {
-                Some(seconds) if seconds > 0 => format!("{seconds} s ahead of"),
-                Some(seconds) => format!("{} s behind", -seconds),
-                None => "not at".to_owned(),
+            // With Okta's `Date` the next assertion is right; without it, somebody has to set the clock.
+            let (skew, class) = match skew {
+                Some(seconds) if seconds > 0 => (format!("{seconds} s ahead of"), Class::Transient),
+                Some(seconds) => (format!("{} s behind", -seconds), Class::Transient),
+                None => ("not at".to_owned(), Class::Misconfigured),
             };
-            misconfigured(format!("this host's clock is {skew} Okta's; set it right (NTP)"))
+            (format!("this host's clock is {skew} Okta's; set it right (NTP)"), class)
         }
         Some("invalid_client") if says("already been used") => {
             ("Okta has seen this assertion before".to_owned(), Class::Transient)

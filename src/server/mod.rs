@@ -12,5 +12,5 @@
 mod readiness;
 mod router;
 
-pub use readiness::{Check, Facts, OrganizationFacts, PeerFact, Readiness, TokenFact, readiness};
+pub use readiness::{Check, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness};
 pub use router::{Source, router, serve};

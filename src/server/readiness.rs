@@ -51,10 +51,21 @@ pub struct OrganizationFacts {
     pub removals_due: usize,
     /// Why a removal waits for a person, if one does.
     pub removal_stuck: Option<String>,
+    /// Why no grant begins, if one could not.
+    pub grants_stopped: Option<Stopped>,
     /// (bucket, limit, left) of each rate limit bucket that was used.
     pub budget: Vec<(&'static str, u32, u32)>,
     /// The last directory run.
     pub last_directory_run: Option<DirectoryRun>,
+}
+
+/// Why no grant begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// One sentence.
+    pub message: String,
+    /// Whether the operator wants it so.
+    pub wanted: bool,
 }
 
 /// How it stands with a token.
@@ -182,6 +193,10 @@ pub fn readiness(facts: &Facts) -> Readiness {
                 run.message.clone(),
             ));
         }
+        if let Some(stopped) = &organization.grants_stopped {
+            let name = format!("grants of {}", organization.integration_id);
+            checks.push(check(&name, stopped.wanted, stopped.message.clone()));
+        }
         if let Some(reason) = &organization.removal_stuck {
             checks.push(check(
                 &format!("removals of {}", organization.integration_id),
@@ -213,6 +228,7 @@ mod tests {
                 live_memberships: 0,
                 removals_due: 0,
                 removal_stuck: None,
+                grants_stopped: None,
                 budget: Vec::new(),
                 last_directory_run: None,
             }],

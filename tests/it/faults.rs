@@ -79,11 +79,17 @@ async fn nothing_is_given_while_the_disk_fails() {
     let mut scene = Scene::new();
     let connector = scene.world.start().await;
     scene.world.journal.break_writes(true);
-    let granted = scene.grant(HOUR);
-    scene.world.pass(20 * MINUTE).await;
+    let refused = scene.grant(HOUR);
+    let result = scene.world.result(&refused.task_id).await;
+    assert_eq!(
+        (&result["status"], &result["code"]),
+        (&json!("Failure"), &json!("refused_degraded")),
+        "{result}"
+    );
     assert_eq!(scene.world.okta.call_count("add_member"), 0);
     scene.world.journal.break_writes(false);
-    assert_eq!(scene.world.result(&granted.task_id).await["code"], "granted");
+    scene.world.pass(Duration::from_secs(5)).await;
+    scene.given(HOUR).await;
     scene.nothing_is_left(connector).await;
 }
 

@@ -4,9 +4,11 @@
 #![expect(unreachable_pub, reason = "one binary, no library")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod clocks;
 mod directory;
 mod faults;
 mod grants;
+mod house_rules;
 mod scene;
 mod tasks;
 mod tokens;

@@ -39,6 +39,8 @@ pub struct World {
     pub okta: OktaSimulator,
     pub apono: AponoSimulator,
     pub clock: SharedClock,
+    /// The same clock, to be set.
+    pub wall: Arc<VirtualClock>,
     pub journal: Arc<MemoryJournal>,
     pub folder: TempDir,
     pub settings: String,
@@ -89,6 +91,7 @@ listen = "127.0.0.1:0"
             secret = at("okta.json"),
             state = at("state.db"),
         );
+        let wall = VirtualClock::shared(origin);
         let errors = Errors::default();
         let log = tracing_subscriber::registry()
             .with(errors.clone())
@@ -96,7 +99,8 @@ listen = "127.0.0.1:0"
         Self {
             okta,
             apono,
-            clock: VirtualClock::shared(origin),
+            clock: wall.clone(),
+            wall,
             journal: Arc::default(),
             folder,
             settings,
@@ -184,6 +188,11 @@ listen = "127.0.0.1:0"
     /// Lets virtual time pass.
     pub async fn pass(&self, duration: Duration) {
         clock::sleep(duration).await;
+    }
+
+    /// Time that has passed, whatever the wall clock shows.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
     }
 
     /// How long after `instant` it is now.

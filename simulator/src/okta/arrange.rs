@@ -312,6 +312,17 @@ impl OktaSimulator {
         directory.ids().id(Kind::Rule, index)
     }
 
+    /// Switches a rule on or off: `ACTIVE`, `INACTIVE` or `INVALID`.
+    pub fn set_group_rule_status(&self, rule: &str, status: &str) {
+        let now = self.now_ms();
+        let mut directory = self.directory_mut();
+        if let Some(rule) = directory.ids().index(Kind::Rule, rule) {
+            directory.set_rule_status(rule, status, now);
+        }
+        drop(directory);
+        self.notify_if(true);
+    }
+
     /// Lets a rule put a user into a group, or take over a membership that exists. Tells whether the rule did: it
     /// leaves excluded users alone.
     pub fn add_rule_member(&self, rule: &str, group: &str, user: &str) -> bool {

@@ -13,6 +13,7 @@
 use tracing::{debug, info};
 
 use super::super::machine::{Event, GrantState, Holding, Step};
+use super::super::policy::review_conditions;
 use super::super::sight::Shown;
 use super::{Executor, StepError};
 use crate::apono::Code;
@@ -115,7 +116,9 @@ impl Executor {
                 return Ok(false);
             }
         };
-        if let Err(refusal) = self.policy.review_group(&group, rule_fed) {
+        let reviewed = review_conditions(&self.admission.watch.conditions())
+            .and_then(|()| self.admission.policy.review_group(&group, rule_fed));
+        if let Err(refusal) = reviewed {
             self.refuse(id, &membership.group, refusal.code, refusal.message).await?;
             return Ok(false);
         }

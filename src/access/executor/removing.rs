@@ -13,6 +13,7 @@
 use tracing::{info, warn};
 
 use super::super::machine::{Ending, Event, GrantState, Holding, Step};
+use super::super::policy::RuleManaged;
 use super::super::sight::Shown;
 use super::{Executor, StepError};
 use crate::domain::{GrantId, Membership, OktaGroupId};
@@ -45,10 +46,17 @@ impl Executor {
         if before == Some(Presence::Unknown) && self.sight.is_gone(&membership, Lane::Removal).await? {
             return self.end(id, group, Ending::Gone, Vec::new()).await;
         }
-        if self.may_be_rule_managed(group).await? {
-            return match self.sight.watch(&membership, Lane::Removal).await? {
-                Shown::Absent => self.end(id, group, Ending::NotMember, Vec::new()).await,
-                Shown::Member | Shown::Nothing => Err(StepError::RuleManaged),
+        let rule_managed = self.admission.policy.rule_managed;
+        if rule_managed != RuleManaged::Remove && self.may_be_rule_managed(group).await? {
+            return match (self.sight.watch(&membership, Lane::Removal).await?, rule_managed) {
+                (Shown::Absent, _) => self.end(id, group, Ending::NotMember, Vec::new()).await,
+                (Shown::Member, RuleManaged::Leave) => {
+                    self.end(id, group, Ending::LeftToRule, Vec::new()).await
+                }
+                (
+                    Shown::Member | Shown::Nothing,
+                    RuleManaged::Wait | RuleManaged::Leave | RuleManaged::Remove,
+                ) => Err(StepError::RuleManaged),
             };
         }
         let still_due = |state: &GrantState| {

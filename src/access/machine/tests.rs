@@ -167,6 +167,7 @@ fn events_survive_being_written_down() {
     for event in [
         accepted(),
         Event::Revised { grant: grant(2, &["a", "b"]), by: Source::Task },
+        Event::Declined { revision: Revision(3) },
         Event::UserResolved { user: OktaUserId::from("00u1") },
         refused(false),
         refused(true),
@@ -195,6 +196,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (1_u64..5, prop_oneof![Just(vec!["a"]), Just(vec!["b"]), Just(vec!["a", "b"])]).prop_map(
             |(revision, groups)| Event::Revised { grant: grant(revision, &groups), by: Source::Task }
         ),
+        (1_u64..6).prop_map(|revision| Event::Declined { revision: Revision(revision) }),
         Just(Event::UserResolved { user: OktaUserId::from("00u1") }),
         (group(), any::<bool>()).prop_map(|(group, proven_absent)| Event::Refused {
             group,
@@ -232,6 +234,7 @@ proptest! {
                 Event::Refused { .. }
                 | Event::Accepted { .. }
                 | Event::Revised { .. }
+                | Event::Declined { .. }
                 | Event::UserResolved { .. }
                 | Event::StandingFound { .. }
                 | Event::Granted { .. }

@@ -25,6 +25,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
+use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
@@ -32,6 +33,8 @@ pub use headers::{Reading, read};
 pub use ledger::Lane;
 
 use crate::clock::{self, SharedClock};
+use crate::http::classify::http_date;
+use crate::http::peer_clock::PeerClock;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BucketLabels;
 use ledger::{Admission, Ledger, directory_allowance};
@@ -62,6 +65,7 @@ pub struct Budget {
     clock: SharedClock,
     metrics: Arc<Metrics>,
     buckets: Mutex<BTreeMap<&'static str, Bucket>>,
+    peer_clock: Mutex<PeerClock>,
     changed: Notify,
     all: Arc<Semaphore>,
     shared: Arc<Semaphore>,
@@ -109,6 +113,7 @@ impl Budget {
             clock,
             metrics,
             buckets: Mutex::default(),
+            peer_clock: Mutex::default(),
             changed: Notify::new(),
             all: Arc::new(Semaphore::new(settings.concurrency)),
             shared: Arc::new(Semaphore::new(
@@ -173,6 +178,17 @@ impl Budget {
             .collect()
     }
 
+    /// What time it is for Okta, once that is known.
+    pub fn peers_now(&self) -> Option<Timestamp> {
+        self.peer_clock.lock().unwrap_or_else(PoisonError::into_inner).now(self.clock.elapsed())
+    }
+
+    /// Our wall clock less Okta's, in seconds, once that is known.
+    pub fn skew_seconds(&self) -> Option<i64> {
+        let theirs = self.peers_now()?;
+        Some(self.clock.now().duration_since(theirs).as_secs())
+    }
+
     fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Admission {
         let mut buckets = self.lock();
         let bucket = buckets.entry(name).or_default();
@@ -213,6 +229,7 @@ type Slots = [Option<OwnedSemaphorePermit>; 3];
 impl Permit<'_> {
     /// Learns from the answer's headers.
     pub fn observe(&self, headers: &HeaderMap) {
+        self.observe_clock(headers);
         let Some(reading) = read(headers) else {
             return;
         };
@@ -231,6 +248,18 @@ impl Permit<'_> {
         let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
         self.budget.metrics.budget_limit.get_or_create(&labels).set(limit.into());
         self.budget.metrics.budget_remaining.get_or_create(&labels).set(remaining.into());
+    }
+
+    /// A page of something in between has a `Date` too, and no request id of Okta's.
+    fn observe_clock(&self, headers: &HeaderMap) {
+        if !headers.contains_key("x-okta-request-id") {
+            return;
+        }
+        let date = headers.get("date").and_then(|date| http_date(date.to_str().ok()?));
+        if let Some(date) = date {
+            let mut peer = self.budget.peer_clock.lock().unwrap_or_else(PoisonError::into_inner);
+            peer.observe(date, self.budget.clock.elapsed());
+        }
     }
 
     /// Okta said 429 for the window: nobody sends to this bucket for `wait`.
@@ -273,7 +302,6 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 mod tests {
     use futures_util::FutureExt;
     use http::HeaderValue;
-    use jiff::Timestamp;
     use tokio::task::unconstrained;
 
     use super::*;

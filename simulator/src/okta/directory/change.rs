@@ -269,6 +269,13 @@ impl Directory {
         !self.memberships.drop_group(index).is_empty()
     }
 
+    pub(in super::super) fn set_rule_status(&mut self, rule: u32, status: &str, now: i64) {
+        if let Some(rule) = self.rules.get_mut(rule as usize) {
+            status.clone_into(&mut rule.status);
+            rule.last_updated = now;
+        }
+    }
+
     pub(in super::super) fn add_rule(
         &mut self,
         name: &str,
