@@ -10,6 +10,7 @@
 //! The disk: `ledger`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -21,7 +22,7 @@ use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId,
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Book {
-    grants: BTreeMap<GrantId, GrantState>,
+    grants: BTreeMap<GrantId, Arc<GrantState>>,
     tasks: BTreeMap<TaskId, TaskState>,
     holders: BTreeMap<(IntegrationId, Membership), BTreeSet<GrantId>>,
     askers: BTreeMap<GrantId, BTreeSet<TaskId>>,
@@ -52,13 +53,13 @@ pub enum IllegalRecord {
 
 impl Book {
     /// A grant that is open, or was looked up.
-    pub fn grant(&self, id: &GrantId) -> Option<&GrantState> {
+    pub fn grant(&self, id: &GrantId) -> Option<&Arc<GrantState>> {
         self.grants.get(id)
     }
 
     /// All grants at hand.
     pub fn grants(&self) -> impl Iterator<Item = (&GrantId, &GrantState)> {
-        self.grants.iter()
+        self.grants.iter().map(|(id, state)| (id, state.as_ref()))
     }
 
     /// A task that is open, or was looked up.
@@ -203,7 +204,7 @@ impl Book {
 
     fn is_open(&self, subject: &Subject) -> bool {
         match subject {
-            Subject::Grant(id) => self.grants.get(id).is_some_and(GrantState::is_open),
+            Subject::Grant(id) => self.grants.get(id).is_some_and(|state| state.is_open()),
             Subject::Task(id) => self.tasks.get(id).is_some_and(TaskState::is_open),
         }
     }
@@ -211,9 +212,9 @@ impl Book {
     fn apply_one(&mut self, record: &Record) -> Result<Undo, IllegalRecord> {
         match record {
             Record::Grant { id, event } => {
-                let next = machine::apply(self.grants.get(id), event)
+                let next = machine::apply(self.grants.get(id).map(Arc::as_ref), event)
                     .map_err(|source| IllegalRecord::Grant { id: id.clone(), source })?;
-                Ok(Undo::Grant(id.clone(), self.put_grant(id, Some(next))))
+                Ok(Undo::Grant(id.clone(), self.put_grant(id, Some(Arc::new(next)))))
             }
             Record::Task { id, event } => {
                 let next = tasks::apply(self.tasks.get(id), event)
@@ -235,9 +236,9 @@ impl Book {
     }
 
     /// Puts a grant's state in place and keeps the index of holders true.
-    fn put_grant(&mut self, id: &GrantId, state: Option<GrantState>) -> Option<GrantState> {
+    fn put_grant(&mut self, id: &GrantId, state: Option<Arc<GrantState>>) -> Option<Arc<GrantState>> {
         let before = self.grants.remove(id);
-        for key in before.iter().flat_map(owed) {
+        for key in owed_by_the_first_alone(before.as_deref(), state.as_deref()) {
             if let Some(holders) = self.holders.get_mut(&key) {
                 holders.remove(id);
                 if holders.is_empty() {
@@ -245,7 +246,7 @@ impl Book {
                 }
             }
         }
-        for key in state.iter().flat_map(owed) {
+        for key in owed_by_the_first_alone(state.as_deref(), before.as_deref()) {
             self.holders.entry(key).or_default().insert(id.clone());
         }
         if let Some(state) = state {
@@ -276,18 +277,33 @@ impl Book {
 }
 
 enum Undo {
-    Grant(GrantId, Option<GrantState>),
+    Grant(GrantId, Option<Arc<GrantState>>),
     Task(TaskId, Option<TaskState>),
 }
 
-/// The memberships whose removal a grant owes.
-fn owed(state: &GrantState) -> Vec<(IntegrationId, Membership)> {
-    let Some(user) = &state.user else {
+/// The memberships whose removal a grant owes in one state and not in the other. Most events change one group of what
+/// may be a thousand.
+fn owed_by_the_first_alone(
+    first: Option<&GrantState>,
+    second: Option<&GrantState>,
+) -> Vec<(IntegrationId, Membership)> {
+    let Some((state, user)) = first.and_then(|state| Some((state, state.user.as_ref()?))) else {
         return Vec::new();
     };
+    let mut others = second
+        .filter(|other| other.user.as_ref() == Some(user))
+        .map(|other| other.holdings.iter().peekable());
+    let mut owed_there = |group: &OktaGroupId| {
+        let others = others.as_mut()?;
+        // Both are sorted by group.
+        while others.next_if(|(other, _)| *other < group).is_some() {}
+        let (_, holding) = others.next_if(|(other, _)| *other == group)?;
+        holding.owes_removal().then_some(())
+    };
     let owing = state.holdings.iter().filter(|(_, holding)| holding.owes_removal());
+    let alone = owing.filter(|(group, _)| owed_there(group).is_none());
     let membership = |group: &OktaGroupId| Membership { group: group.clone(), user: user.clone() };
-    owing.map(|(group, _)| (state.terms.integration.clone(), membership(group))).collect()
+    alone.map(|(group, _)| (state.terms.integration.clone(), membership(group))).collect()
 }
 
 /// See [`Book::rehearse`].

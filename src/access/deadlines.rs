@@ -29,7 +29,11 @@ pub(super) struct Reading {
 
 /// Monotonic deadlines of the grants at hand.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Deadlines(BTreeMap<GrantId, Deadline>);
+pub(super) struct Deadlines {
+    of: BTreeMap<GrantId, Deadline>,
+    /// The earliest by each clock: between changes of the book nobody else has to be looked at.
+    earliest: Option<Deadline>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
@@ -46,7 +50,8 @@ impl Deadlines {
         integration: &IntegrationId,
         now: Reading,
     ) -> Vec<(GrantId, Timestamp)> {
-        let before = std::mem::take(&mut self.0);
+        let before = std::mem::take(&mut self.of);
+        self.earliest = None;
         let mut over = Vec::new();
         let open = book.grants().filter(|(_, state)| state.terms.integration == *integration);
         for (id, state) in open.filter(|(_, state)| state.end.is_none() && state.is_open()) {
@@ -57,17 +62,24 @@ impl Deadlines {
             if expiry <= now.wall || deadline.at <= now.elapsed {
                 over.push((id.clone(), expiry));
             }
-            self.0.insert(id.clone(), deadline);
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            self.of.insert(id.clone(), deadline);
         }
         over
     }
 
     /// How long until the next grant runs out by any clock.
     pub(super) fn next(&self, now: Reading) -> Option<Duration> {
-        let left = |deadline: &Deadline| {
+        self.earliest.map(|deadline| {
             clock::until(now.wall, deadline.expiry).min(deadline.at.saturating_sub(now.elapsed))
-        };
-        self.0.values().map(left).min()
+        })
+    }
+}
+
+impl Deadline {
+    /// The earlier by each clock on its own.
+    fn min(self, other: Self) -> Self {
+        Self { expiry: self.expiry.min(other.expiry), at: self.at.min(other.at) }
     }
 }
 

@@ -154,7 +154,7 @@ impl Executor {
     ) -> Result<bool, StepError> {
         let mut decided = false;
         let record = |book: &Book| {
-            let event = book.grant(id).and_then(decide);
+            let event = book.grant(id).and_then(|state| decide(state));
             decided = event.is_some();
             event.map(|event| Record::Grant { id: id.clone(), event }).into_iter().collect()
         };
@@ -162,11 +162,11 @@ impl Executor {
         recorded.map(|()| decided).map_err(|source| StepError::Ledger { what, source })
     }
 
-    fn state(&self, id: &GrantId) -> Option<GrantState> {
+    fn state(&self, id: &GrantId) -> Option<Arc<GrantState>> {
         self.ledger.read(|book| book.grant(id).cloned())
     }
 
-    fn step(&self, id: &GrantId, group: &OktaGroupId) -> Option<(GrantState, Step)> {
+    fn step(&self, id: &GrantId, group: &OktaGroupId) -> Option<(Arc<GrantState>, Step)> {
         let state = self.state(id)?;
         let step = state.step(group)?;
         Some((state, step))

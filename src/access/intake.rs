@@ -165,7 +165,7 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) 
         }
     }
     if grant.expires_at.is_some_and(|expiry| expiry <= now) {
-        let live = known.is_some_and(GrantState::is_open);
+        let live = known.is_some_and(|known| known.is_open());
         return if live {
             Review::EndNow
         } else {

@@ -11,7 +11,7 @@
 //! # Not here
 //! What a step does: `executor`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,23 +119,42 @@ impl Reconciler {
     /// Runs until `stop`, then finishes the steps that were begun.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StepDied> {
         let mut changes = self.ledger.changes();
+        let mut news = true;
         while !stop.is_cancelled() {
-            changes.borrow_and_update();
             self.executor.watch().look().await;
-            self.end_what_ran_out().await;
-            self.start_what_is_due();
-            let wait = self.wait();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _ = changes.changed() => {}
-                () = clock::sleep(wait) => {}
-                Some(finished) = self.running.join_next_with_id() => self.finish(finished)?,
+            changes.borrow_and_update();
+            if news || self.has_something_to_do() {
+                self.end_what_ran_out().await;
+                // With every place taken, the end of a step is what matters next.
+                if self.places(Step::Remove) > 0 || self.places(Step::Grant) > 0 {
+                    self.start_what_is_due();
+                }
             }
+            self.progress.send_modify(|progress| progress.looked = self.clock.elapsed());
+            let wait = self.wait();
+            news = tokio::select! {
+                () = stop.cancelled() => false,
+                _ = changes.changed() => true,
+                () = clock::sleep(wait) => false,
+                Some(finished) = self.running.join_next_with_id() => {
+                    self.finish(finished)?;
+                    true
+                }
+            };
         }
         while let Some(finished) = self.running.join_next_with_id().await {
             self.finish(finished)?;
         }
         Ok(())
+    }
+
+    /// Whether time alone has brought something: between changes the whole book need not be looked at.
+    fn has_something_to_do(&self) -> bool {
+        let now = self.clock.elapsed();
+        let ran_out = self.deadlines.next(self.reading()).is_some_and(|left| left.is_zero());
+        let waited = self.pauses.values().any(|pause| pause.until <= now)
+            || self.gate.opens_at().is_some_and(|opens| opens <= now);
+        ran_out || waited || self.executor.watch().is_switched_off()
     }
 
     fn reading(&self) -> Reading {
@@ -164,42 +183,50 @@ impl Reconciler {
     fn start_what_is_due(&mut self) {
         let now = self.clock.elapsed();
         let integration = self.executor.integration().clone();
-        let (due, (live, removals_due)) = self
-            .ledger
-            .read(|book| (schedule::due(book, &integration), schedule::counts(book, &integration)));
+        let ledger = Arc::clone(&self.ledger);
+        let (live, removals_due) = ledger.read(|book| {
+            let is_due = |(id, group): &Key| book.grant(id).is_some_and(|state| state.step(group).is_some());
+            self.pauses.retain(|key, _| is_due(key));
+            schedule::counts(book, &integration)
+        });
         let labels = IntegrationLabels { integration: integration.as_str().to_owned() };
         self.metrics.access_live.get_or_create(&labels).set(i64::try_from(live).unwrap_or(i64::MAX));
         self.metrics
             .access_overdue
             .get_or_create(&labels)
             .set(i64::try_from(removals_due).unwrap_or(i64::MAX));
-        let waiting: BTreeSet<Key> = due.iter().map(|due| (due.grant.clone(), due.group.clone())).collect();
-        self.pauses.retain(|key, _| waiting.contains(key));
         let stuck = self.pauses.values().find_map(|pause| pause.stuck.clone());
         self.progress.send_replace(Progress { looked: now, removals_due, live, stuck });
 
-        for due in self.in_order(due) {
-            let key = (due.grant.clone(), due.group.clone());
-            if self.waits(&key, now) || self.steps.contains_key(&key) || self.places(due.step) == 0 {
-                continue;
+        let mut running = self.steps.len();
+        let mut places = (self.places(Step::Remove), self.places(Step::Grant));
+        // While Okta is not to be had, the probe is the step that was tried the longest ago: one that can never succeed
+        // does not stand in the way of the others.
+        let rank = |grant: &GrantId, group: &OktaGroupId| {
+            let closed = !self.gate.is_open();
+            closed
+                .then(|| self.pauses.get(&(grant.clone(), group.clone())).map(|pause| pause.tried))
+                .flatten()
+        };
+        let wanted = |step: Step, grant: &GrantId, group: &OktaGroupId| {
+            if places == (0, 0) || !self.gate.admits(running, now) {
+                return None;
             }
-            if !self.gate.admits(self.steps.len(), now) {
-                break;
+            let place = match step {
+                Step::Remove => &mut places.0,
+                Step::Release | Step::Grant => &mut places.1,
+            };
+            let key = (grant.clone(), group.clone());
+            if *place == 0 || self.waits(&key, now) || self.steps.contains_key(&key) {
+                return Some(false);
             }
-            self.start(key, due);
+            *place -= 1;
+            running += 1;
+            Some(true)
+        };
+        for due in ledger.read(|book| schedule::due(book, &integration, rank, wanted)) {
+            self.start((due.grant.clone(), due.group.clone()), due);
         }
-    }
-
-    /// While Okta is not to be had, the probe is the step that was tried the longest ago: one that can never succeed
-    /// does not stand in the way of the others.
-    fn in_order(&self, mut due: Vec<Due>) -> Vec<Due> {
-        if !self.gate.is_open() {
-            due.sort_by_key(|due| {
-                let pause = self.pauses.get(&(due.grant.clone(), due.group.clone()));
-                pause.map(|pause| pause.tried)
-            });
-        }
-        due
     }
 
     fn waits(&self, key: &Key, now: Duration) -> bool {

@@ -8,6 +8,8 @@
 //! # Not here
 //! When grants run out: `deadlines`. How many at once, and when to try again: `reconciler`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::book::Book;
@@ -27,26 +29,42 @@ pub struct Due {
     pub group: OktaGroupId,
 }
 
-/// The steps that are due now.
-pub fn due(book: &Book, integration: &IntegrationId) -> Vec<Due> {
-    let of_grant = |(id, state): (&GrantId, &GrantState)| {
+/// The steps that are due now, the most urgent first, as long as `wanted` says of one that it will be taken.
+///
+/// `wanted` answers `None` when nothing more is wanted.
+pub fn due(
+    book: &Book,
+    integration: &IntegrationId,
+    rank: impl Fn(&GrantId, &OktaGroupId) -> Rank,
+    mut wanted: impl FnMut(Step, &GrantId, &OktaGroupId) -> Option<bool>,
+) -> Vec<Due> {
+    let mut due: Vec<(Rank, Step, Timestamp, &GrantId, &OktaGroupId)> = Vec::new();
+    for (id, state) in of_integration(book, integration) {
         let since = state.due().unwrap_or(Timestamp::MAX);
-        let of_group = |group: &OktaGroupId| {
-            let step = state.step(group)?;
-            if state.holdings.get(group) == Some(&Holding::Wanted)
-                && step == Step::Grant
-                && book.is_elsewhere(id, state)
-            {
-                return None;
-            }
-            Some(Due { step, since, grant: id.clone(), group: group.clone() })
-        };
-        state.holdings.keys().filter_map(of_group).collect::<Vec<_>>()
-    };
-    let mut due: Vec<_> = of_integration(book, integration).flat_map(of_grant).collect();
-    due.sort();
-    due
+        let elsewhere = book.is_elsewhere(id, state);
+        for (group, holding) in &state.holdings {
+            let step = state.step(group);
+            let left_to_another = elsewhere && *holding == Holding::Wanted && step == Some(Step::Grant);
+            due.extend(
+                step.filter(|_| !left_to_another).map(|step| (rank(id, group), step, since, id, group)),
+            );
+        }
+    }
+    // Borrowed until here: of thousands that are due, a few are taken.
+    due.sort_unstable();
+    let mut taken = Vec::new();
+    for (_, step, since, grant, group) in due {
+        match wanted(step, grant, group) {
+            Some(true) => taken.push(Due { step, since, grant: grant.clone(), group: group.clone() }),
+            Some(false) => {}
+            None => break,
+        }
+    }
+    taken
 }
+
+/// Comes before urgency: `None` first. While the organization is away, when a step was last tried.
+pub type Rank = Option<Duration>;
 
 /// How many memberships grants hold, and how many removals are due and not proven done.
 pub fn counts(book: &Book, integration: &IntegrationId) -> (usize, usize) {
@@ -109,11 +127,12 @@ mod tests {
         for (id, due) in [("b", instant(20)), ("c", instant(10))] {
             book.apply(&[event(id, Event::EndRequested { reason: EndReason::Expired, due })]).unwrap();
         }
+        let all = |integration: &IntegrationId| due(&book, integration, |_, _| None, |_, _, _| Some(true));
         let order: Vec<_> =
-            due(&book, &int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();
+            all(&int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();
         let expected = [(Step::Remove, "c"), (Step::Remove, "b"), (Step::Grant, "a"), (Step::Grant, "d")];
         assert_eq!(order, expected.map(|(step, id)| (step, id.to_owned())));
         assert_eq!(counts(&book, &int), (3, 2));
-        assert!(due(&book, &IntegrationId::from("other")).is_empty());
+        assert!(all(&IntegrationId::from("other")).is_empty());
     }
 }

@@ -143,6 +143,12 @@ impl TaskState {
 /// The answer to `ask`, once `grant` has come so far. `None` while it is being worked on.
 pub fn answer(ask: &Ask, grant: &GrantState, now: Timestamp) -> Option<TaskResult> {
     let resources = match ask {
+        // Cheap, because it is asked after each of a thousand steps.
+        Ask::Grant { revision, groups, .. }
+            if groups.iter().any(|group| is_pending(grant, *revision, group)) =>
+        {
+            return None;
+        }
         Ask::Grant { revision, groups, .. } => {
             let of = |group: &OktaGroupId| granted(grant, *revision, group);
             groups.iter().map(of).collect::<Option<Vec<_>>>()?
@@ -156,6 +162,14 @@ pub fn answer(ask: &Ask, grant: &GrantState, now: Timestamp) -> Option<TaskResul
         Ask::Other => return None,
     };
     Some(TaskResult::of_resources(resources, now))
+}
+
+fn is_pending(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> bool {
+    let undecided = match grant.holdings.get(group) {
+        Some(Holding::Refused { .. } | Holding::Standing | Holding::Active { .. }) => false,
+        Some(Holding::Wanted | Holding::Granting | Holding::Removing | Holding::Ended { .. }) | None => true,
+    };
+    undecided && grant.end.is_none() && grant.terms.revision <= revision
 }
 
 fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Option<ResourceResult> {

@@ -64,7 +64,8 @@ struct Held {
 struct Failure {
     error: Arc<TokenError>,
     count: u32,
-    retry_at: Duration,
+    at: Duration,
+    wait: Duration,
 }
 
 /// What is known of the token, for readiness and status.
@@ -137,6 +138,8 @@ const SHORTEST_LIFE: Duration = Duration::from_mins(2);
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
 /// While scopes are missing, a new token is asked for this soon.
 const LOOK_FOR_SCOPES: Duration = Duration::from_mins(5);
+/// A call may ask again this long after an outage's last failure.
+const ON_DEMAND: Duration = Duration::from_secs(1);
 /// A token with less life than this left is not handed out.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
@@ -172,11 +175,11 @@ impl Tokens {
     /// Renews the token if it is time, and says when to come back. Called periodically, so that no grant or removal
     /// has to wait for a token.
     pub async fn keep_fresh(&self) -> Duration {
-        let _ = self.current().await;
+        let _ = self.current(Asker::Habit).await;
         let now = self.now();
         let state = self.lock();
         let next = match (&state.held, &state.failure) {
-            (_, Some(failure)) => failure.retry_at,
+            (_, Some(failure)) => failure.retry_at(Asker::Habit),
             (Some(held), None) => held.renew_at,
             (None, None) => now,
         };
@@ -184,8 +187,8 @@ impl Tokens {
     }
 
     /// A token that is good now.
-    async fn current(&self) -> Result<Arc<SecretString>, Arc<TokenError>> {
-        let usable = match self.ready() {
+    async fn current(&self, asker: Asker) -> Result<Arc<SecretString>, Arc<TokenError>> {
+        let usable = match self.ready(asker) {
             Ready::Fresh(token) => return Ok(token),
             Ready::Aging(token) => Some(token),
             Ready::Not(Some(error)) => return Err(error),
@@ -199,7 +202,7 @@ impl Tokens {
             },
             None => self.minting.lock().await,
         };
-        match self.ready() {
+        match self.ready(asker) {
             Ready::Fresh(token) => return Ok(token),
             Ready::Not(Some(error)) => return Err(error),
             Ready::Aging(_) | Ready::Not(None) => {}
@@ -208,10 +211,10 @@ impl Tokens {
         self.take_in(minted)
     }
 
-    fn ready(&self) -> Ready {
+    fn ready(&self, asker: Asker) -> Ready {
         let now = self.now();
         let state = self.lock();
-        let waiting = state.failure.as_ref().filter(|failure| now < failure.retry_at);
+        let waiting = state.failure.as_ref().filter(|failure| now < failure.retry_at(asker));
         match (&state.held, waiting) {
             (Some(held), _) if now < held.renew_at => Ready::Fresh(Arc::clone(&held.value)),
             (Some(held), Some(_)) if now + LAST_MOMENT < held.expires_at => {
@@ -264,7 +267,7 @@ impl Tokens {
                     );
                 }
                 state.failure =
-                    Some(Failure { error: Arc::clone(&error), count: failures + 1, retry_at: now + wait });
+                    Some(Failure { error: Arc::clone(&error), count: failures + 1, at: now, wait });
                 match &state.held {
                     Some(held) if now + LAST_MOMENT < held.expires_at => Ok(Arc::clone(&held.value)),
                     Some(_) | None => Err(error),
@@ -384,6 +387,26 @@ impl Tokens {
     }
 }
 
+impl Failure {
+    /// When to try again. A removal that waits for a token should have it within seconds when Okta is back; those who
+    /// ask have pauses of their own.
+    fn retry_at(&self, asker: Asker) -> Duration {
+        match (asker, self.error.class()) {
+            (Asker::Call, Class::Transient) => self.at + self.wait.min(ON_DEMAND),
+            (Asker::Call | Asker::Habit, _) => self.at + self.wait,
+        }
+    }
+}
+
+/// Who wants a token.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// A request that cannot go without.
+    Call,
+    /// The loop that keeps one fresh.
+    Habit,
+}
+
 enum Ready {
     Fresh(Arc<SecretString>),
     /// Good, but due for renewal.
@@ -395,7 +418,7 @@ enum Ready {
 impl Authorize for Tokens {
     fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(async move {
-            let token = self.current().await.map_err(|error| AuthorizeError {
+            let token = self.current(Asker::Call).await.map_err(|error| AuthorizeError {
                 class: error.class(),
                 source: Box::new(SharedTokenError(error)),
             })?;

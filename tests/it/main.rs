@@ -6,6 +6,7 @@
 
 mod clocks;
 mod directory;
+mod endurance;
 mod faults;
 mod grants;
 mod house_rules;

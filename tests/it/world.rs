@@ -28,7 +28,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 pub const INTEGRATION: &str = "069cf551-c124-43f6";
 pub const CLIENT: &str = "0oaconnector00000001";
@@ -60,6 +61,15 @@ pub struct Running {
 impl World {
     /// An organization with the connector's application, and nobody in it.
     pub fn new() -> Self {
+        Self::logging(LevelFilter::DEBUG)
+    }
+
+    /// The same for a test so long that the log of its requests would cost more than the test.
+    pub fn quiet() -> Self {
+        Self::logging(LevelFilter::WARN)
+    }
+
+    fn logging(level: LevelFilter) -> Self {
         let origin: Timestamp = START.parse().unwrap();
         let sim_clock = SimClock::virtual_from(origin);
         let okta = OktaSimulator::new(okta::Settings::default(), sim_clock.clone());
@@ -95,7 +105,7 @@ listen = "127.0.0.1:0"
         let errors = Errors::default();
         let log = tracing_subscriber::registry()
             .with(errors.clone())
-            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time());
+            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(level));
         Self {
             okta,
             apono,
