@@ -2,8 +2,10 @@
 //! The durable record of grants and tasks: what is written before anything is done, and read after a crash.
 //!
 //! # Invariants kept here
-//! - When [`Journal::append`] has returned, the entries survive a loss of power; when it fails, none of them does.
-//!   What it promises gates every addition in Okta (invariant 1).
+//! - When [`Journal::append`] has returned, the entries survive a loss of power. When it fails, none of them is there;
+//!   only a crash right after a failure may bring them back, all of them. What it promises gates every addition in Okta
+//!   (invariant 1).
+//! - What was lost or damaged all the same is told ([`JournalError::Damaged`]), never passed over.
 //! - Entries of one subject come back in the order in which they were appended.
 //!
 //! # Not here
@@ -19,7 +21,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
-pub use sqlite::{OpenError, Owner, SqliteJournal};
+pub use sqlite::{Damage, Flaw, OpenError, Owner, SqliteJournal};
 
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
@@ -129,7 +131,10 @@ pub enum JournalError {
     /// Nothing could be read.
     #[error("the journal cannot be read")]
     Read(#[source] BoxError),
-    /// An entry that does not parse: another version's, or damage.
+    /// It is not what was written.
+    #[error("the journal is damaged")]
+    Damaged(#[source] Damage),
+    /// An entry that is sound but does not parse: another version's.
     #[error("entry {seq} of the journal cannot be understood")]
     Entry {
         /// Which.
