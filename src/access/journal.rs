@@ -15,6 +15,7 @@ mod memory;
 mod sqlite;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -128,6 +129,15 @@ pub enum JournalError {
     /// Nothing was written.
     #[error("the journal cannot be written")]
     Write(#[source] BoxError),
+    /// Nothing was written, and what is more than the end of a duty will not be, until there is room.
+    #[error(
+        "no room is left on the disk of {}; make some: grants end and that is recorded, but nothing new begins until the file of the same name with .reserve at its end could be written again",
+        path.display()
+    )]
+    Full {
+        /// The journal's file.
+        path: PathBuf,
+    },
     /// Nothing could be read.
     #[error("the journal cannot be read")]
     Read(#[source] BoxError),
@@ -153,7 +163,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>)
     -> BoxFuture<'_, Result<(), JournalError>>;
 
-    /// Proves that the disk takes writes, by writing something of no meaning.
+    /// Proves that the disk takes writes, by writing something of no meaning. What the journal keeps for a full disk is
+    /// made whole again, if it is not.
     fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// The entries of all open subjects, in order.

@@ -6,6 +6,8 @@
 //! - What was damaged or lost since is told ([`Damage`]), never passed over: each row has its checksum, the rows add up
 //!   to totals, and a witness beside the file knows up to where it was confirmed.
 //! - Nothing is written to a file that is not known to be sound, nor to its `-wal` file.
+//! - On a full disk what only ends duties is recorded in room that was kept for it; nothing new begins until that room
+//!   is whole again (invariant 12).
 //! - One writer: a second process is refused before it opens the file, and told who has it.
 //! - The file is readable by its owner alone.
 //!
@@ -15,6 +17,7 @@
 mod damage;
 mod lock;
 mod mark;
+mod reserve;
 mod rows;
 mod schema;
 mod seal;
@@ -27,12 +30,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, ffi};
 
 pub use damage::{Damage, Flaw};
 
 use self::mark::Mark;
+use self::reserve::Reserve;
 use self::rows::RowError;
 use super::{Entry, Journal, JournalError, Standing, Subject};
 
@@ -47,8 +51,12 @@ pub struct SqliteJournal {
 struct Store {
     connection: Connection,
     mark: Mark,
+    reserve: Reserve,
     path: PathBuf,
 }
+
+/// The reserve, in bytes: room for some thousand ends, and more than the `-wal` file grows to.
+const RESERVE: u64 = 4 * 1024 * 1024;
 
 /// To whom the state belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +122,16 @@ pub enum OpenError {
 impl SqliteJournal {
     /// Opens or makes the file; `whoami` is what a second process is told.
     pub fn open(path: &Path, owner: &Owner, whoami: &str) -> Result<Self, OpenError> {
+        Self::open_with_reserve(path, owner, whoami, RESERVE)
+    }
+
+    /// The same, with so many bytes kept for a full disk.
+    pub fn open_with_reserve(
+        path: &Path,
+        owner: &Owner,
+        whoami: &str,
+        reserve: u64,
+    ) -> Result<Self, OpenError> {
         let file = |source| OpenError::File { path: path.to_owned(), source };
         let folder = folder_of(path);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file)?;
@@ -139,7 +157,10 @@ impl SqliteJournal {
             return Err(OpenError::Damaged(flaw.of(path)));
         }
         schema::claim(&mut connection, path, owner)?;
-        let store = Store { connection, mark, path: path.to_owned() };
+        let mut reserve = Reserve::find(beside(path, ".reserve"), reserve);
+        // On a full disk removals go on without it; `prove` makes it when there is room, and tells as long as there is none.
+        let _ = reserve.restore();
+        let store = Store { connection, mark, reserve, path: path.to_owned() };
         Ok(Self { store: Arc::new(Mutex::new(store)), _lock: lock })
     }
 
@@ -188,23 +209,31 @@ impl Journal for SqliteJournal {
 
 impl Store {
     fn append(&mut self, entries: &[Entry], standing: &[Standing]) -> Result<(), JournalError> {
-        match rows::append(&mut self.connection, entries, standing) {
-            Ok(totals) => {
-                self.mark.note(&totals);
-                Ok(())
-            }
-            Err(error) => Err(self.cannot_write(error)),
+        let only_ends = entries.iter().all(|entry| entry.record.goes_ahead());
+        if !only_ends && !self.reserve.is_whole() {
+            return Err(self.full());
         }
+        let mut written = rows::append(&mut self.connection, entries, standing);
+        if only_ends && written.as_ref().is_err_and(wants_room) && self.reserve.release() {
+            written = rows::append(&mut self.connection, entries, standing);
+        }
+        let totals = written.map_err(|error| self.cannot_write(error))?;
+        self.mark.note(&totals);
+        Ok(())
     }
 
-    /// Writes to both files, so that a disk that fails is noticed.
+    /// Writes to both files, so that a disk that fails is noticed, and makes the reserve if it is not whole.
     fn prove(&mut self) -> Result<(), JournalError> {
         let sql =
             "INSERT INTO proofs (one, times) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET times = times + 1";
         let proven = self.connection.execute(sql, []).map_err(RowError::from);
         let totals = proven.and_then(|_| rows::totals(&self.connection));
         let totals = totals.map_err(|error| self.cannot_write(error))?;
-        self.mark.settle(&totals).map_err(|error| JournalError::Write(Box::new(error)))
+        self.mark.settle(&totals).map_err(|error| JournalError::Write(Box::new(error)))?;
+        self.reserve.restore().map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.full(),
+            _ => JournalError::Write(Box::new(error)),
+        })
     }
 
     fn open_entries(&mut self) -> Result<Vec<Entry>, JournalError> {
@@ -214,8 +243,19 @@ impl Store {
         Ok(entries)
     }
 
+    fn full(&self) -> JournalError {
+        JournalError::Full { path: self.path.clone() }
+    }
+
     fn cannot_write(&self, error: RowError) -> JournalError {
-        self.explain(error, JournalError::Write)
+        match error {
+            RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
+                if failure.code == ErrorCode::DiskFull =>
+            {
+                self.full()
+            }
+            error => self.explain(error, JournalError::Write),
+        }
     }
 
     fn cannot_read(&self, error: RowError) -> JournalError {
@@ -229,6 +269,17 @@ impl Store {
             RowError::Sqlite(error) => otherwise(Box::new(error)),
             RowError::Json(error) => otherwise(Box::new(error)),
         }
+    }
+}
+
+/// Whether more room might help. SQLite tells a full disk from others, but not a quota, nor a disk that finds out late.
+fn wants_room(error: &RowError) -> bool {
+    match error {
+        RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) => {
+            let late = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC];
+            failure.code == ErrorCode::DiskFull || late.contains(&failure.extended_code)
+        }
+        RowError::Sqlite(_) | RowError::Flaw(_) | RowError::Json(_) | RowError::Entry(_) => false,
     }
 }
 

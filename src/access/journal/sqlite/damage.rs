@@ -84,13 +84,14 @@ impl Flaw {
             rusqlite::Error::SqliteFailure(failure, _) => {
                 matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
             }
-            // A column of another type, or text that is none.
+            // Tables that are not ours, a column of another type, or text that is none.
             error => matches!(
                 error,
                 rusqlite::Error::FromSqlConversionFailure(..)
                     | rusqlite::Error::IntegralValueOutOfRange(..)
                     | rusqlite::Error::InvalidColumnType(..)
                     | rusqlite::Error::Utf8Error(..)
+                    | rusqlite::Error::SqlInputError { .. }
             ),
         }
     }

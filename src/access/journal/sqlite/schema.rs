@@ -64,10 +64,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<Totals
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
     match found {
         0 => {
-            let tables: i64 = connection
-                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-                .map_err(database)?;
-            if tables > 0 {
+            if !tables(connection).map_err(database)?.is_empty() {
                 return Err(OpenError::Damaged(Flaw::Tables.of(path)));
             }
             let transaction = connection.transaction().map_err(database)?;
@@ -79,12 +76,27 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<Totals
         FORMAT => {}
         found => return Err(OpenError::TooNew { path: path.to_owned(), found }),
     }
+    let ours = Connection::open_in_memory().and_then(|ours| {
+        ours.execute_batch(TABLES)?;
+        tables(&ours)
+    });
+    if tables(connection).map_err(database)? != ours.map_err(database)? {
+        return Err(OpenError::Damaged(Flaw::Tables.of(path)));
+    }
     rows::totals(connection).map_err(|error| match error {
         RowError::Flaw(flaw) => OpenError::Damaged(flaw.of(path)),
         RowError::Sqlite(source) => OpenError::Database { path: path.to_owned(), source },
         // Totals hold neither JSON nor entries.
         RowError::Json(_) | RowError::Entry(_) => OpenError::Damaged(Flaw::Totals.of(path)),
     })
+}
+
+/// What the tables are, in SQLite's own words.
+fn tables(connection: &Connection) -> Result<Vec<[String; 4]>, rusqlite::Error> {
+    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    rows.collect()
 }
 
 /// Notes to whom the state belongs, or refuses.

@@ -15,7 +15,7 @@ fn owner() -> Owner {
 async fn keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("below").join("state.db");
-    contract::check(&|| Arc::new(SqliteJournal::open(&path, &owner(), "test").unwrap())).await;
+    contract::check(&|| Arc::new(open(&path, &owner(), "test").unwrap())).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -25,30 +25,30 @@ async fn keeps_the_contract() {
 fn a_second_opener_is_told_who_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let first = SqliteJournal::open(&path, &owner(), "pid 4711").unwrap();
-    let error = SqliteJournal::open(&path, &owner(), "pid 4712").unwrap_err();
+    let first = open(&path, &owner(), "pid 4711").unwrap();
+    let error = open(&path, &owner(), "pid 4712").unwrap_err();
     assert!(matches!(&error, OpenError::InUse { by, .. } if by == "pid 4711"), "{error}");
     drop(first);
-    assert!(SqliteJournal::open(&path, &owner(), "pid 4712").is_ok());
+    assert!(open(&path, &owner(), "pid 4712").is_ok());
 }
 
 #[test]
 fn anothers_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    drop(SqliteJournal::open(&path, &owner(), "test").unwrap());
+    drop(open(&path, &owner(), "test").unwrap());
     let mut other = owner();
     other.organizations[0].1 = "https://other.okta.com".to_owned();
-    let error = SqliteJournal::open(&path, &other, "test").unwrap_err();
+    let error = open(&path, &other, "test").unwrap_err();
     assert!(matches!(error, OpenError::ForeignState { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("https://example.okta.com") && text.contains("https://other.okta.com"), "{text}");
     let mut renamed = owner();
     renamed.connector = "another".to_owned();
-    assert!(matches!(SqliteJournal::open(&path, &renamed, "test"), Err(OpenError::ForeignState { .. })));
+    assert!(matches!(open(&path, &renamed, "test"), Err(OpenError::ForeignState { .. })));
     let mut more = owner();
     more.organizations.push(("int2".to_owned(), "https://second.okta.com".to_owned()));
-    assert!(SqliteJournal::open(&path, &more, "test").is_ok(), "an organization may be added");
+    assert!(open(&path, &more, "test").is_ok(), "an organization may be added");
 }
 
 #[test]
@@ -56,23 +56,25 @@ fn what_is_not_a_journal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     fs::write(&path, vec![b'x'; 4096]).unwrap();
-    assert!(matches!(SqliteJournal::open(&path, &owner(), "test"), Err(OpenError::Damaged(_))));
+    assert!(matches!(open(&path, &owner(), "test"), Err(OpenError::Damaged(_))));
     let newer = folder.path().join("newer.db");
-    drop(SqliteJournal::open(&newer, &owner(), "test").unwrap());
+    drop(open(&newer, &owner(), "test").unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(
-        SqliteJournal::open(&newer, &owner(), "test"),
-        Err(OpenError::TooNew { found: 99, .. })
-    ));
+    assert!(matches!(open(&newer, &owner(), "test"), Err(OpenError::TooNew { found: 99, .. })));
 }
 
 fn grant(id: &str) -> Subject {
     Subject::Grant(GrantId::from(id))
 }
 
+/// With a small reserve: these tests open many.
+fn open(path: &Path, owner: &Owner, whoami: &str) -> Result<SqliteJournal, OpenError> {
+    SqliteJournal::open_with_reserve(path, owner, whoami, 4096)
+}
+
 /// A journal with an open and a closed grant, closed again.
 async fn filled(path: &Path) {
-    let journal = SqliteJournal::open(path, &owner(), "test").unwrap();
+    let journal = open(path, &owner(), "test").unwrap();
     assert!(journal.open_entries().await.unwrap().is_empty());
     for (second, id) in ["open", "closed"].into_iter().enumerate() {
         let id = GrantId::from(id);
@@ -96,7 +98,7 @@ async fn told_after(change: &str) -> Vec<Result<usize, Flaw>> {
         assert!(text.contains(path.to_str().unwrap()) && text.contains("backup"), "{text}");
         damage.flaw
     };
-    let journal = match SqliteJournal::open(&path, &owner(), "test") {
+    let journal = match open(&path, &owner(), "test") {
         Ok(journal) => journal,
         Err(OpenError::Damaged(damage)) => return vec![Err(flaw(damage))],
         Err(error) => panic!("{error}"),
@@ -170,13 +172,13 @@ async fn a_file_that_is_lost_or_older_is_told_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     filled(&path).await;
-    let flaw = || match SqliteJournal::open(&path, &owner(), "test") {
+    let flaw = || match open(&path, &owner(), "test") {
         Err(OpenError::Damaged(damage)) => damage.flaw,
         other => panic!("{other:?}"),
     };
 
     let (older, newer) = (fs::read(&path).unwrap(), folder.path().join("newer"));
-    let journal = SqliteJournal::open(&path, &owner(), "test").unwrap();
+    let journal = open(&path, &owner(), "test").unwrap();
     journal.open_entries().await.unwrap();
     journal.append(vec![entry(9, ended(&GrantId::from("open")))], Vec::new()).await.unwrap();
     drop(journal);
@@ -187,9 +189,9 @@ async fn a_file_that_is_lost_or_older_is_told_and_left_as_it_is() {
     assert_eq!(fs::read(&path).unwrap(), older);
 
     fs::rename(&newer, &path).unwrap();
-    assert!(SqliteJournal::open(&path, &owner(), "test").is_ok());
+    assert!(open(&path, &owner(), "test").is_ok());
     // Without its witness it is believed: that is how a person says that an older copy will do.
     fs::write(&path, &older).unwrap();
     fs::remove_file(beside(&path, ".mark")).unwrap();
-    assert_eq!(SqliteJournal::open(&path, &owner(), "test").unwrap().open_entries().await.unwrap().len(), 1);
+    assert_eq!(open(&path, &owner(), "test").unwrap().open_entries().await.unwrap().len(), 1);
 }
