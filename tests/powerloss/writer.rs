@@ -20,7 +20,7 @@ use jiff::Timestamp;
 /// How many grants the appends are about.
 pub const GRANTS: usize = 4;
 /// Large enough to be noticed, small enough to be copied thousands of times.
-pub const RESERVE: u64 = 16 * 1024;
+const RESERVE: u64 = 16 * 1024;
 
 /// What one run does.
 #[derive(Clone, Debug)]
@@ -29,8 +29,6 @@ pub struct Run {
     pub sessions: Vec<usize>,
     /// What fails: see the shim.
     pub fault: Option<String>,
-    /// How large the disk is, in bytes.
-    pub space: Option<u64>,
 }
 
 /// Where the runs of one test are: in memory if the machine has such a place, since every loss of power is simulated.
@@ -51,7 +49,13 @@ pub fn open(folder: &Path) -> Result<SqliteJournal, OpenError> {
         connector: "okta-connector".to_owned(),
         organizations: vec![("int".to_owned(), "https://example.okta.com".to_owned())],
     };
-    SqliteJournal::open_with_reserve(&state_in(folder), &owner, "the writer", RESERVE)
+    loop {
+        match SqliteJournal::open_with_reserve(&state_in(folder), &owner, "the writer", RESERVE) {
+            // A process that another test starts has our open files, and so our lock, until it is what it will be.
+            Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
 }
 
 /// What the append with this number writes. Every third closes its grant; some fill several pages.
@@ -138,32 +142,41 @@ const RUN: &str = "POWERLOSS_RUN";
 
 /// Runs the writer on `folder` in a process of its own, and returns the trace.
 pub fn run(folder: &Path, run: &Run) -> Vec<u8> {
-    let trace = folder.with_extension("trace");
     let sessions: Vec<_> = run.sessions.iter().map(usize::to_string).collect();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "writer::the_other_process", "--ignored", "--nocapture", "--test-threads=1"])
-        .env("LD_PRELOAD", shim())
-        .env("SHIM_FOLDER", folder)
-        .env("SHIM_TRACE", &trace)
-        .env(RUN, sessions.join(","));
+    let mut command = other_process(folder, "writer::the_other_process");
+    command.env(RUN, sessions.join(","));
     if let Some(fault) = &run.fault {
         command.env("SHIM_FAULT", fault);
     }
-    if let Some(space) = run.space {
-        command.env("SHIM_SPACE", space.to_string());
-    }
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{run:?}: {}\n{text}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout)
-    );
+    finish(&mut command);
+    let trace = folder.with_extension("trace");
     let bytes = fs::read(&trace).expect("the shim was loaded and wrote a trace");
     fs::remove_file(trace).unwrap();
     bytes
+}
+
+/// This executable again, with the shim over `folder`, for the test of this name.
+pub fn other_process(folder: &Path, test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .env("LD_PRELOAD", shim())
+        .env("SHIM_FOLDER", folder)
+        .env("SHIM_TRACE", folder.with_extension("trace"));
+    command
+}
+
+/// Waits for a process that must end well.
+pub fn finish(command: &mut Command) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }
 
 /// The shim, compiled once.
