@@ -226,7 +226,7 @@ pub fn lay_out(image: &Image, folder: &Path) {
     }
 }
 
-/// Chance that can be repeated (SplitMix64).
+/// Chance that can be repeated (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 

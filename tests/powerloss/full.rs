@@ -23,7 +23,7 @@ const SPACE: u64 = 8 * 1024 * 1024;
 fn append(journal: &SqliteJournal, number: usize, event: Event, open: bool) -> Result<(), JournalError> {
     let id = GrantId::from(format!("grt_{number}").as_str());
     let standing = Standing { subject: Subject::Grant(id.clone()), open };
-    let at = Timestamp::from_second(1_767_225_600).unwrap();
+    let at = Timestamp::UNIX_EPOCH;
     wait(journal.append(vec![Entry { at, record: Record::Grant { id, event } }], vec![standing]))
 }
 
@@ -65,7 +65,7 @@ fn fill(folder: &Path) {
     }
 }
 
-fn is_full(result: Result<(), JournalError>) -> bool {
+fn is_full(result: &Result<(), JournalError>) -> bool {
     matches!(result, Err(JournalError::Full { .. }))
 }
 
@@ -90,15 +90,15 @@ fn the_process_on_a_small_disk() {
     fill(&folder);
     let journal = open(&folder);
     assert_eq!(open_entries(&journal), ENDS);
-    assert!(is_full(begin(&journal, ENDS)));
+    assert!(is_full(&begin(&journal, ENDS)));
     assert!(reserve.exists(), "an addition does not cost the reserve");
-    assert!(is_full(wait(journal.prove())));
+    assert!(is_full(&wait(journal.prove())));
     for number in 0..ENDS / 2 {
         end(&journal, number).unwrap();
     }
     assert!(!reserve.exists(), "it was needed");
-    assert!(is_full(begin(&journal, ENDS)), "there is room for it, but that is for ends");
-    assert!(is_full(wait(journal.prove())));
+    assert!(is_full(&begin(&journal, ENDS)), "there is room for it, but that is for ends");
+    assert!(is_full(&wait(journal.prove())));
     drop(journal);
 
     // Again, now without a reserve.
@@ -107,10 +107,10 @@ fn the_process_on_a_small_disk() {
     for number in ENDS / 2..ENDS {
         end(&journal, number).unwrap();
     }
-    assert!(is_full(begin(&journal, ENDS)));
+    assert!(is_full(&begin(&journal, ENDS)));
 
     fs::remove_file(folder.join("hog")).unwrap();
-    assert!(is_full(begin(&journal, ENDS)), "not before the reserve is there again");
+    assert!(is_full(&begin(&journal, ENDS)), "not before the reserve is there again");
     wait(journal.prove()).unwrap();
     assert_eq!(fs::metadata(&reserve).unwrap().len(), 4 * 1024 * 1024);
     begin(&journal, ENDS).unwrap();

@@ -141,14 +141,13 @@ fn check_flips(
     random: &mut Random,
 ) -> BTreeMap<String, (usize, usize)> {
     let mut counts = BTreeMap::new();
-    for name in ["state.db", "state.db-wal", "state.db.mark"] {
+    for (name, header) in [("state.db", 100 * 8), ("state.db-wal", 100 * 8), ("state.db.mark", 0)] {
         let Some(content) = image.get(name) else { continue };
         let bits = content.len() * 8;
-        // Each bit of the headers, which are read first, then one of each 500 bytes.
-        let headers = if name.ends_with(".mark") { 0 } else { 100 * 8 };
+        // Each bit of the header, which is read first, then one of each 500 bytes.
         let others = (0..bits / 4000).map(|part| part * 4000 + random.below(4000));
         let (mut damaged, mut harmless) = (0, 0);
-        for bit in (0..headers).chain(others) {
+        for bit in (0..header).chain(others) {
             let mut flipped = image.clone();
             flipped.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
             lay_out(&flipped, folder);

@@ -122,7 +122,12 @@ pub fn told(folder: &Path) -> Result<Told, Damage> {
 pub fn read(journal: &SqliteJournal) -> Result<Told, Damage> {
     let damage = |error| match error {
         JournalError::Damaged(damage) => damage,
-        error => panic!("it is read, or tells of damage: {error}: {error:?}"),
+        JournalError::Write(_)
+        | JournalError::Full { .. }
+        | JournalError::Read(_)
+        | JournalError::Entry { .. } => {
+            panic!("it is read, or tells of damage: {error}: {error:?}")
+        }
     };
     wait(async {
         let mut told = Told { open: journal.open_entries().await.map_err(damage)?, histories: Vec::new() };

@@ -230,9 +230,8 @@ impl Store {
         let totals = proven.and_then(|_| rows::totals(&self.connection));
         let totals = totals.map_err(|error| self.cannot_write(error))?;
         self.mark.settle(&totals).map_err(|error| JournalError::Write(Box::new(error)))?;
-        self.reserve.restore().map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.full(),
-            _ => JournalError::Write(Box::new(error)),
+        self.reserve.restore().map_err(|error| {
+            if reserve::is_full(&error) { self.full() } else { JournalError::Write(Box::new(error)) }
         })
     }
 
@@ -248,14 +247,12 @@ impl Store {
     }
 
     fn cannot_write(&self, error: RowError) -> JournalError {
-        match error {
-            RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
-                if failure.code == ErrorCode::DiskFull =>
-            {
-                self.full()
-            }
-            error => self.explain(error, JournalError::Write),
+        if let RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &error
+            && failure.code == ErrorCode::DiskFull
+        {
+            return self.full();
         }
+        self.explain(error, JournalError::Write)
     }
 
     fn cannot_read(&self, error: RowError) -> JournalError {

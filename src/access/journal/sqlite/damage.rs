@@ -80,19 +80,17 @@ impl Flaw {
 
     /// Whether SQLite's error tells of damage, rather than of a disk that fails.
     pub(super) fn is_told_by(error: &rusqlite::Error) -> bool {
-        match error {
-            rusqlite::Error::SqliteFailure(failure, _) => {
-                matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-            }
-            // Tables that are not ours, a column of another type, or text that is none.
-            error => matches!(
-                error,
-                rusqlite::Error::FromSqlConversionFailure(..)
-                    | rusqlite::Error::IntegralValueOutOfRange(..)
-                    | rusqlite::Error::InvalidColumnType(..)
-                    | rusqlite::Error::Utf8Error(..)
-                    | rusqlite::Error::SqlInputError { .. }
-            ),
+        if let rusqlite::Error::SqliteFailure(failure, _) = error {
+            return matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase);
         }
+        // Tables that are not ours, a column of another type, or text that is none.
+        matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
+                | rusqlite::Error::SqlInputError { .. }
+        )
     }
 }

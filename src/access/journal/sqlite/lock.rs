@@ -8,11 +8,11 @@
 //! SQLite's own locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::OpenError;
+use super::{OpenError, reserve};
 
 /// Takes the lock and says who has it.
 pub(super) fn take(state: &Path, lock_path: &Path, whoami: &str) -> Result<File, OpenError> {
@@ -28,7 +28,7 @@ pub(super) fn take(state: &Path, lock_path: &Path, whoami: &str) -> Result<File,
     match lock.try_lock() {
         Ok(()) => match lock.set_len(0).and_then(|()| lock.write_all(whoami.as_bytes())) {
             // Removals must go on after a restart on a full disk; the name is for a person only.
-            Err(error) if !is_full(&error) => Err(failed(error)),
+            Err(error) if !reserve::is_full(&error) => Err(failed(error)),
             Ok(()) | Err(_) => Ok(lock),
         },
         Err(TryLockError::WouldBlock) => {
@@ -41,8 +41,4 @@ pub(super) fn take(state: &Path, lock_path: &Path, whoami: &str) -> Result<File,
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -70,6 +70,11 @@ impl Reserve {
     }
 }
 
+/// Whether there is no room, of the disk or of a quota.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Bytes that a file system neither leaves out, as it may zeros, nor makes smaller.
 fn noise(bytes: u64) -> Vec<u8> {
     let mut noise = vec![1; usize::try_from(bytes).unwrap_or(0)];

@@ -9,7 +9,7 @@
 //! # Not here
 //! What a seal is made of: `seal`. The tables: `schema`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, Transaction, params};
 
@@ -197,20 +197,44 @@ pub(super) fn open_entries(connection: &Connection) -> Result<Vec<Entry>, RowErr
     if found != expected || last.unwrap_or(0) != expected.entries {
         return Err(RowError::Flaw(Flaw::Totals));
     }
+    // Looked up one by one, entries cost a page each; when many are open, all of them are read in a row.
+    let asked: u64 = open.iter().map(|(_, chain)| chain.entries).sum();
+    if asked.saturating_mul(8) > expected.entries {
+        return scan(connection, open);
+    }
     let mut entries = Vec::new();
     let mut statement = entries_of(connection)?;
     for (subject, chain) in &open {
-        follow(&mut statement, subject, chain, &mut entries)?;
+        follow(&mut statement, subject, *chain, &mut entries)?;
     }
     entries.sort_unstable_by_key(|(seq, _)| *seq);
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The entries of these subjects, by reading those of all.
+fn scan(connection: &Connection, open: Vec<(String, Chain)>) -> Result<Vec<Entry>, RowError> {
+    let mut walks: HashMap<_, _> =
+        open.into_iter().map(|(subject, chain)| (subject, Walk::along(chain))).collect();
+    let mut entries = Vec::new();
+    let mut statement =
+        connection.prepare("SELECT seq, subject, at, record, seal FROM entries ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // One that was changed to another's is missed where it was.
+        let subject = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
+        if let Some(walk) = walks.get_mut(&*subject) {
+            entries.push(walk.step(&subject, row)?.1);
+        }
+    }
+    walks.iter().try_for_each(|(subject, walk)| walk.end(subject))?;
+    Ok(entries)
 }
 
 /// The entries of one subject.
 pub(super) fn history(connection: &Connection, subject: &str) -> Result<Vec<Entry>, RowError> {
     let chain = chain_of(connection, subject)?.unwrap_or_default();
     let mut entries = Vec::new();
-    follow(&mut entries_of(connection)?, subject, &chain, &mut entries)?;
+    follow(&mut entries_of(connection)?, subject, chain, &mut entries)?;
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
@@ -223,30 +247,57 @@ fn entries_of(connection: &Connection) -> Result<CachedStatement<'_>, rusqlite::
 fn follow(
     statement: &mut CachedStatement<'_>,
     subject: &str,
-    chain: &Chain,
+    chain: Chain,
     into: &mut Vec<(i64, Entry)>,
 ) -> Result<(), RowError> {
-    let (mut sound, mut last) = (0, Seal::default());
-    let broken =
-        |sound| RowError::Flaw(Flaw::Entries { subject: subject.to_owned(), sound, expected: chain.entries });
+    let mut walk = Walk::along(chain);
     let mut rows = statement.query([subject])?;
     while let Some(row) = rows.next()? {
+        into.push(walk.step(subject, row)?);
+    }
+    walk.end(subject)
+}
+
+/// A way along a subject's entries.
+struct Walk {
+    chain: Chain,
+    sound: u64,
+    last: Seal,
+}
+
+impl Walk {
+    fn along(chain: Chain) -> Self {
+        Self { chain, sound: 0, last: Seal::default() }
+    }
+
+    /// The next entry, checked.
+    fn step(&mut self, subject: &str, row: &SqlRow<'_>) -> Result<(i64, Entry), RowError> {
         let read = || -> Result<_, rusqlite::Error> {
             let (at, record) = (row.get_ref(2)?.as_bytes()?, row.get_ref(3)?.as_bytes()?);
-            let row_subject = row.get_ref(1)?.as_bytes()?;
-            Ok((row.get(0)?, row_subject == subject.as_bytes(), at, record, sealed(row, 4)?))
+            let is_its = row.get_ref(1)?.as_bytes()? == subject.as_bytes();
+            Ok((row.get(0)?, is_its, at, record, sealed(row, 4)?))
         };
         let Ok((seq, true, at, record, Some(seal))) = read() else {
-            return Err(broken(sound));
+            return Err(self.broken(subject));
         };
-        last = Seal::of_entry(last, Row { seq, subject, at, record });
-        if last != seal {
-            return Err(broken(sound));
+        self.last = Seal::of_entry(self.last, Row { seq, subject, at, record });
+        if self.last != seal {
+            return Err(self.broken(subject));
         }
-        sound += 1;
-        into.push((seq, entry(seq, at, record).map_err(RowError::Entry)?));
+        self.sound += 1;
+        Ok((seq, entry(seq, at, record).map_err(RowError::Entry)?))
     }
-    if (sound, last) == (chain.entries, chain.last) { Ok(()) } else { Err(broken(sound)) }
+
+    /// That none is missing.
+    fn end(&self, subject: &str) -> Result<(), RowError> {
+        let is_whole = (self.sound, self.last) == (self.chain.entries, self.chain.last);
+        if is_whole { Ok(()) } else { Err(self.broken(subject)) }
+    }
+
+    fn broken(&self, subject: &str) -> RowError {
+        let (subject, expected) = (subject.to_owned(), self.chain.entries);
+        RowError::Flaw(Flaw::Entries { subject, sound: self.sound, expected })
+    }
 }
 
 fn entry(seq: i64, at: &[u8], record: &[u8]) -> Result<Entry, JournalError> {
