@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// No disk writes less than this at once.
@@ -92,6 +93,20 @@ enum Naming {
 }
 
 impl Disk {
+    /// One that holds the files of `folder`, durably.
+    pub fn of(folder: &Path) -> Self {
+        let mut disk = Self::default();
+        for (file, entry) in fs::read_dir(folder).unwrap().enumerate() {
+            let entry = entry.unwrap();
+            let now = fs::read(entry.path()).unwrap();
+            disk.files.push(Content { durable: now.clone(), now, pending: Vec::new() });
+            disk.inodes.insert(entry.metadata().unwrap().ino(), file);
+            disk.names.insert(entry.file_name().into_string().unwrap(), file);
+        }
+        disk.durable_names.clone_from(&disk.names);
+        disk
+    }
+
     /// Does one operation.
     pub fn apply(&mut self, operation: &Operation) {
         let Operation { kind, name, inode, offset, data, .. } = operation;

@@ -62,8 +62,8 @@ fn seed() -> u64 {
     seed
 }
 
-fn traced(folder: &Path, sessions: &[usize]) -> Vec<Operation> {
-    let run = Run { sessions: sessions.to_vec(), fault: None };
+fn traced(folder: &Path, first: usize, sessions: &[usize]) -> Vec<Operation> {
+    let run = Run { first, sessions: sessions.to_vec(), fault: None };
     std::fs::create_dir_all(folder).unwrap();
     let operations = read_trace(&writer::run(folder, &run));
     assert!(operations.iter().any(|operation| operation.writes_to("state.db-wal")), "the shim sees SQLite");
@@ -90,7 +90,7 @@ fn check(image: &Image, said: &Said, folder: &Path, what: &str) {
 fn power_lost_at_any_moment_loses_nothing_that_was_confirmed() {
     let place = writer::folder();
     let mut random = Random(seed());
-    let operations = traced(&place.path().join("run"), &[6, 0, 5]);
+    let operations = traced(&place.path().join("run"), 0, &[6, 0, 5]);
     let after = place.path().join("after");
     let (mut disk, mut said) = (Disk::default(), Said::default());
     let mut points = 0;
@@ -115,7 +115,7 @@ fn power_lost_at_any_moment_loses_nothing_that_was_confirmed() {
 fn power_lost_while_the_log_is_folded_in_loses_nothing_that_was_confirmed() {
     let place = writer::folder();
     let mut random = Random(seed());
-    let operations = traced(&place.path().join("run"), &[70, 20]);
+    let operations = traced(&place.path().join("run"), 0, &[70, 20]);
     let after = place.path().join("after");
     let (mut disk, mut said) = (Disk::default(), Said::default());
     let folded = operations.iter().filter(|operation| operation.writes_to("state.db")).count();
@@ -131,6 +131,37 @@ fn power_lost_while_the_log_is_folded_in_loses_nothing_that_was_confirmed() {
         }
     }
     assert_eq!(said.confirmed.len(), 90);
+}
+
+#[test]
+fn power_lost_again_while_it_is_opened_loses_nothing_that_was_confirmed() {
+    let place = writer::folder();
+    let mut random = Random(seed());
+    let operations = traced(&place.path().join("run"), 0, &[5]);
+    let (after, again) = (place.path().join("after"), place.path().join("again"));
+    let (mut disk, mut said) = (Disk::default(), Said::default());
+    for (point, operation) in operations.iter().enumerate() {
+        disk.apply(operation);
+        said.hear(operation);
+        if random.below(20) > 0 {
+            continue;
+        }
+        // What the first loss left decides what is there from now on.
+        let image = disk.torn(&mut random);
+        check(&image, &said, &after, &format!("part of {point}"));
+        lay_out(&image, &again);
+        let told = writer::told(&after).unwrap();
+        let with = said.sent.map(|sent| [&said.confirmed[..], &[sent]].concat());
+        let known = with.filter(|with| expected(with) == told).unwrap_or_else(|| said.confirmed.clone());
+        let mut second = (Disk::of(&again), Said { confirmed: known, sent: None });
+        for (later, operation) in traced(&again, 100, &[2]).iter().enumerate() {
+            second.0.apply(operation);
+            second.1.hear(operation);
+            let what = format!("{later} after part of {point}");
+            check(&second.0.synced(), &second.1, &after, &what);
+            check(&second.0.torn(&mut random), &second.1, &after, &what);
+        }
+    }
 }
 
 /// Checks that flipping a bit is told of, or changes nothing.
@@ -179,7 +210,7 @@ fn flip_told(folder: &Path) -> Option<Told> {
 fn a_flipped_bit_is_told_of_or_harmless() {
     let place = writer::folder();
     let mut random = Random(seed());
-    let operations = traced(&place.path().join("run"), &[12]);
+    let operations = traced(&place.path().join("run"), 0, &[12]);
     let (mut disk, mut said) = (Disk::default(), Said::default());
     let mut running = Image::new();
     for operation in &operations {
@@ -204,14 +235,14 @@ fn a_flipped_bit_is_told_of_or_harmless() {
 fn check_faults(kind: &str, count: u32, errno: i32) {
     let place = writer::folder();
     let folder = place.path().join("run");
-    let operations = traced(&folder, &[4, 3]);
+    let operations = traced(&folder, 0, &[4, 3]);
     let last = operations.iter().map(|operation| operation.number).max().unwrap();
     let mut failures = 0;
     for first in 1..=last {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let fault = Some(format!("{first},{count},{errno},{kind}"));
-        let run = Run { sessions: vec![4, 3], fault };
+        let run = Run { first: 0, sessions: vec![4, 3], fault };
         let mut said = Said::default();
         for operation in &read_trace(&writer::run(&folder, &run)) {
             said.hear(operation);

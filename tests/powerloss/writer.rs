@@ -25,6 +25,8 @@ const RESERVE: u64 = 16 * 1024;
 /// What one run does.
 #[derive(Clone, Debug)]
 pub struct Run {
+    /// The number of the first append.
+    pub first: usize,
     /// How many appends there are before each restart of the journal; the last stop is one too.
     pub sessions: Vec<usize>,
     /// What fails: see the shim.
@@ -144,12 +146,13 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 const RUN: &str = "POWERLOSS_RUN";
+const FIRST: &str = "POWERLOSS_FIRST";
 
 /// Runs the writer on `folder` in a process of its own, and returns the trace.
 pub fn run(folder: &Path, run: &Run) -> Vec<u8> {
     let sessions: Vec<_> = run.sessions.iter().map(usize::to_string).collect();
     let mut command = other_process(folder, "writer::the_other_process");
-    command.env(RUN, sessions.join(","));
+    command.env(RUN, sessions.join(",")).env(FIRST, run.first.to_string());
     if let Some(fault) = &run.fault {
         command.env("SHIM_FAULT", fault);
     }
@@ -211,7 +214,8 @@ fn the_other_process() {
     let folder = PathBuf::from(folder);
     let acks = File::options().create(true).append(true).open(folder.join("acks")).unwrap();
     let say = |line: String| (&acks).write_all(line.as_bytes()).unwrap();
-    let mut numbers = 0..;
+    let first = std::env::var(FIRST).unwrap().parse().unwrap();
+    let mut numbers = first..;
     for session in run.to_str().unwrap().split(',') {
         let journal = patiently(|| open(&folder));
         patiently(|| wait(journal.open_entries()));
