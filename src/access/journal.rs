@@ -2,8 +2,10 @@
 //! The durable record of grants and tasks: what is written before anything is done, and read after a crash.
 //!
 //! # Invariants kept here
-//! - When [`Journal::append`] has returned, the entries survive a loss of power; when it fails, none of them does.
-//!   What it promises gates every addition in Okta (invariant 1).
+//! - When [`Journal::append`] has returned, the entries survive a loss of power. When it fails, none of them is there;
+//!   only a crash right after a failure may bring them back, all of them. What it promises gates every addition in Okta
+//!   (invariant 1).
+//! - What was lost or damaged all the same is told ([`JournalError::Damaged`]), never passed over.
 //! - Entries of one subject come back in the order in which they were appended.
 //!
 //! # Not here
@@ -13,13 +15,14 @@ mod memory;
 mod sqlite;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
-pub use sqlite::{OpenError, Owner, SqliteJournal};
+pub use sqlite::{Damage, Flaw, OpenError, Owner, SqliteJournal};
 
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
@@ -127,10 +130,22 @@ pub enum JournalError {
     /// Nothing was written.
     #[error("the journal cannot be written")]
     Write(#[source] BoxError),
+    /// Nothing was written, and what is more than the end of a duty will not be, until there is room.
+    #[error(
+        "no room is left on the disk of {}; make some: grants end and that is recorded, but nothing new begins until the file of the same name with .reserve at its end could be written again",
+        path.display()
+    )]
+    Full {
+        /// The journal's file.
+        path: PathBuf,
+    },
     /// Nothing could be read.
     #[error("the journal cannot be read")]
     Read(#[source] BoxError),
-    /// An entry that does not parse: another version's, or damage.
+    /// It is not what was written.
+    #[error("the journal is damaged")]
+    Damaged(#[source] Damage),
+    /// An entry that is sound but does not parse: another version's.
     #[error("entry {seq} of the journal cannot be understood")]
     Entry {
         /// Which.
@@ -149,7 +164,8 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>)
     -> BoxFuture<'_, Result<(), JournalError>>;
 
-    /// Proves that the disk takes writes, by writing something of no meaning.
+    /// Proves that the disk takes writes, by writing something of no meaning. What the journal keeps for a full disk is
+    /// made whole again, if it is not.
     fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// The entries of all open subjects, in order.

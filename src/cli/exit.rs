@@ -63,7 +63,10 @@ impl From<&StartError> for Exit {
             }
             StartError::Store(error) if error.is_foreign() => Self::NotPermitted,
             StartError::State(
-                OpenError::File { .. } | OpenError::Database { .. } | OpenError::TooNew { .. },
+                OpenError::File { .. }
+                | OpenError::Database { .. }
+                | OpenError::Damaged(_)
+                | OpenError::TooNew { .. },
             )
             | StartError::Ledger(_)
             | StartError::Store(_)

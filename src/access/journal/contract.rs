@@ -66,15 +66,15 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
     );
 }
 
-fn entry(second: i64, record: Record) -> Entry {
+pub(crate) fn entry(second: i64, record: Record) -> Entry {
     Entry { at: Timestamp::from_second(1_767_225_600 + second).unwrap(), record }
 }
 
-fn standing(subject: Subject, open: bool) -> Standing {
+pub(crate) fn standing(subject: Subject, open: bool) -> Standing {
     Standing { subject, open }
 }
 
-fn accepted(id: &GrantId) -> Record {
+pub(crate) fn accepted(id: &GrantId) -> Record {
     let grant = Grant {
         id: id.clone(),
         revision: Revision(1),
@@ -87,7 +87,7 @@ fn accepted(id: &GrantId) -> Record {
     Record::Grant { id: id.clone(), event: Event::Accepted { grant, by: Source::Task } }
 }
 
-fn ended(id: &GrantId) -> Record {
+pub(crate) fn ended(id: &GrantId) -> Record {
     let due = "2026-01-01T01:00:00Z".parse().unwrap();
     Record::Grant { id: id.clone(), event: Event::EndRequested { reason: EndReason::Expired, due } }
 }

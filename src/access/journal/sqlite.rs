@@ -3,31 +3,60 @@
 //!
 //! # Invariants kept here
 //! - `synchronous=FULL`: a commit that returned survives a loss of power.
+//! - What was damaged or lost since is told ([`Damage`]), never passed over: each row has its checksum, the rows add up
+//!   to totals, and a witness beside the file knows up to where it was confirmed.
+//! - Nothing is written to a file that is not known to be sound, nor to its `-wal` file.
+//! - On a full disk what only ends duties is recorded in room that was kept for it; nothing new begins until that room
+//!   is whole again (invariant 12).
 //! - One writer: a second process is refused before it opens the file, and told who has it.
-//! - State belongs to (organization, connector id); another's is refused, not guessed at (invariant 16).
 //! - The file is readable by its owner alone.
 //!
 //! # Not here
 //! What entries mean.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+mod damage;
+mod lock;
+mod mark;
+mod reserve;
+mod rows;
+mod schema;
+mod seal;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, ffi};
 
-use super::{Entry, Journal, JournalError, Record, Standing, Subject};
+pub use damage::{Damage, Flaw};
+
+use self::mark::Mark;
+use self::reserve::Reserve;
+use self::rows::RowError;
+use super::{Entry, Journal, JournalError, Standing, Subject};
 
 /// A journal in a file.
 #[derive(Debug)]
 pub struct SqliteJournal {
-    connection: Arc<Mutex<Connection>>,
+    store: Arc<Mutex<Store>>,
     _lock: File,
 }
+
+#[derive(Debug)]
+struct Store {
+    connection: Connection,
+    mark: Mark,
+    reserve: Reserve,
+    path: PathBuf,
+}
+
+/// The reserve, in bytes: room for some thousand ends, and more than the `-wal` file grows to.
+const RESERVE: u64 = 4 * 1024 * 1024;
 
 /// To whom the state belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +89,16 @@ pub enum OpenError {
         ours: String,
     },
     /// Made by a later version.
-    #[error("{} was written by a newer version of the connector (format {found}, this one knows {FORMAT}); upgrade again", path.display())]
+    #[error("{} was written by a newer version of the connector (format {found}, this one knows {}); upgrade again", path.display(), schema::FORMAT)]
     TooNew {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: i64,
     },
+    /// It is not what was written.
+    #[error("the state is damaged")]
+    Damaged(#[source] Damage),
     /// The file or its folder.
     #[error("{} cannot be used; see that the folder exists, is writable for the connector's user, and is on a local disk", path.display())]
     File {
@@ -76,7 +108,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// Not a database, or damaged.
+    /// SQLite cannot open it.
     #[error("{} cannot be opened as a SQLite database", path.display())]
     Database {
         /// The file.
@@ -87,48 +119,60 @@ pub enum OpenError {
     },
 }
 
-/// `PRAGMA user_version` of the tables below.
-const FORMAT: i64 = 1;
-
-const TABLES: &str = "
-    CREATE TABLE entries (
-        seq     INTEGER PRIMARY KEY,
-        subject TEXT NOT NULL,
-        at      TEXT NOT NULL,
-        record  TEXT NOT NULL
-    );
-    CREATE INDEX entries_by_subject ON entries (subject, seq);
-    CREATE TABLE subjects (subject TEXT PRIMARY KEY, open INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX open_subjects ON subjects (subject) WHERE open;
-    CREATE TABLE owner (what TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-";
-
 impl SqliteJournal {
     /// Opens or makes the file; `whoami` is what a second process is told.
     pub fn open(path: &Path, owner: &Owner, whoami: &str) -> Result<Self, OpenError> {
+        Self::open_with_reserve(path, owner, whoami, RESERVE)
+    }
+
+    /// The same, with so many bytes kept for a full disk.
+    pub fn open_with_reserve(
+        path: &Path,
+        owner: &Owner,
+        whoami: &str,
+        reserve: u64,
+    ) -> Result<Self, OpenError> {
         let file = |source| OpenError::File { path: path.to_owned(), source };
-        let database = |source| OpenError::Database { path: path.to_owned(), source };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file)?;
+        let folder = folder_of(path);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file)?;
+        let lock = lock::take(path, &beside(path, ".lock"), whoami)?;
+        let is_empty = |path: &Path| fs::metadata(path).map_or(true, |data| data.len() == 0);
+        let (mark, confirmed) = Mark::open(&beside(path, ".mark")).map_err(file)?;
+        if is_empty(path) {
+            if confirmed.is_some() || !is_empty(&beside(path, "-wal")) {
+                return Err(OpenError::Damaged(Flaw::Gone.of(path)));
+            }
+            // Made with its mode before SQLite writes the first byte, and there after a loss of power.
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(file)?;
         }
-        let lock = take_lock(path, whoami)?;
-        // Made with its mode before SQLite writes the first byte.
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
-        let mut connection = Connection::open(path).map_err(database)?;
-        prepare(&mut connection, path, database)?;
-        claim(&mut connection, path, owner, database)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), _lock: lock })
+        let mut connection = Connection::open(path).map_err(|error| schema::unreadable(path, error))?;
+        keep_as_it_is(&connection, true).map_err(|error| schema::unreadable(path, error))?;
+        let totals = schema::prepare(&mut connection, path)?;
+        if let Some(confirmed) = confirmed
+            && !confirmed.allows(&totals)
+        {
+            let flaw = Flaw::Behind { found: totals.commit, confirmed: confirmed.commit };
+            return Err(OpenError::Damaged(flaw.of(path)));
+        }
+        schema::claim(&mut connection, path, owner)?;
+        let mut reserve = Reserve::find(beside(path, ".reserve"), reserve);
+        // On a full disk removals go on without it; `prove` makes it when there is room, and tells as long as there is none.
+        let _ = reserve.restore();
+        let store = Store { connection, mark, reserve, path: path.to_owned() };
+        Ok(Self { store: Arc::new(Mutex::new(store)), _lock: lock })
     }
 
     /// Runs `work` where it may block.
     async fn run<T, F>(&self, work: F, failed: fn(BoxError) -> JournalError) -> Result<T, JournalError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection) -> Result<T, JournalError> + Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T, JournalError> + Send + 'static,
     {
-        let connection = Arc::clone(&self.connection);
+        let store = Arc::clone(&self.store);
         let task = tokio::task::spawn_blocking(move || {
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
         });
         task.await.map_err(|error| failed(Box::new(error)))?
     }
@@ -142,246 +186,115 @@ impl Journal for SqliteJournal {
         entries: Vec<Entry>,
         standing: Vec<Standing>,
     ) -> BoxFuture<'_, Result<(), JournalError>> {
-        let work = move |connection: &mut Connection| {
-            write(connection, &entries, &standing).map_err(JournalError::Write)
-        };
+        let work = move |store: &mut Store| store.append(&entries, &standing);
         self.run(work, JournalError::Write).boxed()
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        let work = |connection: &mut Connection| {
-            let sql = "INSERT INTO owner (what, value) VALUES ('checks', '1')
-                       ON CONFLICT (what) DO UPDATE SET value = value + 1";
-            let checked = connection.execute(sql, []);
-            checked.map(|_| ()).map_err(|error| JournalError::Write(Box::new(error)))
-        };
-        self.run(work, JournalError::Write).boxed()
+        self.run(Store::prove, JournalError::Write).boxed()
     }
 
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
-        let work = |connection: &mut Connection| {
-            let sql = "SELECT seq, at, record FROM entries
-                       WHERE subject IN (SELECT subject FROM subjects WHERE open) ORDER BY seq";
-            read(connection, sql, &[])
-        };
-        self.run(work, JournalError::Read).boxed()
+        self.run(Store::open_entries, JournalError::Read).boxed()
     }
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         let subject = subject.to_string();
-        let work = move |connection: &mut Connection| {
-            read(
-                connection,
-                "SELECT seq, at, record FROM entries WHERE subject = ?1 ORDER BY seq",
-                &[&subject],
-            )
+        let work = move |store: &mut Store| {
+            rows::history(&store.connection, &subject).map_err(|error| store.cannot_read(error))
         };
         self.run(work, JournalError::Read).boxed()
     }
 }
 
-fn write(connection: &mut Connection, entries: &[Entry], standing: &[Standing]) -> Result<(), BoxError> {
-    let transaction = connection.transaction()?;
-    {
-        let mut insert =
-            transaction.prepare_cached("INSERT INTO entries (subject, at, record) VALUES (?1, ?2, ?3)")?;
-        for entry in entries {
-            let record = serde_json::to_string(&entry.record)?;
-            insert.execute(params![entry.record.subject().to_string(), entry.at.to_string(), record])?;
+impl Store {
+    fn append(&mut self, entries: &[Entry], standing: &[Standing]) -> Result<(), JournalError> {
+        let only_ends = entries.iter().all(|entry| entry.record.goes_ahead());
+        if !only_ends && !self.reserve.is_whole() {
+            return Err(self.full());
         }
-        let mut mark =
-            transaction.prepare_cached("INSERT OR REPLACE INTO subjects (subject, open) VALUES (?1, ?2)")?;
-        for standing in standing {
-            mark.execute(params![standing.subject.to_string(), standing.open])?;
+        let mut written = rows::append(&mut self.connection, entries, standing);
+        if only_ends && written.as_ref().is_err_and(wants_room) && self.reserve.release() {
+            written = rows::append(&mut self.connection, entries, standing);
         }
+        let totals = written.map_err(|error| self.cannot_write(error))?;
+        self.mark.note(&totals);
+        Ok(())
     }
-    transaction.commit()?;
-    Ok(())
-}
 
-fn read(
-    connection: &Connection,
-    sql: &str,
-    parameters: &[&dyn rusqlite::ToSql],
-) -> Result<Vec<Entry>, JournalError> {
-    let failed = |error: rusqlite::Error| JournalError::Read(Box::new(error));
-    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-    let rows = statement
-        .query_map(parameters, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+    /// Writes to both files, so that a disk that fails is noticed, and makes the reserve if it is not whole.
+    fn prove(&mut self) -> Result<(), JournalError> {
+        let sql =
+            "INSERT INTO proofs (one, times) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET times = times + 1";
+        let proven = self.connection.execute(sql, []).map_err(RowError::from);
+        let totals = proven.and_then(|_| rows::totals(&self.connection));
+        let totals = totals.map_err(|error| self.cannot_write(error))?;
+        self.mark.settle(&totals).map_err(|error| JournalError::Write(Box::new(error)))?;
+        self.reserve.restore().map_err(|error| {
+            if reserve::is_full(&error) { self.full() } else { JournalError::Write(Box::new(error)) }
         })
-        .map_err(failed)?;
-    let mut entries = Vec::new();
-    for row in rows {
-        let (seq, at, record) = row.map_err(failed)?;
-        let at = at.parse().map_err(|error: jiff::Error| JournalError::Read(Box::new(error)))?;
-        let record: Record =
-            serde_json::from_str(&record).map_err(|source| JournalError::Entry { seq, source })?;
-        entries.push(Entry { at, record });
     }
-    Ok(entries)
-}
 
-/// Takes the lock beside the file and says who has it.
-fn take_lock(path: &Path, whoami: &str) -> Result<File, OpenError> {
-    let lock_path = PathBuf::from(format!("{}.lock", path.display()));
-    let failed = |source| OpenError::File { path: lock_path.clone(), source };
-    let mut lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {
-            lock.set_len(0).map_err(failed)?;
-            lock.write_all(whoami.as_bytes()).map_err(failed)?;
-            Ok(lock)
+    fn open_entries(&mut self) -> Result<Vec<Entry>, JournalError> {
+        let entries = rows::open_entries(&self.connection).map_err(|error| self.cannot_read(error))?;
+        // All is sound: from here on SQLite may fold the -wal file in when it closes.
+        keep_as_it_is(&self.connection, false).map_err(|error| self.cannot_read(error.into()))?;
+        Ok(entries)
+    }
+
+    fn full(&self) -> JournalError {
+        JournalError::Full { path: self.path.clone() }
+    }
+
+    fn cannot_write(&self, error: RowError) -> JournalError {
+        if let RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &error
+            && failure.code == ErrorCode::DiskFull
+        {
+            return self.full();
         }
-        Err(TryLockError::WouldBlock) => {
-            let mut by = String::new();
-            let read = lock.read_to_string(&mut by);
-            if read.is_err() || by.is_empty() {
-                "unknown".clone_into(&mut by);
-            }
-            Err(OpenError::InUse { path: path.to_owned(), by })
+        self.explain(error, JournalError::Write)
+    }
+
+    fn cannot_read(&self, error: RowError) -> JournalError {
+        self.explain(error, JournalError::Read)
+    }
+
+    fn explain(&self, error: RowError, otherwise: fn(BoxError) -> JournalError) -> JournalError {
+        match error {
+            RowError::Flaw(flaw) => JournalError::Damaged(flaw.of(&self.path)),
+            RowError::Entry(error) => error,
+            RowError::Sqlite(error) => otherwise(Box::new(error)),
+            RowError::Json(error) => otherwise(Box::new(error)),
         }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
-fn prepare(
-    connection: &mut Connection,
-    path: &Path,
-    database: impl Fn(rusqlite::Error) -> OpenError,
-) -> Result<(), OpenError> {
-    // Exclusive: nobody else opens it while we run, and no shared-memory file is needed.
-    connection
-        .execute_batch(
-            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
-        )
-        .map_err(&database)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&database)?;
-    match found {
-        0 => {
-            let transaction = connection.transaction().map_err(&database)?;
-            transaction.execute_batch(TABLES).map_err(&database)?;
-            transaction.pragma_update(None, "user_version", FORMAT).map_err(&database)?;
-            transaction.commit().map_err(&database)?;
-            Ok(())
+/// Whether more room might help. SQLite tells a full disk from others, but not a quota, nor a disk that finds out late.
+fn wants_room(error: &RowError) -> bool {
+    match error {
+        RowError::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) => {
+            let late = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC];
+            failure.code == ErrorCode::DiskFull || late.contains(&failure.extended_code)
         }
-        FORMAT => Ok(()),
-        found => Err(OpenError::TooNew { path: path.to_owned(), found }),
+        RowError::Sqlite(_) | RowError::Flaw(_) | RowError::Json(_) | RowError::Entry(_) => false,
     }
 }
 
-/// Notes to whom the state belongs, or refuses.
-fn claim(
-    connection: &mut Connection,
-    path: &Path,
-    owner: &Owner,
-    database: impl Fn(rusqlite::Error) -> OpenError,
-) -> Result<(), OpenError> {
-    let organizations =
-        owner.organizations.iter().map(|(id, url)| (format!("organization of {id}"), url.clone()));
-    let ours = std::iter::once(("connector".to_owned(), owner.connector.clone())).chain(organizations);
-    let transaction = connection.transaction().map_err(&database)?;
-    for (what, value) in ours {
-        let known: Option<String> = transaction
-            .query_row("SELECT value FROM owner WHERE what = ?1", [&what], |row| row.get(0))
-            .optional()
-            .map_err(&database)?;
-        match known {
-            None => {
-                transaction
-                    .execute("INSERT INTO owner (what, value) VALUES (?1, ?2)", [&what, &value])
-                    .map_err(&database)?;
-            }
-            Some(known) if known == value => {}
-            Some(known) => {
-                return Err(OpenError::ForeignState {
-                    path: path.to_owned(),
-                    theirs: format!("{what} {known}"),
-                    ours: value,
-                });
-            }
-        }
-    }
-    transaction.commit().map_err(&database)?;
-    Ok(())
+/// Whether SQLite leaves the `-wal` file alone when it closes: it may hold what a damaged state can be mended with.
+fn keep_as_it_is(connection: &Connection, keep: bool) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
+}
+
+/// The file of the same name with something added.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::contract;
-    use super::*;
-
-    fn owner() -> Owner {
-        Owner {
-            connector: "okta-connector".to_owned(),
-            organizations: vec![("int".to_owned(), "https://example.okta.com".to_owned())],
-        }
-    }
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("below").join("state.db");
-        contract::check(&|| Arc::new(SqliteJournal::open(&path, &owner(), "test").unwrap())).await;
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(path.parent().unwrap()), 0o700);
-    }
-
-    #[test]
-    fn a_second_opener_is_told_who_has_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let first = SqliteJournal::open(&path, &owner(), "pid 4711").unwrap();
-        let error = SqliteJournal::open(&path, &owner(), "pid 4712").unwrap_err();
-        assert!(matches!(&error, OpenError::InUse { by, .. } if by == "pid 4711"), "{error}");
-        drop(first);
-        assert!(SqliteJournal::open(&path, &owner(), "pid 4712").is_ok());
-    }
-
-    #[test]
-    fn anothers_state_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        drop(SqliteJournal::open(&path, &owner(), "test").unwrap());
-        let mut other = owner();
-        other.organizations[0].1 = "https://other.okta.com".to_owned();
-        let error = SqliteJournal::open(&path, &other, "test").unwrap_err();
-        assert!(matches!(error, OpenError::ForeignState { .. }), "{error}");
-        let text = error.to_string();
-        assert!(
-            text.contains("https://example.okta.com") && text.contains("https://other.okta.com"),
-            "{text}"
-        );
-        let mut renamed = owner();
-        renamed.connector = "another".to_owned();
-        assert!(matches!(SqliteJournal::open(&path, &renamed, "test"), Err(OpenError::ForeignState { .. })));
-        let mut more = owner();
-        more.organizations.push(("int2".to_owned(), "https://second.okta.com".to_owned()));
-        assert!(SqliteJournal::open(&path, &more, "test").is_ok(), "an organization may be added");
-    }
-
-    #[test]
-    fn what_is_not_a_journal_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        fs::write(&path, vec![b'x'; 4096]).unwrap();
-        assert!(matches!(SqliteJournal::open(&path, &owner(), "test"), Err(OpenError::Database { .. })));
-        let newer = folder.path().join("newer.db");
-        drop(SqliteJournal::open(&newer, &owner(), "test").unwrap());
-        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(
-            SqliteJournal::open(&newer, &owner(), "test"),
-            Err(OpenError::TooNew { found: 99, .. })
-        ));
-    }
-}
+mod tests;

@@ -1,0 +1,314 @@
+//! # Purpose
+//! Writes and reads the journal's rows, each with its seal.
+//!
+//! # Invariants kept here
+//! - Nothing is believed before its seal was checked: a row that was changed, lost or swapped is a [`Flaw`], never
+//!   passed over.
+//! - An append builds on checked rows only, so that it never seals what is damaged.
+//!
+//! # Not here
+//! What a seal is made of: `seal`. The tables: `schema`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, Transaction, params};
+
+use super::damage::Flaw;
+use super::seal::{Chain, Row, Seal, Sum, Totals};
+use crate::access::journal::{Entry, JournalError, Record, Standing};
+
+/// Rows could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RowError {
+    /// They are not what was written.
+    #[error("damaged")]
+    Flaw(Flaw),
+    /// SQLite.
+    #[error("SQLite failed")]
+    Sqlite(#[source] rusqlite::Error),
+    /// An entry that cannot be written as JSON.
+    #[error("an entry cannot be written")]
+    Json(#[source] serde_json::Error),
+    /// An entry that is sound, but is not understood.
+    #[error("an entry cannot be understood")]
+    Entry(#[source] JournalError),
+}
+
+impl From<rusqlite::Error> for RowError {
+    fn from(error: rusqlite::Error) -> Self {
+        if Flaw::is_told_by(&error) { Self::Flaw(Flaw::Pages(error)) } else { Self::Sqlite(error) }
+    }
+}
+
+/// The totals, checked against their own seal.
+pub(super) fn totals(connection: &Connection) -> Result<Totals, RowError> {
+    let mut statement =
+        connection.prepare_cached("SELECT \"commit\", subjects, entries, sum, seal FROM totals")?;
+    let found = statement
+        .query_row([], |row| {
+            let totals = Totals {
+                commit: row.get(0)?,
+                subjects: row.get(1)?,
+                entries: row.get(2)?,
+                sum: Sum::from_bytes(row.get_ref(3)?.as_bytes()?).unwrap_or_default(),
+            };
+            Ok((totals, sealed(row, 4)?))
+        })
+        .optional()?;
+    match found {
+        Some((totals, seal)) if seal == Some(Seal::of_totals(&totals)) => Ok(totals),
+        Some(_) | None => Err(RowError::Flaw(Flaw::Totals)),
+    }
+}
+
+/// Stores the totals. There is one row of them.
+pub(super) fn put_totals(connection: &Connection, totals: &Totals) -> Result<(), rusqlite::Error> {
+    let sql = "INSERT OR REPLACE INTO totals (one, \"commit\", subjects, entries, sum, seal) VALUES (1, ?1, ?2, ?3, ?4, ?5)";
+    let Totals { commit, subjects, entries, sum } = totals;
+    let seal = Seal::of_totals(totals);
+    connection.prepare_cached(sql)?.execute(params![commit, subjects, entries, sum.bytes(), seal.bytes()])?;
+    Ok(())
+}
+
+/// Appends in one transaction, and says what the totals are then.
+pub(super) fn append(
+    connection: &mut Connection,
+    entries: &[Entry],
+    standing: &[Standing],
+) -> Result<Totals, RowError> {
+    let transaction = connection.transaction()?;
+    let mut totals = totals(&transaction)?;
+    let mut touched: BTreeMap<String, Touched> = BTreeMap::new();
+    for entry in entries {
+        let subject = entry.record.subject().to_string();
+        let chain = &mut touch(&transaction, &mut touched, &subject)?.now;
+        let (at, record) =
+            (entry.at.to_string(), serde_json::to_string(&entry.record).map_err(RowError::Json)?);
+        totals.entries += 1;
+        let seq = i64::try_from(totals.entries).unwrap_or(i64::MAX);
+        let row = Row { seq, subject: &subject, at: at.as_bytes(), record: record.as_bytes() };
+        let seal = Seal::of_entry(chain.last, row);
+        chain.last = seal;
+        chain.entries += 1;
+        transaction
+            .prepare_cached(
+                "INSERT INTO entries (seq, subject, at, record, seal) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![seq, subject, at, record, seal.bytes()])?;
+    }
+    for standing in standing {
+        let subject = standing.subject.to_string();
+        touch(&transaction, &mut touched, &subject)?.now.open = standing.open;
+    }
+    for (subject, Touched { before, now }) in &touched {
+        let seal = Seal::of_subject(subject, now);
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO subjects (subject, open, entries, last, seal) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![subject, now.open, now.entries, now.last.bytes(), seal.bytes()])?;
+        totals.sum = before.map_or(totals.sum, |seal| totals.sum.minus(seal)).plus(seal);
+        totals.subjects += u64::from(before.is_none());
+    }
+    totals.commit += 1;
+    put_totals(&transaction, &totals)?;
+    transaction.commit()?;
+    Ok(totals)
+}
+
+/// A subject of an append.
+struct Touched {
+    /// The seal of its row, if it has one.
+    before: Option<Seal>,
+    now: Chain,
+}
+
+fn touch<'a>(
+    transaction: &Transaction<'_>,
+    touched: &'a mut BTreeMap<String, Touched>,
+    subject: &str,
+) -> Result<&'a mut Touched, RowError> {
+    if !touched.contains_key(subject) {
+        let found = chain_of(transaction, subject)?;
+        let before = found.map(|chain| Seal::of_subject(subject, &chain));
+        touched.insert(subject.to_owned(), Touched { before, now: found.unwrap_or_default() });
+    }
+    // What was just put there is there.
+    touched.get_mut(subject).ok_or(RowError::Flaw(Flaw::Totals))
+}
+
+/// A subject's row, checked, if there is one.
+fn chain_of(connection: &Connection, subject: &str) -> Result<Option<Chain>, RowError> {
+    let mut statement = connection
+        .prepare_cached("SELECT subject, open, entries, last, seal FROM subjects WHERE subject = ?1")?;
+    let mut rows = statement.query([subject])?;
+    match rows.next()? {
+        None => Ok(None),
+        Some(row) => chain(row).map(|(_, chain, _)| Some(chain)),
+    }
+}
+
+/// One row of `subjects`, checked: which, what, and its seal.
+fn chain(row: &SqlRow<'_>) -> Result<(String, Chain, Seal), RowError> {
+    let read = || -> Result<_, rusqlite::Error> {
+        let open = match row.get::<_, i64>(1)? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        };
+        let last = sealed(row, 3)?;
+        let entries = row.get(2)?;
+        let chain = open.zip(last).map(|(open, last)| Chain { open, entries, last });
+        Ok((chain, sealed(row, 4)?))
+    };
+    let subject = String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned();
+    if let Ok((Some(chain), Some(seal))) = read()
+        && seal == Seal::of_subject(&subject, &chain)
+    {
+        return Ok((subject, chain, seal));
+    }
+    Err(RowError::Flaw(Flaw::Subject { subject }))
+}
+
+/// The entries of all open subjects, after every row of `subjects` was checked against the totals.
+pub(super) fn open_entries(connection: &Connection) -> Result<Vec<Entry>, RowError> {
+    let expected = totals(connection)?;
+    let mut found = Totals { commit: expected.commit, ..Totals::default() };
+    let mut open = Vec::new();
+    let mut before = String::new();
+    let mut statement =
+        connection.prepare("SELECT subject, open, entries, last, seal FROM subjects ORDER BY subject")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (subject, chain, seal) = chain(row)?;
+        // Out of order, a search would pass it by.
+        if found.subjects > 0 && subject <= before {
+            return Err(RowError::Flaw(Flaw::Subject { subject }));
+        }
+        found.subjects += 1;
+        found.entries += chain.entries;
+        found.sum = found.sum.plus(seal);
+        before.clone_from(&subject);
+        if chain.open {
+            open.push((subject, chain));
+        }
+    }
+    let last: Option<u64> = connection.query_row("SELECT max(seq) FROM entries", [], |row| row.get(0))?;
+    if found != expected || last.unwrap_or(0) != expected.entries {
+        return Err(RowError::Flaw(Flaw::Totals));
+    }
+    // Looked up one by one, entries cost a page each; when many are open, all of them are read in a row.
+    let asked: u64 = open.iter().map(|(_, chain)| chain.entries).sum();
+    if asked.saturating_mul(8) > expected.entries {
+        return scan(connection, open);
+    }
+    let mut entries = Vec::new();
+    let mut statement = entries_of(connection)?;
+    for (subject, chain) in &open {
+        follow(&mut statement, subject, *chain, &mut entries)?;
+    }
+    entries.sort_unstable_by_key(|(seq, _)| *seq);
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The entries of these subjects, by reading those of all.
+fn scan(connection: &Connection, open: Vec<(String, Chain)>) -> Result<Vec<Entry>, RowError> {
+    let mut walks: HashMap<_, _> =
+        open.into_iter().map(|(subject, chain)| (subject, Walk::along(chain))).collect();
+    let mut entries = Vec::new();
+    let mut statement =
+        connection.prepare("SELECT seq, subject, at, record, seal FROM entries ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // One that was changed to another's is missed where it was.
+        let subject = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
+        if let Some(walk) = walks.get_mut(&*subject) {
+            entries.push(walk.step(&subject, row)?.1);
+        }
+    }
+    walks.iter().try_for_each(|(subject, walk)| walk.end(subject))?;
+    Ok(entries)
+}
+
+/// The entries of one subject.
+pub(super) fn history(connection: &Connection, subject: &str) -> Result<Vec<Entry>, RowError> {
+    let chain = chain_of(connection, subject)?.unwrap_or_default();
+    let mut entries = Vec::new();
+    follow(&mut entries_of(connection)?, subject, chain, &mut entries)?;
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+fn entries_of(connection: &Connection) -> Result<CachedStatement<'_>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT seq, subject, at, record, seal FROM entries WHERE subject = ?1 ORDER BY seq")
+}
+
+/// Reads a subject's entries along their chain.
+fn follow(
+    statement: &mut CachedStatement<'_>,
+    subject: &str,
+    chain: Chain,
+    into: &mut Vec<(i64, Entry)>,
+) -> Result<(), RowError> {
+    let mut walk = Walk::along(chain);
+    let mut rows = statement.query([subject])?;
+    while let Some(row) = rows.next()? {
+        into.push(walk.step(subject, row)?);
+    }
+    walk.end(subject)
+}
+
+/// A way along a subject's entries.
+struct Walk {
+    chain: Chain,
+    sound: u64,
+    last: Seal,
+}
+
+impl Walk {
+    fn along(chain: Chain) -> Self {
+        Self { chain, sound: 0, last: Seal::default() }
+    }
+
+    /// The next entry, checked.
+    fn step(&mut self, subject: &str, row: &SqlRow<'_>) -> Result<(i64, Entry), RowError> {
+        let read = || -> Result<_, rusqlite::Error> {
+            let (at, record) = (row.get_ref(2)?.as_bytes()?, row.get_ref(3)?.as_bytes()?);
+            let is_its = row.get_ref(1)?.as_bytes()? == subject.as_bytes();
+            Ok((row.get(0)?, is_its, at, record, sealed(row, 4)?))
+        };
+        let Ok((seq, true, at, record, Some(seal))) = read() else {
+            return Err(self.broken(subject));
+        };
+        self.last = Seal::of_entry(self.last, Row { seq, subject, at, record });
+        if self.last != seal {
+            return Err(self.broken(subject));
+        }
+        self.sound += 1;
+        Ok((seq, entry(seq, at, record).map_err(RowError::Entry)?))
+    }
+
+    /// That none is missing.
+    fn end(&self, subject: &str) -> Result<(), RowError> {
+        let is_whole = (self.sound, self.last) == (self.chain.entries, self.chain.last);
+        if is_whole { Ok(()) } else { Err(self.broken(subject)) }
+    }
+
+    fn broken(&self, subject: &str) -> RowError {
+        let (subject, expected) = (subject.to_owned(), self.chain.entries);
+        RowError::Flaw(Flaw::Entries { subject, sound: self.sound, expected })
+    }
+}
+
+fn entry(seq: i64, at: &[u8], record: &[u8]) -> Result<Entry, JournalError> {
+    let at = String::from_utf8_lossy(at)
+        .parse()
+        .map_err(|error: jiff::Error| JournalError::Read(Box::new(error)))?;
+    let record: Record =
+        serde_json::from_slice(record).map_err(|source| JournalError::Entry { seq, source })?;
+    Ok(Entry { at, record })
+}
+
+fn sealed(row: &SqlRow<'_>, column: usize) -> Result<Option<Seal>, rusqlite::Error> {
+    Ok(Seal::from_bytes(row.get_ref(column)?.as_bytes()?))
+}
