@@ -106,14 +106,14 @@ mod tests {
 
     use super::*;
 
-    fn members(value: Value) -> Map<String, Value> {
+    fn members(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn a_line_is_json_and_carries_its_place() {
-        let (first, end) = seal(&Link::start(), members(json!({ "b": "\"hash\":\"x\"}", "a": "\n" })));
-        let (second, last) = seal(&end, members(json!({ "a": 1 })));
+        let (first, end) = seal(&Link::start(), members(&json!({ "b": "\"hash\":\"x\"}", "a": "\n" })));
+        let (second, last) = seal(&end, members(&json!({ "a": 1 })));
         assert!(first.starts_with(&format!(r#"{{"seq":1,"prev":"{}","a":"#, "0".repeat(64))), "{first}");
         let parsed: Value = serde_json::from_str(&second).unwrap();
         assert_eq!(parsed, json!({ "seq": 2, "prev": end.hash, "a": 1, "hash": last.hash }));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_line_can_be_changed() {
-        let (line, _) = seal(&Link::start(), members(json!({ "a": "text" })));
+        let (line, _) = seal(&Link::start(), members(&json!({ "a": "text" })));
         let line = line.trim_end().as_bytes();
         for at in 0..line.len() {
             for flip in 1..=u8::MAX {

@@ -214,7 +214,11 @@ impl Writer {
             // Lines with the same number and another hash are not what was written.
             Head::At(known) if known.seq == found.seq => (known.clone(), None),
             Head::At(_) => (found, None),
-            Head::Missing if found.seq == 0 => (found, None),
+            Head::Missing if found.seq == 0 => {
+                // Before the first line, so that lines without a head are never the work of a crash.
+                head::write(paths, &found)?;
+                (found, None)
+            }
             Head::Missing => (found, Some(HeadFlaw::Missing)),
             Head::Unreadable => (found, Some(HeadFlaw::Unreadable)),
         };

@@ -119,6 +119,11 @@ pub enum What {
     /// The line that the head names has another hash.
     #[error("the record is not the one that was written: the head remembers another hash")]
     NotAtHead,
+    /// The trail was gone on with after the head was lost, so that a cut before this line would not show.
+    #[error(
+        "the head was missing or edited when this record was written: records before it may have been cut off"
+    )]
+    HeadWasLost,
     /// There is no head.
     #[error("the head is missing, so that nobody can tell whether the end was cut off")]
     NoHead,
@@ -300,24 +305,27 @@ impl Walk {
         if self.head.as_ref().is_some_and(|head| head.seq == seq && head.hash != claim.link.hash) {
             self.find(path, Some(number), at, What::NotAtHead);
         }
-        self.note(line.text, seq);
+        self.note(path, number, line.text, seq);
         self.hash = Some(claim.link.hash.clone());
         self.report.end = claim.link;
     }
 
-    /// What the report tells beside the findings.
-    fn note(&mut self, line: &[u8], seq: u64) {
+    /// What the line tells of the trail.
+    fn note(&mut self, path: &Path, number: u64, line: &[u8], seq: u64) {
         if self.report.first.is_none() {
             self.report.first = moment(line);
         }
         line.clone_into(&mut self.last_line);
-        // Quotes inside of texts are escaped, so this stands for the member alone.
-        let is_recovery = || {
-            const KIND: &[u8] = br#""kind":"recovered""#;
-            line.windows(KIND.len()).any(|window| window == KIND)
-        };
-        if self.report.recovered.len() < MOST_FINDINGS && is_recovery() {
+        // Quotes inside of texts are escaped, so that these are found as members alone.
+        let has = |member: &[u8]| line.windows(member.len()).any(|window| window == member);
+        if !has(br#""kind":"recovered""#) {
+            return;
+        }
+        if self.report.recovered.len() < MOST_FINDINGS {
             self.report.recovered.push(seq);
+        }
+        if has(br#""flaw":"missing""#) || has(br#""flaw":"unreadable""#) {
+            self.find(path, Some(number), Some(seq), What::HeadWasLost);
         }
     }
 

@@ -102,11 +102,10 @@ mod tests {
     use super::super::run_with;
     use super::*;
     use crate::audit::AuditTrail;
-    use crate::domain::ConnectorId;
 
     fn run(arguments: &[&str]) -> Exit {
         let all = ["apono-connector", "audit", "verify"].iter().chain(arguments);
-        run_with(all.map(std::convert::Into::into), BTreeMap::new())
+        run_with(all.map(Into::into), BTreeMap::new())
     }
 
     #[tokio::test]
@@ -116,7 +115,7 @@ mod tests {
         let file = path.to_str().unwrap();
         assert_eq!(run(&["--file", file]), Exit::Io);
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
-        AuditTrail::open(&path, ConnectorId::from("connector-1"), at).await.unwrap();
+        AuditTrail::open(&path, "connector-1".into(), at).await.unwrap();
         assert_eq!(run(&["--file", file]), Exit::Done);
         assert_eq!(run(&["--file", file, "--after", "1"]), Exit::Differs);
         let text = fs::read_to_string(&path).unwrap();
@@ -134,7 +133,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
-        AuditTrail::open(&path, ConnectorId::from("connector-1"), at).await.unwrap();
+        AuditTrail::open(&path, "connector-1".into(), at).await.unwrap();
         let report = verify(&path, 0).unwrap();
         let expected = format!(
             "the audit trail is whole\nrecords: 1 in 1 file\nfirst: 2026-01-01T00:00:00Z\nlast: 2026-01-01T00:00:00Z\n\

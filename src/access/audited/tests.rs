@@ -82,8 +82,22 @@ fn every_event_of_one_group_has_its_record() {
     let cases = [
         (after(begun, &[intended()]), Kind::AdditionIntended, None, None, NotStanding, Unknown),
         (after(begun, &[intended(), intended()]), Kind::AdditionIntended, None, None, Unknown, Unknown),
-        (after(begun, &[intended(), added(true)]), Kind::Added, Some("granted"), Some(true), NotStanding, Member),
-        (after(begun, &[intended(), added(false)]), Kind::Added, Some("unverified"), Some(false), NotStanding, Unknown),
+        (
+            after(begun, &[intended(), added(true)]),
+            Kind::Added,
+            Some("granted"),
+            Some(true),
+            NotStanding,
+            Member,
+        ),
+        (
+            after(begun, &[intended(), added(false)]),
+            Kind::Added,
+            Some("unverified"),
+            Some(false),
+            NotStanding,
+            Unknown,
+        ),
         (
             after(begun, &[intended(), added(false), added(true)]),
             Kind::AdditionVerified,
@@ -94,7 +108,14 @@ fn every_event_of_one_group_has_its_record() {
         ),
         (after(begun, &[standing()]), Kind::StandingNoticed, Some("already_member"), None, Member, Member),
         (after(begun, &[refused(false)]), Kind::Refused, Some("not_permitted"), None, Unknown, Unknown),
-        (after(begun, &[intended(), refused(true)]), Kind::Refused, Some("not_permitted"), None, NotMember, NotMember),
+        (
+            after(begun, &[intended(), refused(true)]),
+            Kind::Refused,
+            Some("not_permitted"),
+            None,
+            NotMember,
+            NotMember,
+        ),
         (after(&given, &[over(), removing()]), Kind::RemovalIntended, None, None, Member, Unknown),
         (
             after(begun, &[intended(), added(false), over(), removing()]),
@@ -120,7 +141,14 @@ fn every_event_of_one_group_has_its_record() {
             Member,
             Unknown,
         ),
-        (after(&given, &[over(), done(Ending::NotMember)]), Kind::Released, Some("not_member"), None, Member, NotMember),
+        (
+            after(&given, &[over(), done(Ending::NotMember)]),
+            Kind::Released,
+            Some("not_member"),
+            None,
+            Member,
+            NotMember,
+        ),
         (after(&given, &[over(), done(Ending::Gone)]), Kind::Released, Some("gone"), None, Member, NotMember),
         (
             after(begun, &[standing(), over(), done(Ending::KeptStanding)]),
@@ -147,9 +175,8 @@ fn every_event_of_one_group_has_its_record() {
 #[test]
 fn requests_are_told_group_by_group() {
     let told = |events: &[Event]| -> Vec<(String, Kind, String)> {
-        let short = |record: AuditRecord| {
-            (record.group.to_string(), record.kind, record.detail.unwrap_or_default())
-        };
+        let short =
+            |record: AuditRecord| (record.group.to_string(), record.kind, record.detail.unwrap_or_default());
         last(events).into_iter().map(short).collect()
     };
     let line = |group: &str, kind, detail: &str| (group.to_owned(), kind, detail.to_owned());
@@ -173,7 +200,8 @@ fn requests_are_told_group_by_group() {
         told(&[accepted(), resolved(), refused(false), over()]),
         [line("b", Kind::EndRequested, "its time ran out; due since 2026-01-01T00:00:00Z")]
     );
-    let events = [accepted(), resolved(), intended(), added(true), revised, removing(), done(Ending::Revoked)];
+    let events =
+        [accepted(), resolved(), intended(), added(true), revised, removing(), done(Ending::Revoked)];
     assert_eq!(told(&events), [line("a", Kind::Removed, "left out by a later revision")]);
 }
 

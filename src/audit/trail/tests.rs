@@ -247,7 +247,7 @@ async fn a_gap_stays_to_be_seen_after_a_restart() {
     let place = Place::new();
     place.open().await.append(batch(&[AdditionIntended, Added, Removed], 1)).await.unwrap();
     let text = fs::read_to_string(place.path()).unwrap();
-    let cut: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    let cut: String = text.split_inclusive('\n').take(2).collect();
     fs::write(place.path(), cut).unwrap();
     place.open().await.append(batch(&[Added], 5)).await.unwrap();
     assert_eq!(kinds(&place.path()), ["begun", "addition_intended", "recovered", "added"]);
@@ -285,5 +285,46 @@ async fn every_hundredth_line_is_a_checkpoint() {
     assert_eq!(at, [100, 200]);
     let (line, told) = (&lines(&place.path())[98], &lines(&place.path())[99]["unmapped"]);
     assert_eq!((&told["count"], &told["hash"]), (&99.into(), &line["hash"]));
+    assert!(place.is_whole());
+}
+
+#[tokio::test]
+async fn a_lost_head_stays_to_be_seen_after_a_restart() {
+    for content in [None, Some("{}")] {
+        let place = Place::new();
+        place.open().await.append(batch(&[AdditionIntended, Added], 1)).await.unwrap();
+        let head = place.beside("audit.jsonl.head");
+        match content {
+            None => fs::remove_file(&head).unwrap(),
+            Some(text) => fs::write(&head, text).unwrap(),
+        }
+        assert_eq!(verify(&place.path(), 0).unwrap().findings.len(), 1);
+        place.open().await.append(batch(&[Removed], 5)).await.unwrap();
+        assert_eq!(kinds(&place.path()), ["begun", "addition_intended", "added", "recovered", "removed"]);
+        let report = verify(&place.path(), 0).unwrap();
+        assert_eq!(report.findings.len(), 1, "{report:?}");
+        assert_eq!((report.findings[0].seq, &report.findings[0].what), (Some(4), &What::HeadWasLost));
+    }
+}
+
+#[tokio::test]
+async fn a_crash_before_or_after_the_first_line_is_no_finding() {
+    let place = Place::new();
+    let lines = {
+        place.open().await;
+        fs::read(place.path()).unwrap()
+    };
+    let (first, head) = (Link::start(), place.beside("audit.jsonl.head"));
+    for content in [&lines[..], &[]] {
+        head::write(&Paths::new(&place.path()), &first).unwrap();
+        fs::write(place.path(), content).unwrap();
+        assert!(verify(&place.path(), 0).unwrap().is_whole());
+        place.open().await;
+        assert_eq!(kinds(&place.path()), ["begun"]);
+        assert!(place.is_whole());
+    }
+    fs::remove_file(head).unwrap();
+    fs::remove_file(place.path()).unwrap();
+    place.open().await;
     assert!(place.is_whole());
 }
