@@ -10,6 +10,7 @@
 pub mod access;
 pub mod apono;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -17,7 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("okta", &["http", "domain", "clock", "entropy", "secrets", "telemetry"]),
     ("apono", &["http", "domain", "clock", "secrets", "telemetry"]),
     ("scim", &["http", "domain"]),
-    ("access", &["okta", "apono", "http", "domain", "clock", "telemetry"]),
+    ("audit", &["domain", "telemetry"]),
+    ("access", &["okta", "apono", "audit", "http", "domain", "clock", "telemetry"]),
     ("directory", &["okta", "scim", "http", "domain", "clock", "telemetry"]),
     ("runtime", &["clock", "telemetry"]),
     ("server", &["clock", "directory", "telemetry"]),
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "app",
         &[
             "access",
+            "audit",
             "directory",
             "server",
             "okta",
@@ -41,7 +43,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "config", "access", "runtime", "telemetry", "clock", "entropy", "http", "secrets"]),
+    (
+        "cli",
+        &["app", "config", "access", "audit", "runtime", "telemetry", "clock", "entropy", "http", "secrets"],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -103,6 +108,11 @@ fn pure_modules_have_no_async_and_no_clock() {
         "src/access/intake.rs",
         "src/access/tasks.rs",
         "src/access/gate.rs",
+        "src/access/audited.rs",
+        "src/audit/record.rs",
+        "src/audit/note.rs",
+        "src/audit/ocsf.rs",
+        "src/audit/chain.rs",
         "src/directory/plan.rs",
         "src/directory/breaker.rs",
         "src/directory/mapping.rs",

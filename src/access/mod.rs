@@ -7,6 +7,7 @@
 //! # Not here
 //! The directory that is pushed to Apono: `directory`. Neither module knows the other.
 
+pub mod audited;
 pub mod book;
 pub mod conditions;
 mod deadlines;

@@ -2,7 +2,8 @@
 //! How the process ends, as a number.
 //!
 //! # Invariants kept here
-//! - The numbers are `sysexits.h`'s and never change: service managers act on them.
+//! - The numbers never change: service managers act on them. They are `sysexits.h`'s, but for 2, which is for a
+//!   command that compares, as `diff` and `grep` use it.
 //!
 //! # Not here
 //! Explaining: the message goes before it, on standard error.
@@ -18,6 +19,8 @@ use crate::runtime::Ending;
 pub enum Exit {
     /// 0: done.
     Done,
+    /// 2: something differs from what it should be.
+    Differs,
     /// 64: the arguments are wrong.
     Usage,
     /// 70: a bug, or a demonstration that did not hold.
@@ -37,6 +40,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::Differs => 2,
             Self::Usage => 64,
             Self::Bug => 70,
             Self::Io => 74,

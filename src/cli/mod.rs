@@ -3,12 +3,13 @@
 //!
 //! # Invariants kept here
 //! - Standard output belongs to the command's result; everything else goes to standard error.
-//! - Exit codes are those of `sysexits.h`, listed in [`Exit`].
+//! - Exit codes are listed in [`Exit`].
 //! - The environment is read here, once.
 //!
 //! # Not here
 //! What the commands do to the world: `app`.
 
+mod audit;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -70,6 +71,9 @@ enum Command {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Looks at the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// The process's arguments and environment in, its exit code out.
@@ -101,6 +105,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Demo(arguments) => demo::demo(&arguments, &sources),
         Command::Run => run::run(&sources),
         Command::Config(command) => config::config(&command, &sources),
+        Command::Audit(command) => audit::audit(&command, &sources),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Settings {
     pub okta: Vec<Organization>,
     /// `[state]`.
     pub state: State,
+    /// `[audit]`.
+    pub audit: Audit,
     /// `[admin]`.
     pub admin: Admin,
     /// `[log]`.
@@ -119,6 +121,13 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The SQLite file.
+    pub file: PathBuf,
+}
+
+/// `[audit]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The trail's file; what rotation makes of it is beside it.
     pub file: PathBuf,
 }
 

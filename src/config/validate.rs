@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use super::load::{duration, pointer};
 use super::settings::{
-    Access, Admin, Apono, AponoToken, Directory, Http, Log, LogFormat, Organization, Scim, Settings, State,
+    Access, Admin, Apono, AponoToken, Audit, Directory, Http, Log, LogFormat, Organization, Scim, Settings,
+    State,
 };
 use super::{Problem, schema};
 use crate::access::hours::{Hours, HoursError};
@@ -57,6 +58,7 @@ pub(super) fn validate(
     reader.unique("organization_url", organizations);
     reader.not_in_this_version();
     let state = reader.state();
+    let audit = reader.audit();
     let admin = reader.listen("admin.listen").map(|listen| Admin { listen });
     let log = reader.log();
     let http = Http {
@@ -65,9 +67,11 @@ pub(super) fn validate(
         request_timeout: reader.duration("http.request_timeout"),
     };
     let Reader { problems, warnings, .. } = reader;
-    match (apono, state, admin, log, metadata) {
-        (Some(apono), Some(state), Some(admin), Some(log), Some(metadata)) if problems.is_empty() => {
-            Ok((Settings { apono, okta, state, admin, log, http, metadata }, warnings))
+    match (apono, state, audit, admin, log, metadata) {
+        (Some(apono), Some(state), Some(audit), Some(admin), Some(log), Some(metadata))
+            if problems.is_empty() =>
+        {
+            Ok((Settings { apono, okta, state, audit, admin, log, http, metadata }, warnings))
         }
         _ => Err(problems),
     }
@@ -351,6 +355,18 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn audit(&mut self) -> Option<Audit> {
+        let file = PathBuf::from(self.text("audit.file").unwrap_or_default());
+        if file.file_name().is_none() {
+            self.problem(
+                "audit.file",
+                "this must name a file, such as /var/lib/apono-connector/audit.jsonl".to_owned(),
+            );
+            return None;
+        }
+        Some(Audit { file })
     }
 
     fn log(&mut self) -> Option<Log> {
