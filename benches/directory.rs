@@ -193,12 +193,13 @@ impl World {
             &format!(
                 "[apono]\nurl = \"{}\"\nconnector_id = \"okta-connector\"\ntoken_file = \"{}\"\n\
                  [[okta]]\nintegration_id = \"{INTEGRATION}\"\norganization_url = \"{}\"\ncredentials_file = \"{}\"\n\
-                 [state]\nurl = \"sqlite:{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n",
+                 [state]\nurl = \"sqlite:{}\"\n[audit]\nfile = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n",
                 apono_server.url(),
                 at("token"),
                 okta_server.url(),
                 at("okta.json"),
                 at("state.db"),
+                at("audit.jsonl"),
             ),
         );
         Self { okta, apono, folder, okta_server, apono_server }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use apono_connector::access::journal::{Entry, Journal, Owner, Record, SqliteJournal, Standing, Subject};
 use apono_connector::access::ledger::Ledger;
 use apono_connector::access::machine::{EndReason, Ending, Event, Source};
+use apono_connector::audit::MemoryAudit;
 use apono_connector::clock::SystemClock;
 use apono_connector::domain::{Grant, GrantId, IntegrationId, OktaGroupId, OktaUserId, Revision};
 use jiff::Timestamp;
@@ -101,7 +102,9 @@ async fn replay(path: &Path) -> (Duration, Duration, usize) {
     let read = began.elapsed();
     drop(journal);
     let began = Instant::now();
-    let ledger = Ledger::open(Arc::new(open(path)), SystemClock::shared()).await.unwrap();
+    let ledger = Ledger::open(Arc::new(open(path)), Arc::new(MemoryAudit::default()), SystemClock::shared())
+        .await
+        .unwrap();
     (read, began.elapsed(), ledger.read(|book| book.grants().count()))
 }
 

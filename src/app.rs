@@ -28,6 +28,7 @@ use crate::access::journal::{Journal, OpenError};
 use crate::access::ledger::{Ledger, LedgerError};
 use crate::access::outbox::Outbox;
 use crate::apono::{Connection, ControlPlane};
+use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
 use crate::directory::store::StoreError;
@@ -55,6 +56,8 @@ pub struct Outside {
     pub entropy: SharedEntropy,
     /// Where grants are kept, instead of the configured file.
     pub journal: Option<Arc<dyn Journal>>,
+    /// Where they are told of, instead of the configured file.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 impl Outside {
@@ -76,6 +79,7 @@ impl Outside {
             clock: SystemClock::shared(),
             entropy: SystemEntropy::shared(),
             journal: None,
+            audit: None,
         })
     }
 }
@@ -179,6 +183,7 @@ impl App {
         let Self { supervisor, control, ledger, metrics, connection, clock, .. } = self;
         let ending = supervisor.run(signals).await;
         let was_connected = *connection.borrow() == Connection::Connected;
+        ledger.close().await;
         let outbox = Outbox { control: Arc::clone(&control), ledger, metrics, clock };
         let goodbye = async {
             outbox.flush().await;

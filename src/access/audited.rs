@@ -30,6 +30,15 @@ pub fn project(
             })
             .collect(),
         Event::Revised { grant, by } => revised(id, before, after, grant, *by),
+        Event::Declined { revision } => after
+            .terms
+            .groups
+            .iter()
+            .map(|group| AuditRecord {
+                detail: Some(format!("revision {revision} was refused; the terms stay what they were")),
+                ..blank(id, after, group, Kind::Refused)
+            })
+            .collect(),
         // Whom the name means stands in every record after it.
         Event::UserResolved { .. } => Vec::new(),
         Event::Refused { group, code, message, proven_absent } => {
@@ -143,13 +152,18 @@ fn ended(
     let known = seen(holding(before, group));
     let (kind, verified, was, is) = match how {
         Ending::Revoked => (Kind::Removed, Some(true), known, MemberState::NotMember),
-        Ending::KeptStanding => (Kind::Released, None, MemberState::Member, MemberState::Member),
+        Ending::KeptStanding | Ending::LeftToRule => {
+            (Kind::Released, None, MemberState::Member, MemberState::Member)
+        }
         Ending::KeptOtherGrant => (Kind::Released, None, known, MemberState::Unknown),
         Ending::NotMember | Ending::Gone => (Kind::Released, None, known, MemberState::NotMember),
     };
     let why = match how {
         Ending::Revoked => None,
         Ending::KeptStanding => Some("the membership stood before the grant and stands"),
+        Ending::LeftToRule => {
+            Some("a group rule has come to fill the group; the policy leaves the membership to it")
+        }
         Ending::KeptOtherGrant => Some("another live grant holds the membership and owes its removal"),
         Ending::NotMember => Some("there was no membership to remove"),
         Ending::Gone => Some("the user or the group no longer exists"),
@@ -225,6 +239,7 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::Expired => "its time ran out",
         EndReason::Revoked => "Apono revoked it",
         EndReason::Withdrawn => "Apono no longer lists it",
+        EndReason::SwitchedOff => "the operator switched grants off (kill_switch_file)",
     }
 }
 

@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::audited;
 use super::journal::{Record, Standing, Subject};
-use super::machine::{self, GrantState, IllegalEvent};
+use super::machine::{self, Event, GrantState, IllegalEvent};
 use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
+use crate::audit::AuditRecord;
 use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId, TaskId};
 
 /// See the module.
@@ -123,21 +125,24 @@ impl Book {
 
     /// Takes in records, all or none.
     pub fn apply(&mut self, records: &[Record]) -> Result<(), IllegalRecord> {
-        self.apply_all(records).map(|_| ())
+        self.apply_all(records, &mut |_, _, _, _| {}).map(|_| ())
     }
 
     /// What follows from `records`: the answers to tasks that they decide, and which subjects are open then. The book
     /// stays as it is.
     pub fn rehearse(&mut self, records: &[Record], now: Timestamp) -> Result<Rehearsal, IllegalRecord> {
-        let mut changed = self.apply_all(records)?;
+        let mut told = Vec::new();
+        let mut changed = self.apply_all(records, &mut |id, before, after, event| {
+            told.extend(audited::project(id, before, after, event));
+        })?;
         let answers = self.answers(records, now);
-        let applied = self.apply_all(&answers);
+        let applied = self.apply_all(&answers, &mut |_, _, _, _| {});
         let subjects: BTreeSet<_> = records.iter().chain(&answers).map(Record::subject).collect();
         let standing =
             subjects.into_iter().map(|subject| Standing { open: self.is_open(&subject), subject }).collect();
         let applied = applied.map(|more| changed.extend(more));
         self.undo(changed);
-        applied.map(|()| Rehearsal { answers, standing })
+        applied.map(|()| Rehearsal { answers, standing, told })
     }
 
     /// The answers to the tasks that wait for a grant which `records` touch.
@@ -166,10 +171,11 @@ impl Book {
         touched.iter().flat_map(of_grant).collect()
     }
 
-    fn apply_all(&mut self, records: &[Record]) -> Result<Vec<Undo>, IllegalRecord> {
+    /// `seen` is shown each event of a grant between the states around it.
+    fn apply_all(&mut self, records: &[Record], seen: &mut Seen<'_>) -> Result<Vec<Undo>, IllegalRecord> {
         let mut changed = Vec::with_capacity(records.len());
         for record in records {
-            match self.apply_one(record) {
+            match self.apply_one(record, seen) {
                 Ok(undo) => changed.push(undo),
                 Err(error) => {
                     self.undo(changed);
@@ -209,11 +215,12 @@ impl Book {
         }
     }
 
-    fn apply_one(&mut self, record: &Record) -> Result<Undo, IllegalRecord> {
+    fn apply_one(&mut self, record: &Record, seen: &mut Seen<'_>) -> Result<Undo, IllegalRecord> {
         match record {
             Record::Grant { id, event } => {
                 let next = machine::apply(self.grants.get(id).map(Arc::as_ref), event)
                     .map_err(|source| IllegalRecord::Grant { id: id.clone(), source })?;
+                seen(id, self.grants.get(id).map(Arc::as_ref), &next, event);
                 Ok(Undo::Grant(id.clone(), self.put_grant(id, Some(Arc::new(next)))))
             }
             Record::Task { id, event } => {
@@ -276,6 +283,8 @@ impl Book {
     }
 }
 
+type Seen<'a> = dyn FnMut(&GrantId, Option<&GrantState>, &GrantState, &Event) + 'a;
+
 enum Undo {
     Grant(GrantId, Option<Arc<GrantState>>),
     Task(TaskId, Option<TaskState>),
@@ -313,4 +322,6 @@ pub struct Rehearsal {
     pub answers: Vec<Record>,
     /// Of all subjects touched.
     pub standing: Vec<Standing>,
+    /// For the audit trail.
+    pub told: Vec<AuditRecord>,
 }

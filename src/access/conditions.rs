@@ -32,6 +32,8 @@ pub enum Obstacle {
     },
     /// The journal cannot be written.
     Journal,
+    /// The audit trail cannot be written.
+    AuditTrail,
     /// This host's clock and Okta's differ too much.
     Clock {
         /// Ours less Okta's.
@@ -54,7 +56,7 @@ impl Obstacle {
     pub fn code(&self) -> Code {
         match self {
             Self::KillSwitch { .. } => Code::RefusedPolicy,
-            Self::Journal | Self::Clock { .. } => Code::RefusedDegraded,
+            Self::Journal | Self::AuditTrail | Self::Clock { .. } => Code::RefusedDegraded,
         }
     }
 
@@ -62,7 +64,7 @@ impl Obstacle {
     pub fn is_wanted(&self) -> bool {
         match self {
             Self::KillSwitch { .. } => true,
-            Self::Journal | Self::Clock { .. } => false,
+            Self::Journal | Self::AuditTrail | Self::Clock { .. } => false,
         }
     }
 
@@ -75,6 +77,10 @@ impl Obstacle {
             ),
             Self::Journal => {
                 "the connector's journal cannot be written, so no grant begins; see its log and its disk"
+                    .to_owned()
+            }
+            Self::AuditTrail => {
+                "the connector's audit trail cannot be written, so no grant begins; see its log and its disk"
                     .to_owned()
             }
             Self::Clock { ahead_seconds } => {
@@ -97,6 +103,7 @@ mod tests {
         let table = [
             (Obstacle::KillSwitch { file: "/etc/stop".into() }, Code::RefusedPolicy, "/etc/stop exists"),
             (Obstacle::Journal, Code::RefusedDegraded, "see its log and its disk"),
+            (Obstacle::AuditTrail, Code::RefusedDegraded, "audit trail"),
             (Obstacle::Clock { ahead_seconds: -90 }, Code::RefusedDegraded, "90 s behind Okta's"),
             (Obstacle::Clock { ahead_seconds: 90 }, Code::RefusedDegraded, "90 s ahead of Okta's"),
         ];

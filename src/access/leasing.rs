@@ -202,22 +202,26 @@ impl Leasing {
         let records = |book: &Book| intake::grant(book, id, lease, grant, policy, &conditions);
         let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
         let recorded = self.ledger.record(&subjects, records).await;
-        if matches!(recorded, Err(LedgerError::Journal(_)))
+        let obstacle = match &recorded {
+            Err(LedgerError::Journal(_)) => Some(Obstacle::Journal),
+            Err(LedgerError::Audit(_)) => Some(Obstacle::AuditTrail),
+            Ok(()) | Err(LedgerError::Illegal(_)) => None,
+        };
+        if let Some(obstacle) = obstacle
             && self.ledger.read(|book| book.task(id).is_none())
         {
-            return self.refuse_unrecorded(task, grant).await;
+            return self.refuse_unrecorded(task, grant, &obstacle).await;
         }
         log_failure(id, recorded);
     }
 
     /// Nothing can be taken on, and nothing was done: this can be said without a record of it. Where it cannot be said
     /// either, Apono hands the task out again.
-    async fn refuse_unrecorded(&self, task: &Task, grant: &Grant) {
-        let result =
-            intake::refusal(grant, Obstacle::Journal.code(), &Obstacle::Journal.message(), self.clock.now());
+    async fn refuse_unrecorded(&self, task: &Task, grant: &Grant, obstacle: &Obstacle) {
+        let result = intake::refusal(grant, obstacle.code(), &obstacle.message(), self.clock.now());
         match self.control.report(&task.id, &task.lease.token, &result).await {
             Ok(_) => {
-                info!(task.id = %task.id, code = result.code.as_str(), "refused task {}: the journal cannot be written", task.id);
+                info!(task.id = %task.id, code = result.code.as_str(), "refused task {}: {}", task.id, obstacle.message());
             }
             Err(error) => {
                 debug!(task.id = %task.id, error = %chain(&error), "cannot refuse task {}", task.id);

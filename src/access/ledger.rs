@@ -20,6 +20,8 @@ use tracing::{info, warn};
 
 use super::book::{Book, IllegalRecord};
 use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
+use super::telling::Telling;
+use crate::audit::{Audit, AuditError};
 use crate::clock::{self, SharedClock};
 use crate::telemetry::chain;
 
@@ -29,9 +31,16 @@ pub struct Ledger {
     journal: Arc<dyn Journal>,
     clock: SharedClock,
     book: Mutex<Book>,
-    writing: tokio::sync::Mutex<Backlog>,
+    writing: tokio::sync::Mutex<Writing>,
     version: watch::Sender<u64>,
     health: watch::Sender<Health>,
+}
+
+/// What the writer of the moment has in hand.
+#[derive(Debug)]
+struct Writing {
+    backlog: Backlog,
+    telling: Telling,
 }
 
 /// What is in force already and not on disk yet. Bounded by the duties at hand: each can end once.
@@ -53,6 +62,8 @@ pub struct Health {
     pub works: bool,
     /// Whether everything that is in force is on disk.
     pub complete: bool,
+    /// Whether the audit trail took what it was told last.
+    pub audited: bool,
 }
 
 /// Nothing was recorded.
@@ -61,6 +72,9 @@ pub enum LedgerError {
     /// The disk.
     #[error("the journal failed")]
     Journal(#[source] JournalError),
+    /// The audit trail.
+    #[error("the audit trail failed")]
+    Audit(#[source] AuditError),
     /// The state has moved on since the decision, or a bug.
     #[error("the record does not fit the state")]
     Illegal(#[source] IllegalRecord),
@@ -68,19 +82,27 @@ pub enum LedgerError {
 
 impl Ledger {
     /// Replays the open subjects of `journal`.
-    pub async fn open(journal: Arc<dyn Journal>, clock: SharedClock) -> Result<Self, LedgerError> {
+    pub async fn open(
+        journal: Arc<dyn Journal>,
+        audit: Arc<dyn Audit>,
+        clock: SharedClock,
+    ) -> Result<Self, LedgerError> {
         let entries = journal.open_entries().await.map_err(LedgerError::Journal)?;
         let mut book = Book::default();
         for entry in &entries {
             book.apply(std::slice::from_ref(&entry.record)).map_err(LedgerError::Illegal)?;
         }
+        let mut telling = Telling::new(audit);
+        // A trail that fails keeps grants from beginning, and nothing from ending.
+        telling.check(clock.now()).await;
+        let health = Health { works: true, complete: true, audited: telling.works() };
         Ok(Self {
             journal,
             clock,
             book: Mutex::new(book),
-            writing: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::new(Writing { backlog: Backlog::default(), telling }),
             version: watch::Sender::new(0),
-            health: watch::Sender::new(Health { works: true, complete: true }),
+            health: watch::Sender::new(health),
         })
     }
 
@@ -98,17 +120,18 @@ impl Ledger {
         about: &[Subject],
         decide: impl FnOnce(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
-        let mut backlog = self.writing.lock().await;
-        let result = self.recall_decide_and_write(&mut backlog, about, decide).await;
+        let mut writing = self.writing.lock().await;
+        let result = self.recall_decide_and_write(&mut writing, about, decide).await;
         // What is still to be written must not be read back from the disk.
-        let forgettable = about.iter().filter(|subject| !backlog.standing.contains_key(*subject)).cloned();
+        let waits = &writing.backlog.standing;
+        let forgettable = about.iter().filter(|subject| !waits.contains_key(*subject)).cloned();
         self.lock().forget_closed(forgettable);
         result
     }
 
     async fn recall_decide_and_write(
         &self,
-        backlog: &mut Backlog,
+        Writing { backlog, telling }: &mut Writing,
         about: &[Subject],
         decide: impl FnOnce(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
@@ -116,7 +139,7 @@ impl Ledger {
             self.recall(subject).await?;
         }
         let at = self.clock.now();
-        let (records, standing) = {
+        let (records, standing, told) = {
             let mut book = self.lock();
             let mut records = decide(&book);
             if records.is_empty() {
@@ -124,14 +147,22 @@ impl Ledger {
             }
             let rehearsal = book.rehearse(&records, at).map_err(LedgerError::Illegal)?;
             records.extend(rehearsal.answers);
-            (records, rehearsal.standing)
+            (records, rehearsal.standing, rehearsal.told)
         };
+        let goes_ahead = records.iter().all(Record::goes_ahead);
+        // Before the journal: an intent that is told and then not recorded has no effect; the other way round an effect
+        // could go untold.
+        let told = telling.tell(told.into_iter().map(|record| (at, record)).collect(), goes_ahead).await;
+        self.health.send_if_modified(|health| {
+            std::mem::replace(&mut health.audited, telling.works()) != telling.works()
+        });
+        told.map_err(LedgerError::Audit)?;
         let waiting = (backlog.entries.len(), backlog.standing.clone());
         backlog.entries.extend(records.iter().map(|record| Entry { at, record: record.clone() }));
         backlog.standing.extend(standing.into_iter().map(|standing| (standing.subject, standing.open)));
         let written = self.write(backlog).await;
         if let Err(error) = written
-            && !records.iter().all(Record::goes_ahead)
+            && !goes_ahead
         {
             backlog.entries.truncate(waiting.0);
             backlog.standing = waiting.1;
@@ -148,7 +179,8 @@ impl Ledger {
     pub async fn keep_checking(&self, stop: CancellationToken) {
         let mut health = self.watch_health();
         loop {
-            let wait = if health.borrow_and_update().works { CHECK } else { CHECK_AFTER_A_FAILURE };
+            let now = *health.borrow_and_update();
+            let wait = if now.works && now.audited { CHECK } else { CHECK_AFTER_A_FAILURE };
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = health.changed() => continue,
@@ -162,14 +194,23 @@ impl Ledger {
     ///
     /// Not to be cancelled.
     pub async fn check(&self) {
-        let mut backlog = self.writing.lock().await;
+        let mut writing = self.writing.lock().await;
+        let Writing { backlog, telling } = &mut *writing;
+        telling.check(self.clock.now()).await;
+        let audited = telling.works();
+        self.health.send_if_modified(|health| std::mem::replace(&mut health.audited, audited) != audited);
         if backlog.entries.is_empty() {
             let proven = self.journal.prove().await;
-            self.note(&backlog, proven.as_ref().err());
-        } else if self.write(&mut backlog).await.is_ok() {
-            self.settle(&mut backlog);
+            self.note(backlog, proven.as_ref().err());
+        } else if self.write(backlog).await.is_ok() {
+            self.settle(backlog);
             self.version.send_modify(|version| *version += 1);
         }
+    }
+
+    /// The last word of this process in the audit trail. Recording after it is allowed.
+    pub async fn close(&self) {
+        self.writing.lock().await.telling.close(self.clock.now()).await;
     }
 
     /// Writes what waits, and notes how that went. What was written stays in the backlog until [`Self::settle`].
@@ -194,8 +235,9 @@ impl Ledger {
     }
 
     fn note(&self, backlog: &Backlog, failure: Option<&JournalError>) {
-        let now = Health { works: failure.is_none(), complete: backlog.entries.is_empty() };
         let before = *self.health.borrow();
+        let (works, complete) = (failure.is_none(), backlog.entries.is_empty());
+        let now = Health { works, complete, ..before };
         self.health.send_if_modified(|health| std::mem::replace(health, now) != now);
         match failure {
             Some(error) if before.works => warn!(

@@ -29,4 +29,5 @@ pub mod schedule;
 mod sight;
 mod step;
 pub mod tasks;
+mod telling;
 pub mod watch;

@@ -57,6 +57,7 @@ impl Watch {
         let obstacle = match &self.kill_switch {
             Some(file) if self.is_switched_off() => Some(Obstacle::KillSwitch { file: file.clone() }),
             Some(_) | None if !self.ledger.health().works => Some(Obstacle::Journal),
+            Some(_) | None if !self.ledger.health().audited => Some(Obstacle::AuditTrail),
             Some(_) | None if ahead_seconds.unsigned_abs() > MOST_SKEW_SECONDS => {
                 Some(Obstacle::Clock { ahead_seconds })
             }

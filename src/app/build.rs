@@ -34,6 +34,7 @@ use crate::access::policy::Policy;
 use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
 use crate::access::watch::{Admission, Watch};
 use crate::apono::{Connection, ControlPlane, SessionKeeper};
+use crate::audit::{Audit, AuditTrail};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
 use crate::directory::mapping::Mapping;
@@ -80,7 +81,12 @@ impl Builder {
             Some(journal) => Arc::clone(journal),
             None => Arc::new(open_state(&settings, &outside)?),
         };
-        let ledger = Ledger::open(journal, Arc::clone(&outside.clock)).await.map_err(StartError::Ledger)?;
+        let audit: Arc<dyn Audit> = match &outside.audit {
+            Some(audit) => Arc::clone(audit),
+            None => Arc::new(AuditTrail::new(&settings.audit.file, settings.apono.connector_id.clone())),
+        };
+        let ledger = Ledger::open(journal, audit, Arc::clone(&outside.clock)).await;
+        let ledger = ledger.map_err(StartError::Ledger)?;
         refuse_stranded_duties(&settings, &ledger)?;
         let token = Arc::new(token);
         let control = ControlPlane::new(

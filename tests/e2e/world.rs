@@ -92,6 +92,8 @@ credentials_file = "{}"
 {more}
 [state]
 url = "sqlite:{}"
+[audit]
+file = "{}"
 [admin]
 listen = "127.0.0.1:0"
 [log]
@@ -103,6 +105,7 @@ format = "json"
             self.okta_server.url(),
             at("okta.json"),
             at("state/state.db"),
+            at("state/audit.jsonl"),
         )
     }
 

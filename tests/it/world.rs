@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use apono_connector::access::journal::{Journal, MemoryJournal};
 use apono_connector::app::{App, Outside};
+use apono_connector::audit::{Audit, MemoryAudit};
 use apono_connector::clock::{self, SharedClock, VirtualClock};
 use apono_connector::config::{Sources, load};
 use apono_connector::entropy::SeededEntropy;
@@ -43,6 +44,7 @@ pub struct World {
     /// The same clock, to be set.
     pub wall: Arc<VirtualClock>,
     pub journal: Arc<MemoryJournal>,
+    pub audit: Arc<MemoryAudit>,
     pub folder: TempDir,
     pub settings: String,
     sim_clock: SimClock,
@@ -112,6 +114,7 @@ listen = "127.0.0.1:0"
             clock: wall.clone(),
             wall,
             journal: Arc::default(),
+            audit: Arc::default(),
             folder,
             settings,
             sim_clock,
@@ -156,6 +159,7 @@ listen = "127.0.0.1:0"
             clock: Arc::clone(&self.clock),
             entropy: SeededEntropy::shared(self.seed),
             journal: Some(Arc::clone(&self.journal) as Arc<dyn Journal>),
+            audit: Some(Arc::clone(&self.audit) as Arc<dyn Audit>),
         };
         let app = App::build(settings, outside).await.unwrap();
         let (facts, stop) = (app.facts(), app.stop_token());
@@ -302,7 +306,7 @@ impl Transport for InProcess {
 #[derive(Clone, Default)]
 struct Errors(Arc<Mutex<Vec<String>>>);
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+impl<S: tracing::Subscriber> Layer<S> for Errors {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Message(String);
         impl Visit for Message {

@@ -207,6 +207,9 @@ credentials_file = {secret}
 [state]
 url = {state}
 
+[audit]
+file = {audit}
+
 [admin]
 listen = "{admin}"
 
@@ -218,6 +221,7 @@ format = "json"
         okta_url = okta.url(),
         token = at("apono-token"),
         secret = at("okta-credentials.json"),
+        audit = at("audit.jsonl"),
         state = Value::from(format!("sqlite:{}", folder.join("state.db").display())),
     )
 }
