@@ -4,10 +4,13 @@
 #![expect(unreachable_pub, reason = "one binary, no library")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod crash_sweep;
 mod directory;
 mod faults;
 mod grants;
+mod oracle;
 mod scene;
+mod stage;
 mod tasks;
 mod tokens;
 mod world;

@@ -14,6 +14,7 @@ use apono_connector::http::transport::{Request, Response, Transport, TransportEr
 use apono_connector::runtime::Ending;
 use apono_connector::secrets::generate_rsa;
 use apono_connector::server::Facts;
+use apono_connector::telemetry::chain;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +29,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 pub const INTEGRATION: &str = "069cf551-c124-43f6";
@@ -58,6 +61,15 @@ pub struct Running {
 impl World {
     /// An organization with the connector's application, and nobody in it.
     pub fn new() -> Self {
+        Self::logging(LevelFilter::TRACE)
+    }
+
+    /// The same without a log, for tests that live through many worlds. Error events are still collected.
+    pub fn quiet() -> Self {
+        Self::logging(LevelFilter::OFF)
+    }
+
+    fn logging(lines: LevelFilter) -> Self {
         let origin: Timestamp = START.parse().unwrap();
         let sim_clock = SimClock::virtual_from(origin);
         let okta = OktaSimulator::new(okta::Settings::default(), sim_clock.clone());
@@ -91,8 +103,8 @@ listen = "127.0.0.1:0"
         );
         let errors = Errors::default();
         let log = tracing_subscriber::registry()
-            .with(errors.clone())
-            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time());
+            .with(errors.clone().with_filter(LevelFilter::ERROR))
+            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(lines));
         Self {
             okta,
             apono,
@@ -131,6 +143,27 @@ listen = "127.0.0.1:0"
 
     /// The same with more configuration.
     pub async fn start_with(&mut self, more: &str) -> Running {
+        let (network, disk) = (self.network(), self.disk());
+        self.start_between(network, disk, more).await.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The way to both simulators, to be wrapped.
+    pub fn network(&self) -> Arc<dyn Transport> {
+        Arc::new(InProcess { okta: self.okta.clone(), apono: self.apono.clone() })
+    }
+
+    /// This world's journal, to be wrapped.
+    pub fn disk(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.journal) as Arc<dyn Journal>
+    }
+
+    /// Starts a connector between this network and this disk; a start that fails is an answer.
+    pub async fn start_between(
+        &mut self,
+        network: Arc<dyn Transport>,
+        disk: Arc<dyn Journal>,
+        more: &str,
+    ) -> Result<Running, String> {
         let config = self.folder.path().join("connector.toml");
         std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
         let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
@@ -138,16 +171,16 @@ listen = "127.0.0.1:0"
         // Each start draws other ids: a session and a `jti` are never repeated.
         self.seed += 1;
         let outside = Outside {
-            transport: Arc::new(InProcess { okta: self.okta.clone(), apono: self.apono.clone() }),
+            transport: network,
             clock: Arc::clone(&self.clock),
             entropy: SeededEntropy::shared(self.seed),
-            journal: Some(Arc::clone(&self.journal) as Arc<dyn Journal>),
+            journal: Some(disk),
         };
-        let app = App::build(settings, outside).await.unwrap();
+        let app = App::build(settings, outside).await.map_err(|error| chain(&error).to_string())?;
         let (facts, stop) = (app.facts(), app.stop_token());
         let mut task = JoinSet::new();
         task.spawn(app.run(None));
-        Running { facts, stop, task }
+        Ok(Running { facts, stop, task })
     }
 
     /// An instant from now.
@@ -283,7 +316,7 @@ impl Transport for InProcess {
 #[derive(Clone, Default)]
 struct Errors(Arc<Mutex<Vec<String>>>);
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+impl<S: tracing::Subscriber> Layer<S> for Errors {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Message(String);
         impl Visit for Message {

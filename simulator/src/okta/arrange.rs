@@ -312,6 +312,15 @@ impl OktaSimulator {
         directory.ids().id(Kind::Rule, index)
     }
 
+    /// Gives a rule another status: an inactive one manages nothing, and its group is its administrators' again.
+    pub fn set_group_rule_status(&self, rule: &str, status: &str) {
+        let now = self.now_ms();
+        let mut directory = self.directory_mut();
+        if let Some(rule) = directory.ids().index(Kind::Rule, rule) {
+            directory.set_rule_status(rule, status, now);
+        }
+    }
+
     /// Lets a rule put a user into a group, or take over a membership that exists. Tells whether the rule did: it
     /// leaves excluded users alone.
     pub fn add_rule_member(&self, rule: &str, group: &str, user: &str) -> bool {

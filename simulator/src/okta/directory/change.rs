@@ -288,6 +288,13 @@ impl Directory {
         index
     }
 
+    pub(in super::super) fn set_rule_status(&mut self, rule: u32, status: &str, now: i64) {
+        if let Some(rule) = usize::try_from(rule).ok().and_then(|index| self.rules.get_mut(index)) {
+            rule.status = status.into();
+            rule.last_updated = now;
+        }
+    }
+
     fn user_mut(&mut self, index: u32) -> Option<&mut User> {
         self.users.get_mut(usize::try_from(index).ok()?).filter(|user| !user.deleted)
     }
