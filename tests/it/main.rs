@@ -8,6 +8,7 @@ mod crash_sweep;
 mod directory;
 mod faults;
 mod grants;
+mod model;
 mod oracle;
 mod scene;
 mod stage;
