@@ -4,7 +4,7 @@
 //! second connector on the same disk, until all grants are over; then the oracle is asked.
 
 mod planted;
-mod script;
+pub mod script;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,4 +14,5 @@ mod scene;
 mod stage;
 mod tasks;
 mod tokens;
+mod two_daemons;
 mod world;

@@ -63,7 +63,8 @@ pub fn breaches(world: &World, stage: &Stage, promised: &Promised, back: Timesta
     breaches
 }
 
-fn at_the_end(world: &World, promised: &Promised, breaches: &mut Vec<String>) {
+/// Nothing is left that only a grant gave, and all the rest is there.
+pub fn at_the_end(world: &World, promised: &Promised, breaches: &mut Vec<String>) {
     let there = world.okta.memberships();
     for (group, user) in there.difference(&promised.standing) {
         breaches.push(format!("{user} is left in {group}, by a grant that is over"));

@@ -56,6 +56,18 @@ pub struct Cast {
     user: String,
     groups: BTreeMap<&'static str, String>,
     may_be_late: bool,
+    delivery: Delivery,
+}
+
+/// To whom tasks go.
+#[derive(Clone, Copy, Debug)]
+pub enum Delivery {
+    /// To whoever asks first.
+    Once,
+    /// To whoever asks first, and once more to whoever asks next.
+    Twice,
+    /// To everybody who is connected, at the same time.
+    ToAll,
 }
 
 impl Cast {
@@ -79,7 +91,13 @@ impl Cast {
             user,
             groups,
             may_be_late,
+            delivery: Delivery::Once,
         }
+    }
+
+    /// The same, with tasks that are delivered like this.
+    pub fn delivering(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
     }
 
     /// Asks for everything of `part`, at its time; ends when all of it is over.
@@ -199,6 +217,11 @@ impl Cast {
     }
 
     fn expect(&self, task: &str, codes: &[&'static str]) {
+        match self.delivery {
+            Delivery::Once => {}
+            Delivery::Twice => self.apono.redeliver(task),
+            Delivery::ToAll => self.apono.deliver_to_all(task),
+        }
         self.promised.borrow_mut().tasks.insert(task.to_owned(), codes.to_vec());
     }
 
