@@ -12,10 +12,11 @@ use std::time::Duration;
 use apono_connector::access::journal::Journal;
 use apono_connector::clock;
 use apono_connector::http::transport::Transport;
+use jiff::Timestamp;
 use script::{Cast, Part};
 
-use crate::oracle::breaches;
-use crate::stage::{Point, Side, Stage};
+use crate::oracle::{Promised, at_the_end, one_result, second_answers, too_early, too_late};
+use crate::stage::{Point, Side, Stage, removed_standing, without_a_duty};
 use crate::world::World;
 
 /// How long it stays dark.
@@ -24,6 +25,9 @@ const AT_ONCE: Duration = Duration::ZERO;
 const LONG: Duration = Duration::from_secs(65);
 /// After the last grant is over, for leases to run out and two listings to be read.
 const QUIET: Duration = Duration::from_secs(150);
+
+/// How long after its end, or after the connector is back, a membership may last at most.
+const LATEST: Duration = Duration::from_mins(2);
 
 /// The connector's ways out, wrapped: where a defect is planted.
 trait Defect {
@@ -46,6 +50,24 @@ struct Outcome {
     breaches: Vec<String>,
     fired: Option<String>,
     effects: usize,
+}
+
+/// The breaches of the invariants, in words. `back` is when the last connector was started.
+fn breaches(world: &World, stage: &Stage, promised: &Promised, back: Timestamp) -> Vec<String> {
+    let (okta, apono) = (&world.okta, &world.apono);
+    let mut breaches = second_answers(apono);
+    at_the_end(okta, promised, &mut breaches);
+    for (task, codes) in &promised.tasks {
+        one_result(apono, task, codes, &mut breaches);
+    }
+    too_early(okta, apono, promised, &mut breaches);
+    too_late(okta, promised, back, LATEST, &mut breaches);
+    let happened = stage.happened();
+    without_a_duty(&happened, &mut breaches);
+    removed_standing(&happened, &promised.standing, &mut breaches);
+    breaches.extend(apono.violations().into_iter().map(|it| format!("the contract was broken: {it}")));
+    breaches.extend(world.take_errors().into_iter().map(|it| format!("an error event: {it}")));
+    breaches
 }
 
 /// Plays a part of the script; the power goes at `point` and comes back after `darkness`.

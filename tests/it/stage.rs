@@ -1,11 +1,13 @@
 //! Between a connector and everything outside it: counts what it does, keeps the order of it, and takes the power away
 //! at a chosen point.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use apono_connector::access::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
+use apono_connector::access::machine::Event;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use futures_util::future::BoxFuture;
 use http::Method;
@@ -213,5 +215,61 @@ pub fn membership(request: &Request) -> Option<(String, String)> {
             Some(((*group).to_owned(), (*user).to_owned()))
         }
         _ => None,
+    }
+}
+
+/// Every addition was sent under a durable intent whose duty was not over.
+pub fn without_a_duty(happened: &[Happening], breaches: &mut Vec<String>) {
+    let mut users = BTreeMap::new();
+    let mut duties: BTreeSet<(String, String)> = BTreeSet::new();
+    for happening in happened {
+        match happening {
+            Happening::Recorded(record) => note_duty(record, &mut users, &mut duties),
+            Happening::Remove { .. } => {}
+            Happening::Add { group, user } => {
+                let is_owed = duties.iter().any(|(grant, of)| of == group && users.get(grant) == Some(user));
+                if !is_owed {
+                    breaches.push(format!(
+                        "{user} was added to {group} before the duty to remove it was on disk"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn note_duty(record: &Record, users: &mut BTreeMap<String, String>, duties: &mut BTreeSet<(String, String)>) {
+    let Record::Grant { id, event } = record else { return };
+    match event {
+        Event::UserResolved { user } => {
+            users.insert(id.to_string(), user.to_string());
+        }
+        Event::GrantIntended { group } => {
+            duties.insert((id.to_string(), group.to_string()));
+        }
+        Event::Ended { group, .. } | Event::Refused { group, .. } => {
+            duties.remove(&(id.to_string(), group.to_string()));
+        }
+        Event::Accepted { .. }
+        | Event::Revised { .. }
+        | Event::StandingFound { .. }
+        | Event::Granted { .. }
+        | Event::EndRequested { .. }
+        | Event::RevokeIntended { .. } => {}
+    }
+}
+
+/// Okta was never asked to take away what stood before.
+pub fn removed_standing(
+    happened: &[Happening],
+    standing: &BTreeSet<(String, String)>,
+    breaches: &mut Vec<String>,
+) {
+    for happening in happened {
+        if let Happening::Remove { group, user } = happening
+            && standing.contains(&(group.clone(), user.clone()))
+        {
+            breaches.push(format!("Okta was asked to remove {user} from {group}, where it stood before"));
+        }
     }
 }

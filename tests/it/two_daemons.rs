@@ -206,7 +206,7 @@ async fn with_two_connectors_access_ends_as_with_one() {
 
             let promised = cast.promised.borrow().clone();
             let mut breaches = Vec::new();
-            at_the_end(&world, &promised, &mut breaches);
+            at_the_end(&world.okta, &promised, &mut breaches);
             for task in promised.tasks.keys() {
                 if world.apono.result(task).is_none() || world.apono.result_posts(task) != 1 {
                     breaches.push(format!("{task} has {} results", world.apono.result_posts(task)));
@@ -249,7 +249,7 @@ async fn with_two_connectors_that_crash_in_turn_access_ends_as_with_one() {
             }
             world.pass(20 * MINUTE).await;
             let mut breaches = Vec::new();
-            at_the_end(&world, &cast.promised.borrow(), &mut breaches);
+            at_the_end(&world.okta, &cast.promised.borrow(), &mut breaches);
             let unanswered =
                 cast.promised.borrow().tasks.keys().filter(|task| world.apono.result(task).is_none()).count();
             assert_eq!(
