@@ -92,7 +92,8 @@ pub fn too_early(
         };
         for removal in &removals {
             let is_it = removal.group == life.group && removal.user == life.user;
-            if is_it && since <= removal.at && removal.at < life.until {
+            // In the same instant another grant's end may have come first.
+            if is_it && since < removal.at && removal.at < life.until {
                 breaches.push(format!(
                     "{} gave {} until {}, and it was taken at {}",
                     life.task, life.group, life.until, removal.at
