@@ -11,9 +11,6 @@ use simulator::okta::{NewGroup, NewUser};
 use super::oracle::{Life, Promised, at_the_end, one_result, second_answers, too_early};
 use super::world::{Connector, INTEGRATION, World};
 
-const SEED: u64 = 20_260_101;
-const KILLS: usize = 200;
-const GRANTS: usize = 40;
 const USERS: usize = 3;
 const GROUPS: usize = 4;
 /// A connector lives for at most so many requests.
@@ -23,6 +20,10 @@ const LIFE: usize = 1500;
 
 #[tokio::test]
 async fn access_ends_through_two_hundred_kills() {
+    const SEED: u64 = 20_260_101;
+    const KILLS: usize = 200;
+    const GRANTS: usize = 40;
+    println!("seed {SEED}");
     let killed = Killing::begin(SEED).kill(KILLS, GRANTS).await;
     assert_eq!(killed.breaches, Vec::<String>::new(), "seed {SEED}");
     assert_eq!((killed.kills, killed.grants), (KILLS, GRANTS));
