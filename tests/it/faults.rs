@@ -131,6 +131,21 @@ async fn one_wrong_answer_does_not_end_a_duty() {
     scene.nothing_is_left(connector).await;
 }
 
+/// An empty list where the membership stands: believed, it would make the membership ours to remove.
+#[tokio::test(start_paused = true)]
+async fn one_empty_list_of_groups_does_not_make_a_standing_membership_ours() {
+    let mut scene = Scene::new();
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    let connector = scene.world.start().await;
+    scene.world.okta.faults().once("list_user_groups", Fault::ReplaceBody("[]".into()));
+    let granted = scene.grant(10 * MINUTE);
+    assert_eq!(scene.world.result(&granted.task_id).await["code"], "already_member");
+    scene.world.pass(HOUR).await;
+    assert!(scene.is_member());
+    assert_eq!(scene.world.okta.call_count("remove_member"), 0);
+    connector.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn not_found_for_a_membership_that_was_just_shown_ends_no_duty() {
     for wrong in [Fault::status(404), not_found()] {
@@ -185,7 +200,7 @@ async fn an_addition_in_doubt_is_not_given_up_for_a_refusal() {
     let faults = scene.world.okta.faults();
     faults.once("add_member", Fault::DisconnectAfterEffect);
     faults.always("add_member", error(403, "E0000006", "You do not have permission"));
-    faults.after("list_user_groups", 1, 100, not_found());
+    faults.after("list_user_groups", 2, 100, not_found());
     scene.grant(30 * MINUTE);
     scene.world.pass(20 * MINUTE).await;
     assert!(scene.is_member());

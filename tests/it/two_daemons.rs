@@ -168,6 +168,30 @@ async fn a_duty_is_on_the_disk_of_the_one_that_gave_the_access_and_on_no_other()
     nothing_is_owed(&scene, [first, second]).await;
 }
 
+/// What does **not** hold either: of two overlapping grants of one membership that went to different connectors, the end of
+/// the first takes the access, until the one that took it reads of the second in Apono's listing.
+#[tokio::test(start_paused = true)]
+async fn of_overlapping_grants_at_two_connectors_the_second_is_given_again_after_the_next_listing() {
+    let (scene, daemons, running) = scene_of_two().await;
+    let began = scene.world.clock.now();
+    let at = |minute: u32| clock::until(scene.world.clock.now(), clock::after(began, minute * MINUTE));
+    daemons[1].leases_nothing(true);
+    scene.world.pass(at(1)).await;
+    scene.given(8 * MINUTE).await;
+    daemons[0].leases_nothing(true);
+    daemons[1].leases_nothing(false);
+    scene.world.pass(at(6)).await;
+    let second = scene.grant(14 * MINUTE);
+    assert_eq!(scene.world.result(&second.task_id).await["code"], "already_member");
+    scene.world.pass(at(9) + MINUTE / 2).await;
+    assert!(!scene.is_member(), "it is kept now: tell so in docs/ARCHITECTURE.md");
+    scene.world.pass(at(11)).await;
+    assert!(scene.is_member());
+    daemons[0].leases_nothing(false);
+    scene.world.pass(at(21)).await;
+    nothing_is_owed(&scene, running).await;
+}
+
 /// What was not given yet when its taker died is given, and ended, by the other one.
 #[tokio::test(start_paused = true)]
 async fn a_task_whose_taker_died_before_it_gave_anything_is_the_other_ones() {
