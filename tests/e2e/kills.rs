@@ -1,6 +1,7 @@
 //! `kill -9`, again and again, at random instants, while grants come and go. The instants are counted in requests that
 //! arrive at the simulators, so that every run of a seed is killed at the same places, as far as two processes allow.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apono_connector::entropy::{SeededEntropy, SharedEntropy};
@@ -46,6 +47,7 @@ pub struct Killing {
     groups: Vec<String>,
     promised: Promised,
     given: Vec<String>,
+    revoked: BTreeSet<String>,
 }
 
 impl Killing {
@@ -65,7 +67,15 @@ impl Killing {
             world.okta.add_member(group, user);
             promised.standing.insert((group.clone(), user.clone()));
         }
-        Self { world, entropy: SeededEntropy::shared(seed), users, groups, promised, given: Vec::new() }
+        Self {
+            world,
+            entropy: SeededEntropy::shared(seed),
+            users,
+            groups,
+            promised,
+            given: Vec::new(),
+            revoked: BTreeSet::new(),
+        }
     }
 
     /// Kills so often, while so many grants come and go; then lets a last connector finish.
@@ -100,7 +110,8 @@ impl Killing {
         loop {
             let (changed, member) = (self.world.apono.changed(), self.world.okta.membership_changed());
             let now = *arrived.borrow_and_update();
-            if enough(self) || now >= last || now > first && self.is_over() {
+            // A process that has asked for something has taken over its signals.
+            if now > first && (enough(self) || self.is_over()) || now >= last {
                 return;
             }
             tokio::select! {
@@ -127,9 +138,13 @@ impl Killing {
         self.ask(&id, 1, user, group, lasts);
         let earlier = self.draw(self.given.len());
         let id = self.given[earlier].clone();
+        if self.revoked.contains(&id) {
+            return;
+        }
         match self.draw(5) {
             0 => {
                 let task = self.world.apono.revoke(&id);
+                self.revoked.insert(id.clone());
                 self.expect(&task);
                 self.cut(&id, World::now());
             }

@@ -70,6 +70,8 @@ struct Given {
     task: String,
     until: Timestamp,
     groups: Vec<usize>,
+    /// Final: what Apono asks for afterwards under the same id may be refused, or taken back at any time.
+    is_revoked: bool,
 }
 
 impl History {
@@ -126,6 +128,7 @@ impl History {
                     task: String::new(),
                     until: self.world.after(*lasts),
                     groups: groups.clone(),
+                    is_revoked: false,
                 };
                 self.grants.push(given);
                 self.ask(self.grants.len() - 1, groups, *lasts);
@@ -139,6 +142,7 @@ impl History {
                 if let Some(grant) = self.numbered(*grant) {
                     let task = self.world.apono.revoke(&self.grants[grant].id);
                     self.promised.tasks.insert(task, Vec::new());
+                    self.grants[grant].is_revoked = true;
                     self.supersede(grant, &[], self.world.clock.now());
                 }
             }
@@ -191,7 +195,7 @@ impl History {
         given.until = given.until.max(until);
         given.groups.extend(groups);
         self.promised.tasks.insert(given.task.clone(), Vec::new());
-        for group in ids {
+        for group in ids.into_iter().filter(|_| !given.is_revoked) {
             self.promised.lives.push(Life {
                 grant: given.id.clone(),
                 task: given.task.clone(),
