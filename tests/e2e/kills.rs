@@ -110,8 +110,7 @@ impl Killing {
         loop {
             let (changed, member) = (self.world.apono.changed(), self.world.okta.membership_changed());
             let now = *arrived.borrow_and_update();
-            // A process that has asked for something has taken over its signals.
-            if now > first && (enough(self) || self.is_over()) || now >= last {
+            if enough(self) || now >= last || now > first && self.is_over() {
                 return;
             }
             tokio::select! {
@@ -198,7 +197,7 @@ impl Killing {
         }
     }
 
-    async fn judge(self, last: Connector, is_finished: bool, kills: usize) -> Killed {
+    async fn judge(self, mut last: Connector, is_finished: bool, kills: usize) -> Killed {
         let (okta, apono) = (&self.world.okta, &self.world.apono);
         let mut breaches = second_answers(apono);
         if !is_finished {
@@ -217,6 +216,8 @@ impl Killing {
             }
         }
         breaches.extend(apono.violations());
+        // Before that it may not have taken over its signals.
+        last.admin().await;
         if !last.stop().await.success() {
             breaches.push("the last connector did not stop well".to_owned());
         }
