@@ -9,7 +9,7 @@ use apono_connector::clock;
 use apono_connector::http::transport::Transport;
 use jiff::Timestamp;
 use simulator::apono::Grant;
-use simulator::fault::Fault;
+use simulator::fault::{Fault, Faults};
 use simulator::okta::{NewGroup, NewUser};
 
 use crate::moves::{APONO, GROUPS, Move, OKTA, USERS};
@@ -154,11 +154,11 @@ impl History {
             Move::Pass(duration) => self.world.pass(*duration).await,
             Move::Crash(dark) => self.crash(*dark).await,
             Move::OktaFault { operation, kind, times } => {
-                self.count(&format!("Okta {kind:?}"), *times);
+                self.count(&format!("Okta {kind:?}, prepared"), *times);
                 self.world.okta.faults().times(operation, *times, kind.at_okta());
             }
             Move::AponoFault { operation, kind, times } => {
-                self.count(&format!("Apono {kind:?}"), *times);
+                self.count(&format!("Apono {kind:?}, prepared"), *times);
                 self.world.apono.faults().times(operation, *times, kind.at_apono());
             }
             Move::OktaIs { up } => self.okta_is(*up),
@@ -304,6 +304,12 @@ impl History {
         let last = self.grants.iter().map(|given| given.until).max().unwrap_or(now);
         // Pauses of up to five minutes, leases and two listings come on top.
         self.world.pass(clock::until(now, last) + Duration::from_mins(20)).await;
+        // Not all that was prepared has met a call.
+        let struck = |faults: &Faults, operations: &[&str]| {
+            operations.iter().map(|operation| faults.fired(operation)).sum::<usize>()
+        };
+        self.count("calls to Okta that went wrong", struck(self.world.okta.faults(), &OKTA));
+        self.count("calls to Apono that went wrong", struck(self.world.apono.faults(), &APONO));
         self.judge();
         if let Some(connector) = self.connector.take() {
             let facts = connector.facts();

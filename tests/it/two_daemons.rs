@@ -109,7 +109,7 @@ async fn a_revoke_that_the_other_one_gets_is_made_up_for_by_the_listing() {
     daemons[1].leases_nothing(true);
     scene.world.pass(MINUTE).await;
     let granted = scene.given(5 * 60 * MINUTE).await;
-    scene.world.pass(20 * MINUTE).await;
+    scene.world.pass(12 * MINUTE).await;
     daemons[0].leases_nothing(true);
     daemons[1].leases_nothing(false);
     scene.world.pass(2 * MINUTE).await;
@@ -145,7 +145,7 @@ async fn a_revoke_of_what_both_were_asked_for_ends_it_whoever_gets_it() {
         scene.world.until_member(&scene.group, &scene.user, false).await;
         assert!(scene.world.since(revoked).as_secs() < 12 * 60, "{}", scene.world.since(revoked));
         daemons[1 - gets_it].leases_nothing(false);
-        scene.world.pass(20 * MINUTE).await;
+        scene.world.pass(12 * MINUTE).await;
         nothing_is_owed(&scene, running).await;
     }
 }
@@ -226,7 +226,7 @@ async fn with_two_connectors_access_ends_as_with_one() {
                 .until("both are connected", |world| (world.apono.sessions().len() == 2).then_some(()))
                 .await;
             cast.play(part).await;
-            world.pass(20 * MINUTE).await;
+            world.pass(12 * MINUTE).await;
 
             let promised = cast.promised.borrow().clone();
             let mut breaches = Vec::new();
@@ -271,7 +271,7 @@ async fn with_two_connectors_that_crash_in_turn_access_ends_as_with_one() {
                     running[one] = Some(daemons[one].start(&mut world).await);
                 }
             }
-            world.pass(20 * MINUTE).await;
+            world.pass(12 * MINUTE).await;
             let mut breaches = Vec::new();
             at_the_end(&world.okta, &cast.promised.borrow(), &mut breaches);
             let unanswered =
