@@ -8,5 +8,9 @@
 mod checker;
 mod configuration;
 mod crash;
+mod kills;
 mod life;
+#[path = "../it/oracle.rs"]
+#[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
+mod oracle;
 mod world;

@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use apono_connector::secrets::generate_rsa;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,8 +22,9 @@ use simulator::net::{Server, serve};
 use simulator::okta::{self, NewGroup, NewUser, OktaSimulator};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
-use crate::checker::Contract;
+use super::checker::Contract;
 
 pub const INTEGRATION: &str = "069cf551-c124-43f6";
 pub const CLIENT: &str = "0oaconnector00000001";
@@ -32,6 +36,8 @@ pub struct World {
     pub apono: AponoSimulator,
     pub folder: TempDir,
     pub okta_server: Server,
+    /// Counts the requests that have arrived, at either peer.
+    pub requests: watch::Receiver<u64>,
     apono_server: Server,
     logs: usize,
 }
@@ -49,13 +55,23 @@ impl World {
         let apono = AponoSimulator::new(apono::Settings::default(), clock);
         apono.set_exchange_log(100_000);
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let okta_server = serve(okta.router(), any_port).unwrap();
+        let arrived = watch::Sender::new(0);
+        let requests = arrived.subscribe();
+        let counted = |router: Router| {
+            let arrived = arrived.clone();
+            let count = move |request: Request, next: Next| {
+                arrived.send_modify(|count| *count += 1);
+                next.run(request)
+            };
+            router.layer(from_fn(count))
+        };
+        let okta_server = serve(counted(okta.router()), any_port).unwrap();
         okta.set_origin(okta_server.url());
-        let apono_server = serve(apono.router(), any_port).unwrap();
+        let apono_server = serve(counted(apono.router()), any_port).unwrap();
         let (private, public) = key();
         okta.register_client(CLIENT, public, &["okta.users.read", "okta.groups.manage"]);
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { okta, apono, folder, okta_server, apono_server, logs: 0 };
+        let world = Self { okta, apono, folder, okta_server, requests, apono_server, logs: 0 };
         fs::write(world.path("token"), apono::Settings::default().token).unwrap();
         let secret = json!({ "client_id": CLIENT, "private_key": private });
         fs::write(world.path("okta.json"), secret.to_string()).unwrap();

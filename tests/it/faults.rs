@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use apono_connector::audit::Kind;
+use apono_connector::server::readiness;
 use serde_json::json;
 use simulator::apono::Grant;
 use simulator::fault::Fault;
@@ -137,6 +139,21 @@ async fn one_wrong_answer_does_not_end_a_duty() {
     scene.nothing_is_left(connector).await;
 }
 
+/// An empty list where the membership stands: believed, it would make the membership ours to remove.
+#[tokio::test(start_paused = true)]
+async fn one_empty_list_of_groups_does_not_make_a_standing_membership_ours() {
+    let mut scene = Scene::new();
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    let connector = scene.world.start().await;
+    scene.world.okta.faults().once("list_user_groups", Fault::ReplaceBody("[]".into()));
+    let granted = scene.grant(10 * MINUTE);
+    assert_eq!(scene.world.result(&granted.task_id).await["code"], "already_member");
+    scene.world.pass(HOUR).await;
+    assert!(scene.is_member());
+    assert_eq!(scene.world.okta.call_count("remove_member"), 0);
+    connector.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn not_found_for_a_membership_that_was_just_shown_ends_no_duty() {
     for wrong in [Fault::status(404), not_found()] {
@@ -191,7 +208,7 @@ async fn an_addition_in_doubt_is_not_given_up_for_a_refusal() {
     let faults = scene.world.okta.faults();
     faults.once("add_member", Fault::DisconnectAfterEffect);
     faults.always("add_member", error(403, "E0000006", "You do not have permission"));
-    faults.after("list_user_groups", 1, 100, not_found());
+    faults.after("list_user_groups", 2, 100, not_found());
     scene.grant(30 * MINUTE);
     scene.world.pass(20 * MINUTE).await;
     assert!(scene.is_member());
@@ -293,4 +310,61 @@ async fn a_stop_does_not_wait_for_an_apono_that_answers_nothing() {
     let started = scene.world.clock.now();
     connector.stop().await;
     assert!(scene.world.since(started).as_secs_f64() < 6.0, "{}", scene.world.since(started));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_trail_that_cannot_be_written_stops_grants_and_no_removal() {
+    let mut scene = Scene::new();
+    let connector = scene.world.start().await;
+    let live = scene.given(HOUR).await;
+    let told = scene.world.audit.records().len();
+    scene.world.audit.break_writes(true);
+    let refused = scene.grant(HOUR);
+    let result = scene.world.result(&refused.task_id).await;
+    assert_eq!(result["code"], json!("refused_degraded"), "{result}");
+    assert!(result["resources"][0]["message"].as_str().unwrap().contains("audit trail"), "{result}");
+    assert_eq!(scene.world.okta.call_count("add_member"), 1);
+    assert_eq!(scene.revoked(&live.grant_id).await["code"], "revoked");
+    assert!(!scene.is_member());
+    let verdict = readiness(&connector.facts());
+    let check = verdict.checks.iter().find(|check| check.name.starts_with("grants of")).unwrap();
+    assert!(!verdict.ready && check.message.contains("audit trail"), "{verdict:?}");
+    assert_eq!(scene.world.audit.records().len(), told, "nothing could be told");
+
+    scene.world.audit.break_writes(false);
+    scene.world.pass(Duration::from_secs(5)).await;
+    let since: Vec<_> =
+        scene.world.audit.records().into_iter().skip(told).map(|(_, record)| record.kind).collect();
+    assert_eq!(
+        since,
+        [Kind::EndRequested, Kind::RemovalIntended, Kind::Removed],
+        "told afterwards, in order"
+    );
+    scene.given(HOUR).await;
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_step_of_a_grant_is_told_with_oktas_request_ids() {
+    let mut scene = Scene::new();
+    let connector = scene.world.start().await;
+    let granted = scene.given(HOUR).await;
+    scene.revoked(&granted.grant_id).await;
+    let told = scene.world.audit.records();
+    let kinds: Vec<_> = told.iter().map(|(_, record)| record.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Kind::Requested,
+            Kind::AdditionIntended,
+            Kind::Added,
+            Kind::EndRequested,
+            Kind::RemovalIntended,
+            Kind::Removed
+        ]
+    );
+    for (_, record) in told.iter().filter(|(_, record)| matches!(record.kind, Kind::Added | Kind::Removed)) {
+        assert_eq!(record.okta_request_ids.len(), 1, "{record:?}");
+    }
+    scene.nothing_is_left(connector).await;
 }

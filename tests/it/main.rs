@@ -5,12 +5,19 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod clocks;
+mod crash_sweep;
 mod directory;
 mod endurance;
 mod faults;
 mod grants;
+mod history;
 mod house_rules;
+mod model;
+mod moves;
+mod oracle;
 mod scene;
+mod stage;
 mod tasks;
 mod tokens;
+mod two_daemons;
 mod world;

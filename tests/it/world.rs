@@ -15,6 +15,7 @@ use apono_connector::http::transport::{Request, Response, Transport, TransportEr
 use apono_connector::runtime::Ending;
 use apono_connector::secrets::generate_rsa;
 use apono_connector::server::Facts;
+use apono_connector::telemetry::chain;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -63,15 +64,15 @@ pub struct Running {
 impl World {
     /// An organization with the connector's application, and nobody in it.
     pub fn new() -> Self {
-        Self::logging(LevelFilter::DEBUG)
+        Self::logging(LevelFilter::TRACE)
     }
 
-    /// The same for a test so long that the log of its requests would cost more than the test.
+    /// The same without a log, for tests that live through many worlds. Error events are still collected.
     pub fn quiet() -> Self {
-        Self::logging(LevelFilter::WARN)
+        Self::logging(LevelFilter::OFF)
     }
 
-    fn logging(level: LevelFilter) -> Self {
+    fn logging(lines: LevelFilter) -> Self {
         let origin: Timestamp = START.parse().unwrap();
         let sim_clock = SimClock::virtual_from(origin);
         let okta = OktaSimulator::new(okta::Settings::default(), sim_clock.clone());
@@ -106,8 +107,8 @@ listen = "127.0.0.1:0"
         let wall = VirtualClock::shared(origin);
         let errors = Errors::default();
         let log = tracing_subscriber::registry()
-            .with(errors.clone())
-            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(level));
+            .with(errors.clone().with_filter(LevelFilter::ERROR))
+            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(lines));
         Self {
             okta,
             apono,
@@ -148,6 +149,27 @@ listen = "127.0.0.1:0"
 
     /// The same with more configuration.
     pub async fn start_with(&mut self, more: &str) -> Running {
+        let (network, disk) = (self.network(), self.disk());
+        self.start_between(network, disk, more).await.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The way to both simulators, to be wrapped.
+    pub fn network(&self) -> Arc<dyn Transport> {
+        Arc::new(InProcess { okta: self.okta.clone(), apono: self.apono.clone() })
+    }
+
+    /// This world's journal, to be wrapped.
+    pub fn disk(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.journal) as Arc<dyn Journal>
+    }
+
+    /// Starts a connector between this network and this disk; a start that fails is an answer.
+    pub async fn start_between(
+        &mut self,
+        network: Arc<dyn Transport>,
+        disk: Arc<dyn Journal>,
+        more: &str,
+    ) -> Result<Running, String> {
         let config = self.folder.path().join("connector.toml");
         std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
         let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
@@ -155,17 +177,17 @@ listen = "127.0.0.1:0"
         // Each start draws other ids: a session and a `jti` are never repeated.
         self.seed += 1;
         let outside = Outside {
-            transport: Arc::new(InProcess { okta: self.okta.clone(), apono: self.apono.clone() }),
+            transport: network,
             clock: Arc::clone(&self.clock),
             entropy: SeededEntropy::shared(self.seed),
-            journal: Some(Arc::clone(&self.journal) as Arc<dyn Journal>),
+            journal: Some(disk),
             audit: Some(Arc::clone(&self.audit) as Arc<dyn Audit>),
         };
-        let app = App::build(settings, outside).await.unwrap();
+        let app = App::build(settings, outside).await.map_err(|error| chain(&error).to_string())?;
         let (facts, stop) = (app.facts(), app.stop_token());
         let mut task = JoinSet::new();
         task.spawn(app.run(None));
-        Running { facts, stop, task }
+        Ok(Running { facts, stop, task })
     }
 
     /// An instant from now.

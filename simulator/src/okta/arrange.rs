@@ -312,7 +312,7 @@ impl OktaSimulator {
         directory.ids().id(Kind::Rule, index)
     }
 
-    /// Switches a rule on or off: `ACTIVE`, `INACTIVE` or `INVALID`.
+    /// Gives a rule another status: an inactive one manages nothing, and its group is its administrators' again.
     pub fn set_group_rule_status(&self, rule: &str, status: &str) {
         let now = self.now_ms();
         let mut directory = self.directory_mut();

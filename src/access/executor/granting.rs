@@ -5,6 +5,7 @@
 //! - The addition is sent only after its intent is durable (invariant 1).
 //! - Group, rules, policy, the user's status and the present membership are looked at before the intent (invariants 6
 //!   and 7).
+//! - A membership becomes ours only when it was twice seen not to be there (invariant 4).
 //! - An addition that may have happened is given up only for proof that it did not (invariant 2).
 //!
 //! # Not here
@@ -122,7 +123,7 @@ impl Executor {
             self.refuse(id, &membership.group, refusal.code, refusal.message).await?;
             return Ok(false);
         }
-        let presence = match self.memberships.presence(membership, Lane::Grant).await {
+        let presence = match self.presence_before_adding(membership).await {
             Ok(presence) => presence,
             Err(error) => {
                 self.refuse_if_final(id, &membership.group, "look up the membership", error).await?;
@@ -152,6 +153,14 @@ impl Executor {
                 };
                 self.record("the intent to add", id, still_wanted).await
             }
+        }
+    }
+
+    /// One answer can be wrong, and a membership that is not seen here would be ours to remove: only two looks count.
+    async fn presence_before_adding(&self, membership: &Membership) -> Result<Presence, OktaError> {
+        match self.memberships.presence(membership, Lane::Grant).await? {
+            Presence::NotMember => self.memberships.presence(membership, Lane::Grant).await,
+            seen @ (Presence::Member | Presence::Unknown) => Ok(seen),
         }
     }
 

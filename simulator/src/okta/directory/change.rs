@@ -269,13 +269,6 @@ impl Directory {
         !self.memberships.drop_group(index).is_empty()
     }
 
-    pub(in super::super) fn set_rule_status(&mut self, rule: u32, status: &str, now: i64) {
-        if let Some(rule) = self.rules.get_mut(rule as usize) {
-            status.clone_into(&mut rule.status);
-            rule.last_updated = now;
-        }
-    }
-
     pub(in super::super) fn add_rule(
         &mut self,
         name: &str,
@@ -293,6 +286,13 @@ impl Directory {
             last_updated: now,
         });
         index
+    }
+
+    pub(in super::super) fn set_rule_status(&mut self, rule: u32, status: &str, now: i64) {
+        if let Some(rule) = usize::try_from(rule).ok().and_then(|index| self.rules.get_mut(index)) {
+            rule.status = status.into();
+            rule.last_updated = now;
+        }
     }
 
     fn user_mut(&mut self, index: u32) -> Option<&mut User> {
