@@ -226,7 +226,7 @@ impl Book {
             Record::Task { id, event } => {
                 let next = tasks::apply(self.tasks.get(id), event)
                     .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
-                Ok(Undo::Task(id.clone(), self.put_task(id, Some(next))))
+                Ok(Undo::Task(id.clone(), self.put_task(id, Some(next)).map(Box::new)))
             }
         }
     }
@@ -237,7 +237,7 @@ impl Book {
                 self.put_grant(&id, before);
             }
             Undo::Task(id, before) => {
-                self.put_task(&id, before);
+                self.put_task(&id, before.map(|before| *before));
             }
         }
     }
@@ -287,7 +287,7 @@ type Seen<'a> = dyn FnMut(&GrantId, Option<&GrantState>, &GrantState, &Event) + 
 
 enum Undo {
     Grant(GrantId, Option<Arc<GrantState>>),
-    Task(TaskId, Option<TaskState>),
+    Task(TaskId, Option<Box<TaskState>>),
 }
 
 /// The memberships whose removal a grant owes in one state and not in the other. Most events change one group of what

@@ -221,7 +221,8 @@ impl Leasing {
         let result = intake::refusal(grant, obstacle.code(), &obstacle.message(), self.clock.now());
         match self.control.report(&task.id, &task.lease.token, &result).await {
             Ok(_) => {
-                info!(task.id = %task.id, code = result.code.as_str(), "refused task {}: {}", task.id, obstacle.message());
+                let code = result.code.as_str();
+                info!(task.id = %task.id, code, "refused task {}: {}", task.id, obstacle.message());
             }
             Err(error) => {
                 debug!(task.id = %task.id, error = %chain(&error), "cannot refuse task {}", task.id);

@@ -122,6 +122,8 @@ impl Reconciler {
         let mut news = true;
         while !stop.is_cancelled() {
             self.executor.watch().look().await;
+            // Whatever woke the loop: what has changed until here is looked at now.
+            news |= changes.has_changed().unwrap_or(false);
             changes.borrow_and_update();
             if news || self.has_something_to_do() {
                 self.end_what_ran_out().await;

@@ -49,10 +49,9 @@ pub(super) enum Shown {
 /// How long the rules that were listed are believed.
 const RULES_AGE: Duration = Duration::from_mins(1);
 /// Waits between looks after a write; reads lag about a second behind writes.
-const AFTER_A_WRITE: [Duration; 8] = [
+const AFTER_A_WRITE: [Duration; 7] = [
     Duration::from_millis(0),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
+    Duration::from_millis(1100),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(3),

@@ -14,6 +14,8 @@ use apono_connector::clock;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use futures_util::future::BoxFuture;
 
+use simulator::fault::Fault;
+
 use crate::crash_sweep::script::{Cast, Delivery, Part};
 use crate::oracle::at_the_end;
 use crate::scene::Scene;
@@ -198,11 +200,12 @@ async fn a_task_whose_taker_died_before_it_gave_anything_is_the_other_ones() {
     let (scene, daemons, [first, second]) = scene_of_two().await;
     daemons[1].leases_nothing(true);
     scene.world.pass(MINUTE).await;
-    daemons[0].disk.break_writes(true);
+    scene.world.okta.faults().always("get_user", Fault::status(503));
     let granted = scene.grant(30 * MINUTE);
     scene.world.until("taken", |world| (world.apono.attempts(&granted.task_id) > 0).then_some(())).await;
     first.crash().await;
     assert!(!scene.is_member());
+    scene.world.okta.faults().clear();
     daemons[1].leases_nothing(false);
     assert_eq!(scene.world.result(&granted.task_id).await["code"], "granted");
     scene.world.pass(31 * MINUTE).await;
