@@ -16,14 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use super::book::{Book, IllegalRecord};
 use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
-use super::telling::Telling;
+use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{self, SharedClock};
-use crate::telemetry::chain;
 
 /// See the module.
 #[derive(Debug)]
@@ -239,15 +237,7 @@ impl Ledger {
         let (works, complete) = (failure.is_none(), backlog.entries.is_empty());
         let now = Health { works, complete, ..before };
         self.health.send_if_modified(|health| std::mem::replace(health, now) != now);
-        match failure {
-            Some(error) if before.works => warn!(
-                error = %chain(error),
-                "the journal cannot be written; grants end on time all the same, and nothing new is begun: {}",
-                chain(error)
-            ),
-            None if !before.works => info!("the journal can be written again"),
-            Some(_) | None => {}
-        }
+        tell_operators("the journal", before.works, failure);
     }
 
     /// Brings a closed subject back into the book. Only under the `writing` lock.

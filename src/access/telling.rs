@@ -84,15 +84,20 @@ impl Telling {
     }
 
     fn note(&mut self, failure: Option<&AuditError>) {
-        match failure {
-            Some(error) if self.works => warn!(
-                error = %chain(error),
-                "the audit trail cannot be written; grants end on time all the same, and nothing new is begun: {}",
-                chain(error)
-            ),
-            None if !self.works => info!("the audit trail can be written again"),
-            Some(_) | None => {}
-        }
+        tell_operators("the audit trail", self.works, failure);
         self.works = failure.is_none();
+    }
+}
+
+/// Logs that `what` cannot be written any more, or can be again.
+pub(super) fn tell_operators<E: std::error::Error + 'static>(what: &str, worked: bool, failure: Option<&E>) {
+    match failure {
+        Some(error) if worked => warn!(
+            error = %chain(error),
+            "{what} cannot be written; grants end on time all the same, and nothing new is begun: {}",
+            chain(error)
+        ),
+        None if !worked => info!("{what} can be written again"),
+        Some(_) | None => {}
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::directory::DirectoryLoop;
 use super::facts::{FactSource, OrganizationView};
@@ -240,11 +241,7 @@ impl Builder {
             interval: self.settings.apono.grants_interval,
             absent: BTreeSet::new(),
         };
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("desired grants", async move {
-            desired.run(stop).await;
-            Ok::<(), Infallible>(())
-        });
+        self.runs("desired grants", |stop| async move { desired.run(stop).await });
     }
 
     fn directory(
@@ -282,11 +279,7 @@ impl Builder {
         };
         let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval);
         self.answers.directory(integration.clone(), asker);
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("directory", async move {
-            directory_loop.run(stop).await;
-            Ok::<(), Infallible>(())
-        });
+        self.runs("directory", |stop| async move { directory_loop.run(stop).await });
         Ok(runs)
     }
 
@@ -304,17 +297,9 @@ impl Builder {
         self.answers.facts(Arc::clone(&facts));
 
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("leases", async move {
-            leases.run(stop).await;
-            Ok::<(), Infallible>(())
-        });
+        self.runs("leases", |stop| async move { leases.run(stop).await });
         let checked = Arc::clone(&ledger);
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("journal", async move {
-            checked.keep_checking(stop).await;
-            Ok::<(), Infallible>(())
-        });
+        self.runs("journal", |stop| async move { checked.keep_checking(stop).await });
 
         let outbox = Outbox {
             control: Arc::clone(&self.control),
@@ -322,21 +307,7 @@ impl Builder {
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&clock),
         };
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("outbox", async move {
-            outbox.run(stop).await;
-            Ok::<(), Infallible>(())
-        });
-
-        let leasing = Leasing {
-            control: Arc::clone(&self.control),
-            ledger: Arc::clone(&ledger),
-            clock: Arc::clone(&clock),
-            organizations: self.admissions,
-            questions: Arc::new(self.answers),
-        };
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("tasks", leasing.run(stop));
+        self.runs("outbox", |stop| async move { outbox.run(stop).await });
 
         let describe = Arc::clone(&facts);
         let keeper = SessionKeeper {
@@ -346,11 +317,7 @@ impl Builder {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&self.metrics),
         };
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add("session", async move {
-            keeper.run(stop).await;
-            Ok::<(), Infallible>(())
-        });
+        self.runs("session", |stop| async move { keeper.run(stop).await });
 
         let listening = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = self.listener.take() {
@@ -362,6 +329,15 @@ impl Builder {
             let stop = self.supervisor.stop_token();
             self.supervisor.add("admin", server::serve(listener, source, stop));
         }
+        let leasing = Leasing {
+            control: Arc::clone(&self.control),
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            organizations: self.admissions,
+            questions: Arc::new(self.answers),
+        };
+        let stop = self.supervisor.stop_token();
+        self.supervisor.add("tasks", leasing.run(stop));
         App {
             connection: self.connection.subscribe(),
             supervisor: self.supervisor,
@@ -380,8 +356,7 @@ impl Builder {
         W: Fn() -> F + Send + 'static,
         F: Future<Output = Duration> + Send,
     {
-        let stop = self.supervisor.stop_token();
-        self.supervisor.add(name, async move {
+        self.runs(name, |stop| async move {
             while !stop.is_cancelled() {
                 let wait = tokio::select! {
                     () = stop.cancelled() => break,
@@ -392,6 +367,17 @@ impl Builder {
                     () = clock::sleep(wait) => {}
                 }
             }
+        });
+    }
+
+    /// Adds a task that ends only when it is told to stop.
+    fn runs<F>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = task(self.supervisor.stop_token());
+        self.supervisor.add(name, async move {
+            running.await;
             Ok::<(), Infallible>(())
         });
     }
