@@ -144,7 +144,7 @@ fn life(number: usize, to_its_end: bool) -> Vec<Entry> {
     ];
     if to_its_end {
         events.extend([
-            Event::EndRequested { reason: EndReason::Expired, due: at },
+            Event::EndRequested { reason: EndReason::Expired, due: at, by: None },
             Event::RevokeIntended { group: group.clone() },
             Event::Ended { group, how: Ending::Revoked, okta_request_ids: vec![request] },
         ]);

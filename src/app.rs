@@ -9,6 +9,7 @@
 //! Any decision.
 
 mod build;
+mod desk;
 mod directory;
 mod facts;
 mod questions;

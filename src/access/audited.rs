@@ -9,6 +9,7 @@
 //! When records are written, and what follows when they cannot be: `ledger`. Their form: `audit`.
 
 use super::machine::{EndReason, Ending, Event, GrantState, Holding, Source};
+use super::view::{self, source};
 use crate::apono::Code;
 use crate::audit::{AuditRecord, Kind, MemberState};
 use crate::domain::{Grant, GrantId, OktaGroupId};
@@ -51,7 +52,8 @@ pub fn project(
                 ..blank(id, after, group, Kind::Refused)
             }]
         }
-        Event::StandingFound { group } => vec![AuditRecord {
+        Event::StandingFound { group, okta_request_ids } => vec![AuditRecord {
+            okta_request_ids: okta_request_ids.clone(),
             code: Some(Code::AlreadyMember.as_str()),
             before: MemberState::Member,
             after: MemberState::Member,
@@ -64,7 +66,7 @@ pub fn project(
                 Some(
                     Holding::Granting
                     | Holding::Refused { .. }
-                    | Holding::Standing
+                    | Holding::Standing { .. }
                     | Holding::Active { .. }
                     | Holding::Removing
                     | Holding::Ended { .. },
@@ -76,9 +78,19 @@ pub fn project(
         Event::Granted { group, verified, okta_request_ids } => {
             vec![granted(id, before, after, group, *verified, okta_request_ids)]
         }
-        Event::EndRequested { reason, due } => open_groups(after)
+        Event::FoundMissing { group, okta_request_ids } => {
+            let rule = "somebody else has removed the membership; it is not given again";
+            vec![AuditRecord {
+                detail: Some(rule.to_owned()),
+                before: seen(holding(before, group)),
+                after: MemberState::NotMember,
+                okta_request_ids: okta_request_ids.clone(),
+                ..blank(id, after, group, Kind::MissingNoticed)
+            }]
+        }
+        Event::EndRequested { reason, due, by } => open_groups(after)
             .map(|group| AuditRecord {
-                detail: Some(format!("{}; due since {due}", end_reason(*reason))),
+                detail: Some(format!("{}; due since {due}", end_reason(*reason, by.as_deref()))),
                 ..blank(id, after, group, Kind::EndRequested)
             })
             .collect(),
@@ -125,7 +137,7 @@ fn granted(
             Holding::Granting
             | Holding::Wanted
             | Holding::Refused { .. }
-            | Holding::Standing
+            | Holding::Standing { .. }
             | Holding::Removing
             | Holding::Ended { .. },
         )
@@ -168,8 +180,9 @@ fn ended(
         Ending::NotMember => Some("there was no membership to remove"),
         Ending::Gone => Some("the user or the group no longer exists"),
     };
-    let reason = after.end.map_or("left out by a later revision", |(reason, _)| end_reason(reason));
-    let detail = why.map_or_else(|| reason.to_owned(), |why| format!("{why}; {reason}"));
+    let reason =
+        after.end.map_or("left out by a later revision".to_owned(), |(reason, _)| end_reason(reason, None));
+    let detail = why.map_or_else(|| reason.clone(), |why| format!("{why}; {reason}"));
     AuditRecord {
         code: Some(how.code().as_str()),
         detail: Some(detail),
@@ -210,12 +223,17 @@ fn holding<'a>(state: Option<&'a GrantState>, group: &OktaGroupId) -> Option<&'a
 /// What a holding that nobody looks at now knows of the membership.
 fn seen(holding: Option<&Holding>) -> MemberState {
     match holding {
-        Some(Holding::Active { verified: true, .. } | Holding::Standing) => MemberState::Member,
+        Some(Holding::Active { missing: true, .. } | Holding::Standing { missing: true }) => {
+            MemberState::NotMember
+        }
+        Some(
+            Holding::Active { verified: true, missing: false, .. } | Holding::Standing { missing: false },
+        ) => MemberState::Member,
         Some(
             Holding::Wanted
             | Holding::Refused { .. }
             | Holding::Granting
-            | Holding::Active { verified: false, .. }
+            | Holding::Active { verified: false, missing: false, .. }
             | Holding::Removing
             | Holding::Ended { .. },
         )
@@ -227,20 +245,9 @@ fn open_groups(state: &GrantState) -> impl Iterator<Item = &OktaGroupId> {
     state.holdings.iter().filter(|(_, holding)| !holding.is_terminal()).map(|(group, _)| group)
 }
 
-fn source(by: Source) -> &'static str {
-    match by {
-        Source::Task => "by a task",
-        Source::Listing => "by the listing of desired grants",
-    }
-}
-
-fn end_reason(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Expired => "its time ran out",
-        EndReason::Revoked => "Apono revoked it",
-        EndReason::Withdrawn => "Apono no longer lists it",
-        EndReason::SwitchedOff => "the operator switched grants off (kill_switch_file)",
-    }
+fn end_reason(reason: EndReason, by: Option<&str>) -> String {
+    let words = view::reason(reason);
+    by.map_or_else(|| words.to_owned(), |by| format!("{words} ({by})"))
 }
 
 #[cfg(test)]

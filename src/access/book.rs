@@ -9,13 +9,13 @@
 //! # Not here
 //! The disk: `ledger`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::audited;
-use super::journal::{Record, Standing, Subject};
+use super::journal::{Entry, Record, Standing, Subject};
 use super::machine::{self, Event, GrantState, IllegalEvent};
 use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
 use crate::audit::AuditRecord;
@@ -121,6 +121,29 @@ impl Book {
         let of_group =
             from.take_while(|((holder, membership), _)| holder == integration && membership.group == *group);
         of_group.map(|((_, membership), _)| membership.user.clone()).collect()
+    }
+
+    /// What the journal's entries, in order, have made. The states in between are nobody's concern.
+    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Self, IllegalRecord> {
+        let mut grants: HashMap<GrantId, Option<GrantState>> = HashMap::new();
+        let mut book = Self::default();
+        for Entry { record, .. } in entries {
+            match record {
+                Record::Grant { id, event } => {
+                    let illegal = |source| IllegalRecord::Grant { id: id.clone(), source };
+                    machine::advance(grants.entry(id.clone()).or_default(), &event).map_err(illegal)?;
+                }
+                Record::Task { id, event } => {
+                    let next = tasks::apply(book.tasks.get(&id), &event)
+                        .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
+                    book.put_task(&id, Some(next));
+                }
+            }
+        }
+        for (id, state) in grants {
+            book.put_grant(&id, state.map(Arc::new));
+        }
+        Ok(book)
     }
 
     /// Takes in records, all or none.

@@ -8,6 +8,7 @@
 //! When a step is due: `schedule`. Trying again: `reconciler`. What a look proves: `sight`.
 
 mod granting;
+mod noticing;
 mod removing;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::http::Lane;
 use crate::okta::{Memberships, Presence, UserMatch};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{IntegrationLabels, OutcomeLabels};
+pub(super) use noticing::is_worth_a_look;
 
 /// Carries out steps in one organization.
 #[derive(Debug)]
@@ -80,8 +82,11 @@ impl Executor {
     /// Nothing of this grant is in the group; say why.
     async fn release(&self, id: &GrantId, group: &OktaGroupId, state: &GrantState) -> Result<(), StepError> {
         let how = match state.holdings.get(group) {
-            Some(Holding::Wanted) => self.what_stands(id, group, state).await?,
-            Some(Holding::Standing) => Ending::KeptStanding,
+            Some(Holding::Standing { missing: false }) => Ending::KeptStanding,
+            // What stood may have been removed by somebody else since, and given back.
+            Some(Holding::Wanted | Holding::Standing { missing: true }) => {
+                self.what_stands(id, group, state).await?
+            }
             Some(
                 Holding::Refused { .. }
                 | Holding::Granting

@@ -50,7 +50,8 @@ pub fn grant(
         }
         Review::Known => {}
         Review::EndNow => {
-            records.push(event(grant, Event::EndRequested { reason: EndReason::Expired, due: now }));
+            records
+                .push(event(grant, Event::EndRequested { reason: EndReason::Expired, due: now, by: None }));
             records.push(answered(Code::Expired, "the grant's time was over when it came; it is ended now"));
         }
         Review::Refuse(code, message) if book.grant(&grant.id).is_some() => {
@@ -97,7 +98,7 @@ pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, conditions: &Condition
 /// The records for a grant that Apono no longer lists.
 pub fn withdraw(book: &Book, id: &GrantId, now: Timestamp) -> Vec<Record> {
     let live = book.grant(id).is_some_and(|known| known.end.is_none());
-    let event = Event::EndRequested { reason: EndReason::Withdrawn, due: now };
+    let event = Event::EndRequested { reason: EndReason::Withdrawn, due: now, by: None };
     live.then(|| Record::Grant { id: id.clone(), event }).into_iter().collect()
 }
 
@@ -106,13 +107,20 @@ pub fn switch_off(book: &Book, integration: &IntegrationId, now: Timestamp) -> V
     let live = book.grants().filter(|(_, known)| {
         known.terms.integration == *integration && known.end.is_none() && known.is_open()
     });
-    let event = Event::EndRequested { reason: EndReason::SwitchedOff, due: now };
+    let event = Event::EndRequested { reason: EndReason::SwitchedOff, due: now, by: None };
     live.map(|(id, _)| Record::Grant { id: id.clone(), event: event.clone() }).collect()
+}
+
+/// The records that end a grant because a person on this host wants it; `by` says who and why.
+pub fn end_by_operator(book: &Book, id: &GrantId, by: &str, now: Timestamp) -> Vec<Record> {
+    let live = book.grant(id).is_some_and(|known| known.end.is_none());
+    let event = Event::EndRequested { reason: EndReason::Operator, due: now, by: Some(by.to_owned()) };
+    live.then(|| Record::Grant { id: id.clone(), event }).into_iter().collect()
 }
 
 /// The records that end a grant, known or not. Nothing when it is over already.
 fn end(book: &Book, grant: &Grant, reason: EndReason, now: Timestamp) -> Vec<Record> {
-    let over = event(grant, Event::EndRequested { reason, due: now });
+    let over = event(grant, Event::EndRequested { reason, due: now, by: None });
     match book.grant(&grant.id) {
         // The revoke came before its grant: what is remembered keeps the grant from ever beginning.
         None => vec![event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }), over],

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
-pub use sqlite::{Damage, Flaw, OpenError, Owner, SqliteJournal};
+pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal};
 
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
@@ -87,6 +87,18 @@ impl Record {
         }
     }
 
+    /// Whether it says of itself that it is about this grant; the later events of a task do not.
+    pub fn is_about(&self, grant: &GrantId) -> bool {
+        match self {
+            Self::Grant { id, .. } => id == grant,
+            Self::Task { event: TaskEvent::Taken { ask, .. }, .. } => ask.grant() == Some(grant),
+            Self::Task {
+                event: TaskEvent::Answered { .. } | TaskEvent::LeaseLost | TaskEvent::Closed { .. },
+                ..
+            } => false,
+        }
+    }
+
     /// Whether it may be in force before it is durable, when the disk fails: a crash that takes it back leaves no duty
     /// out. What follows from it is not told to Apono before it is durable, so that Apono asks again after the crash.
     pub fn goes_ahead(&self) -> bool {
@@ -102,6 +114,7 @@ impl Record {
                 | Event::UserResolved { .. }
                 | Event::Refused { .. }
                 | Event::StandingFound { .. }
+                | Event::FoundMissing { .. }
                 | Event::GrantIntended { .. } => false,
             },
             Self::Task { event, .. } => match event {
@@ -173,6 +186,9 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// The entries of one subject, open or not, in order.
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>>;
+
+    /// The entries of a grant and of the tasks that have asked about it, open or not, in order.
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>>;
 }
 
 #[cfg(test)]

@@ -203,8 +203,8 @@ impl Leasing {
         let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
         let recorded = self.ledger.record(&subjects, records).await;
         let obstacle = match &recorded {
-            Err(LedgerError::Journal(_)) => Some(Obstacle::Journal),
-            Err(LedgerError::Audit(_)) => Some(Obstacle::AuditTrail),
+            Err(LedgerError::Journal(_) | LedgerError::JournalFails) => Some(Obstacle::Journal),
+            Err(LedgerError::Audit(_) | LedgerError::AuditFails) => Some(Obstacle::AuditTrail),
             Ok(()) | Err(LedgerError::Illegal(_)) => None,
         };
         if let Some(obstacle) = obstacle

@@ -10,26 +10,37 @@
 //! # Not here
 //! What to record: `intake`, `executor`, `outbox`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use jiff::Timestamp;
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::book::{Book, IllegalRecord};
-use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
+use super::backlog::Backlog;
+use super::book::{Book, IllegalRecord, Rehearsal};
+use super::journal::{Entry, Journal, JournalError, Record, Subject};
 use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{self, SharedClock};
+use crate::domain::GrantId;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
+    shared: Arc<Shared>,
+    writing: Arc<tokio::sync::Mutex<Writing>>,
+    /// What is being written belongs to the ledger, not to whoever waits for it. Ends with the ledger.
+    under_way: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
     journal: Arc<dyn Journal>,
     clock: SharedClock,
     book: Mutex<Book>,
-    writing: tokio::sync::Mutex<Writing>,
     version: watch::Sender<u64>,
     health: watch::Sender<Health>,
 }
@@ -41,11 +52,21 @@ struct Writing {
     telling: Telling,
 }
 
-/// What is in force already and not on disk yet. Bounded by the duties at hand: each can end once.
-#[derive(Debug, Default)]
-struct Backlog {
-    entries: Vec<Entry>,
-    standing: BTreeMap<Subject, bool>,
+/// The right to write, until it is dropped.
+#[derive(Debug)]
+struct Turn {
+    shared: Arc<Shared>,
+    writing: OwnedMutexGuard<Writing>,
+    /// Subjects that may be in the book for this turn alone.
+    about: Vec<Subject>,
+}
+
+/// What a turn will write.
+#[derive(Debug)]
+struct Batch {
+    at: Timestamp,
+    records: Vec<Record>,
+    rehearsal: Rehearsal,
 }
 
 /// Between looks at a disk that works. A grant should not be the first to find out that it does not.
@@ -73,6 +94,12 @@ pub enum LedgerError {
     /// The audit trail.
     #[error("the audit trail failed")]
     Audit(#[source] AuditError),
+    /// The disk has failed before; this was not even tried.
+    #[error("the journal fails, and is tried again every second")]
+    JournalFails,
+    /// The audit trail has failed before; this was not even tried.
+    #[error("the audit trail fails, and is tried again every second")]
+    AuditFails,
     /// The state has moved on since the decision, or a bug.
     #[error("the record does not fit the state")]
     Illegal(#[source] IllegalRecord),
@@ -86,91 +113,40 @@ impl Ledger {
         clock: SharedClock,
     ) -> Result<Self, LedgerError> {
         let entries = journal.open_entries().await.map_err(LedgerError::Journal)?;
-        let mut book = Book::default();
-        for entry in &entries {
-            book.apply(std::slice::from_ref(&entry.record)).map_err(LedgerError::Illegal)?;
-        }
+        let book = Book::replay(entries).map_err(LedgerError::Illegal)?;
         let mut telling = Telling::new(audit);
         // A trail that fails keeps grants from beginning, and nothing from ending.
         telling.check(clock.now()).await;
         let health = Health { works: true, complete: true, audited: telling.works() };
+        let (version, health) = (watch::Sender::new(0), watch::Sender::new(health));
+        let writing = Writing { backlog: Backlog::default(), telling };
         Ok(Self {
-            journal,
-            clock,
-            book: Mutex::new(book),
-            writing: tokio::sync::Mutex::new(Writing { backlog: Backlog::default(), telling }),
-            version: watch::Sender::new(0),
-            health: watch::Sender::new(health),
+            shared: Arc::new(Shared { journal, clock, book: Mutex::new(book), version, health }),
+            writing: Arc::new(tokio::sync::Mutex::new(writing)),
+            under_way: Mutex::default(),
         })
     }
 
     /// Looks at the book.
     pub fn read<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
-        look(&self.lock())
+        look(&self.shared.lock())
     }
 
     /// Decides on the present state what to record, and records it. Nothing is recorded when nothing was decided.
     ///
     /// `about` names subjects that may be closed: they are in the book while `decide` looks at it.
-    /// Not to be cancelled: run it in a task that is waited for.
+    /// Whoever stops waiting for it changes nothing: what was decided is recorded all the same.
     pub async fn record(
         &self,
         about: &[Subject],
         decide: impl FnOnce(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
-        let mut writing = self.writing.lock().await;
-        let result = self.recall_decide_and_write(&mut writing, about, decide).await;
-        // What is still to be written must not be read back from the disk.
-        let waits = &writing.backlog.standing;
-        let forgettable = about.iter().filter(|subject| !waits.contains_key(*subject)).cloned();
-        self.lock().forget_closed(forgettable);
-        result
-    }
-
-    async fn recall_decide_and_write(
-        &self,
-        Writing { backlog, telling }: &mut Writing,
-        about: &[Subject],
-        decide: impl FnOnce(&Book) -> Vec<Record> + Send,
-    ) -> Result<(), LedgerError> {
-        for subject in about {
-            self.recall(subject).await?;
+        let mut turn = self.turn(about).await;
+        turn.recall().await?;
+        match turn.decide(decide)? {
+            None => Ok(()),
+            Some(batch) => self.to_its_end(async move { turn.carry_out(batch).await }).await,
         }
-        let at = self.clock.now();
-        let (records, standing, told) = {
-            let mut book = self.lock();
-            let mut records = decide(&book);
-            if records.is_empty() {
-                return Ok(());
-            }
-            let rehearsal = book.rehearse(&records, at).map_err(LedgerError::Illegal)?;
-            records.extend(rehearsal.answers);
-            (records, rehearsal.standing, rehearsal.told)
-        };
-        let goes_ahead = records.iter().all(Record::goes_ahead);
-        // Before the journal: an intent that is told and then not recorded has no effect; the other way round an effect
-        // could go untold.
-        let told = telling.tell(told.into_iter().map(|record| (at, record)).collect(), goes_ahead).await;
-        self.health.send_if_modified(|health| {
-            std::mem::replace(&mut health.audited, telling.works()) != telling.works()
-        });
-        told.map_err(LedgerError::Audit)?;
-        let waiting = (backlog.entries.len(), backlog.standing.clone());
-        backlog.entries.extend(records.iter().map(|record| Entry { at, record: record.clone() }));
-        backlog.standing.extend(standing.into_iter().map(|standing| (standing.subject, standing.open)));
-        let written = self.write(backlog).await;
-        if let Err(error) = written
-            && !goes_ahead
-        {
-            backlog.entries.truncate(waiting.0);
-            backlog.standing = waiting.1;
-            self.note(backlog, Some(&error));
-            return Err(LedgerError::Journal(error));
-        }
-        self.lock().apply(&records).map_err(LedgerError::Illegal)?;
-        self.settle(backlog);
-        self.version.send_modify(|version| *version += 1);
-        Ok(())
     }
 
     /// Checks until `stop`: often while the disk fails, so that it is noticed when it works again.
@@ -189,88 +165,226 @@ impl Ledger {
     }
 
     /// Looks whether the disk works (again), and writes what has waited for it. Cheap while all is well.
-    ///
-    /// Not to be cancelled.
     pub async fn check(&self) {
-        let mut writing = self.writing.lock().await;
-        let Writing { backlog, telling } = &mut *writing;
-        telling.check(self.clock.now()).await;
-        let audited = telling.works();
-        self.health.send_if_modified(|health| std::mem::replace(&mut health.audited, audited) != audited);
-        if backlog.entries.is_empty() {
-            let proven = self.journal.prove().await;
-            self.note(backlog, proven.as_ref().err());
-        } else if self.write(backlog).await.is_ok() {
-            self.settle(backlog);
-            self.version.send_modify(|version| *version += 1);
-        }
+        let mut turn = self.turn(&[]).await;
+        self.to_its_end(async move { turn.check().await }).await;
     }
 
     /// The last word of this process in the audit trail. Recording after it is allowed.
     pub async fn close(&self) {
-        self.writing.lock().await.telling.close(self.clock.now()).await;
+        let mut turn = self.turn(&[]).await;
+        let close = async move {
+            turn.check().await;
+            let now = turn.shared.clock.now();
+            turn.writing.telling.close(now).await;
+        };
+        self.to_its_end(close).await;
     }
 
+    /// What was recorded of a grant, open or not, and of the tasks that have asked about it.
+    pub async fn about(&self, grant: &GrantId) -> Result<Vec<Entry>, LedgerError> {
+        // First what waits: it may be on disk, too, by the time that is read.
+        let waiting = self.writing.lock().await.backlog.entries().to_vec();
+        let mut entries = self.shared.journal.about(grant).await.map_err(LedgerError::Journal)?;
+        let known = entries.iter().chain(waiting.iter().filter(|entry| entry.record.is_about(grant)));
+        let subjects: BTreeSet<_> = known.map(|entry| entry.record.subject()).collect();
+        let waiting = waiting.into_iter().filter(|entry| subjects.contains(&entry.record.subject()));
+        let only_waiting: Vec<_> = waiting.filter(|entry| !entries.contains(entry)).collect();
+        entries.extend(only_waiting);
+        Ok(entries)
+    }
+
+    /// Counts the batches that were recorded.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// How the disk does.
+    pub fn health(&self) -> Health {
+        *self.shared.health.borrow()
+    }
+
+    /// Tells of changes of [`Self::health`].
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    async fn turn(&self, about: &[Subject]) -> Turn {
+        let writing = Arc::clone(&self.writing).lock_owned().await;
+        Turn { shared: Arc::clone(&self.shared), writing, about: about.to_vec() }
+    }
+
+    /// Does `work` whole, even when nobody waits for it any more: a disk that was told to write cannot be told to stop,
+    /// and what it has written without our knowing would be written twice.
+    async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let (done, outcome) = oneshot::channel();
+        {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            while under_way.try_join_next().is_some() {}
+            under_way.spawn(async move {
+                // Nobody may be waiting.
+                let _ = done.send(work.await);
+            });
+        }
+        if let Ok(outcome) = outcome.await {
+            return outcome;
+        }
+        let mut under_way = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *under_way)
+        };
+        while let Some(ended) = under_way.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        // Cut off by the end of the runtime, which is ours too.
+        std::future::pending().await
+    }
+}
+
+impl Turn {
+    /// Brings closed subjects back into the book.
+    async fn recall(&self) -> Result<(), LedgerError> {
+        for subject in &self.about {
+            let known = {
+                let book = self.shared.lock();
+                match subject {
+                    Subject::Grant(id) => book.grant(id).is_some(),
+                    Subject::Task(id) => book.task(id).is_some(),
+                }
+            };
+            if !known {
+                let entries = self.shared.journal.history(subject).await.map_err(LedgerError::Journal)?;
+                let records: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
+                self.shared.lock().apply(&records).map_err(LedgerError::Illegal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be written, if anything.
+    fn decide(&self, decide: impl FnOnce(&Book) -> Vec<Record>) -> Result<Option<Batch>, LedgerError> {
+        let at = self.shared.clock.now();
+        let mut book = self.shared.lock();
+        let mut records = decide(&book);
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let mut rehearsal = book.rehearse(&records, at).map_err(LedgerError::Illegal)?;
+        records.append(&mut rehearsal.answers);
+        Ok(Some(Batch { at, records, rehearsal }))
+    }
+
+    async fn carry_out(&mut self, Batch { at, records, rehearsal }: Batch) -> Result<(), LedgerError> {
+        let Self { shared, writing, .. } = self;
+        let Writing { backlog, telling } = &mut **writing;
+        let goes_ahead = records.iter().all(Record::goes_ahead);
+        // Before the journal: an intent that is told and then not recorded has no effect; the other way round an effect
+        // could go untold.
+        let told = rehearsal.told.into_iter().map(|record| (at, record)).collect();
+        let told = if telling.works() {
+            telling.tell(told, goes_ahead).await.map_err(LedgerError::Audit)
+        } else if goes_ahead {
+            telling.tell_later(told);
+            Ok(())
+        } else if told.is_empty() {
+            Ok(())
+        } else {
+            Err(LedgerError::AuditFails)
+        };
+        shared.note_audited(telling.works());
+        told?;
+        if shared.health().works {
+            let before = backlog.mark();
+            backlog.push(at, &records, rehearsal.standing);
+            if let Err(error) = shared.write(backlog).await
+                && !goes_ahead
+            {
+                backlog.take_back(before);
+                shared.note(backlog, Some(Err(&error)));
+                return Err(LedgerError::Journal(error));
+            }
+        } else if goes_ahead {
+            // `check` alone tries again: every end would carry everything that waits to a disk that fails.
+            backlog.push(at, &records, rehearsal.standing);
+            shared.note(backlog, None);
+        } else {
+            return Err(LedgerError::JournalFails);
+        }
+        shared.lock().apply(&records).map_err(LedgerError::Illegal)?;
+        shared.settle(backlog);
+        shared.version.send_modify(|version| *version += 1);
+        Ok(())
+    }
+
+    async fn check(&mut self) {
+        let Self { shared, writing, .. } = self;
+        let Writing { backlog, telling } = &mut **writing;
+        telling.check(shared.clock.now()).await;
+        shared.note_audited(telling.works());
+        if backlog.is_empty() {
+            let proven = shared.journal.prove().await;
+            shared.note(backlog, Some(proven.as_ref().copied()));
+        } else if shared.write(backlog).await.is_ok() {
+            shared.settle(backlog);
+            shared.version.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // What is still to be written must not be read back from the disk.
+        let waits = &self.writing.backlog;
+        let forgettable = self.about.iter().filter(|subject| !waits.holds(subject)).cloned();
+        self.shared.lock().forget_closed(forgettable);
+    }
+}
+
+impl Shared {
     /// Writes what waits, and notes how that went. What was written stays in the backlog until [`Self::settle`].
     async fn write(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
-        let standing =
-            |(subject, open): (&Subject, &bool)| Standing { subject: subject.clone(), open: *open };
-        let standings = backlog.standing.iter().map(standing).collect();
-        let written = self.journal.append(backlog.entries.clone(), standings).await;
+        let written = self.journal.append(backlog.entries().to_vec(), backlog.standing()).await;
         if written.is_ok() {
-            backlog.entries.clear();
+            backlog.written();
         }
-        self.note(backlog, written.as_ref().err());
+        self.note(backlog, Some(written.as_ref().copied()));
         written
     }
 
     /// Forgets what is closed, once it is on disk.
     fn settle(&self, backlog: &mut Backlog) {
-        if backlog.entries.is_empty() {
-            let settled = std::mem::take(&mut backlog.standing);
-            self.lock().forget_closed(settled.into_keys());
+        if backlog.is_empty() {
+            self.lock().forget_closed(backlog.settled());
         }
     }
 
-    fn note(&self, backlog: &Backlog, failure: Option<&JournalError>) {
-        let before = *self.health.borrow();
-        let (works, complete) = (failure.is_none(), backlog.entries.is_empty());
-        let now = Health { works, complete, ..before };
+    /// Notes how the disk does, after a try or without one.
+    fn note(&self, backlog: &Backlog, tried: Option<Result<(), &JournalError>>) {
+        let before = self.health();
+        let works = tried.map_or(before.works, |tried| tried.is_ok());
+        let now = Health { works, complete: backlog.is_empty(), ..before };
         self.health.send_if_modified(|health| std::mem::replace(health, now) != now);
-        tell_operators("the journal", before.works, failure);
-    }
-
-    /// Brings a closed subject back into the book. Only under the `writing` lock.
-    async fn recall(&self, subject: &Subject) -> Result<(), LedgerError> {
-        let known = self.read(|book| match subject {
-            Subject::Grant(id) => book.grant(id).is_some(),
-            Subject::Task(id) => book.task(id).is_some(),
-        });
-        if known {
-            return Ok(());
+        if let Some(tried) = tried {
+            tell_operators("the journal", before.works, tried.err());
         }
-        let entries = self.journal.history(subject).await.map_err(LedgerError::Journal)?;
-        let records: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
-        self.lock().apply(&records).map_err(LedgerError::Illegal)?;
-        Ok(())
     }
 
-    /// Counts the batches that were recorded.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    fn note_audited(&self, audited: bool) {
+        self.health.send_if_modified(|health| std::mem::replace(&mut health.audited, audited) != audited);
     }
 
-    /// How the disk does.
-    pub fn health(&self) -> Health {
+    fn health(&self) -> Health {
         *self.health.borrow()
-    }
-
-    /// Tells of changes of [`Self::health`].
-    pub fn watch_health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

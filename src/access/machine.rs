@@ -12,161 +12,18 @@
 //! # Not here
 //! Who is due when: `schedule`. Doing it: `executor`. Overlaps of grants: `book`.
 //!
-//! ```text
-//!           Refused                          (a later revision: Wanted again)
-//!              ▲
-//!   Wanted ────┼──► Granting ──► Active ──► Removing ──► Ended
-//!      │       └───────┘   └───────────────────▲
-//!      ├──► Standing ─────────────────────────────────► Ended (kept)
-//!      └──────────────────────────────────────────────► Ended (nothing was done)
-//! ```
+//! The states and events as a diagram, checked against the code: `docs/grants.md`.
+
+mod event;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+
+pub use event::{EndReason, Ending, Event, Source};
 
 use crate::apono::Code;
 use crate::domain::{Grant, OktaGroupId, OktaUserId, Revision};
-
-/// Something that has happened to a grant. Past tense; an intent says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// Apono asked for it. The duty to look after it begins.
-    Accepted {
-        /// Its first revision that was seen.
-        grant: Grant,
-        /// How it came.
-        by: Source,
-    },
-    /// Apono asked for something else under the same id.
-    Revised {
-        /// The new terms.
-        grant: Grant,
-        /// How they came.
-        by: Source,
-    },
-    /// Apono asked for something else under the same id, and it was refused: the terms stay what they were.
-    Declined {
-        /// Which revision.
-        revision: Revision,
-    },
-    /// The name was found to mean this user.
-    UserResolved {
-        /// Okta's id.
-        user: OktaUserId,
-    },
-    /// It will not be done.
-    Refused {
-        /// For which group.
-        group: OktaGroupId,
-        /// Why.
-        code: Code,
-        /// One sentence for a person.
-        message: String,
-        /// Whether the user was seen, beyond the lag of Okta's reads, not to be a member.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        proven_absent: bool,
-    },
-    /// The user is a member by another right.
-    StandingFound {
-        /// Of which group.
-        group: OktaGroupId,
-    },
-    /// The user will be added next.
-    GrantIntended {
-        /// To which group.
-        group: OktaGroupId,
-    },
-    /// The user was added.
-    Granted {
-        /// To which group.
-        group: OktaGroupId,
-        /// Whether the membership was seen.
-        verified: bool,
-        /// Okta's ids of the requests.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        okta_request_ids: Vec<String>,
-    },
-    /// The grant is over.
-    EndRequested {
-        /// Why.
-        reason: EndReason,
-        /// Since when the removals are due.
-        due: Timestamp,
-    },
-    /// The user will be removed next.
-    RevokeIntended {
-        /// From which group.
-        group: OktaGroupId,
-    },
-    /// Nothing of this grant is left in this group.
-    Ended {
-        /// In which group.
-        group: OktaGroupId,
-        /// How.
-        how: Ending,
-        /// Okta's ids of the requests.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        okta_request_ids: Vec<String>,
-    },
-}
-
-/// How terms came to the connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// By a task, which is answered.
-    Task,
-    /// By the listing of desired grants; its task may still be to come.
-    Listing,
-}
-
-/// Why a grant is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// Its time ran out.
-    Expired,
-    /// Apono revoked it.
-    Revoked,
-    /// Apono no longer lists it.
-    Withdrawn,
-    /// The operator has switched grants off (`kill_switch_file`).
-    SwitchedOff,
-}
-
-/// How a holding ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// Removed, and seen to be gone.
-    Revoked,
-    /// The membership stood before the grant and stands.
-    KeptStanding,
-    /// A group rule has come to fill the group; the policy leaves the membership to it.
-    LeftToRule,
-    /// Another live grant holds the membership and now owes its removal.
-    KeptOtherGrant,
-    /// There was no membership to remove.
-    NotMember,
-    /// The user or the group no longer exists.
-    Gone,
-}
-
-impl Ending {
-    /// The code that is reported.
-    pub fn code(self) -> Code {
-        match self {
-            Self::Revoked => Code::Revoked,
-            Self::KeptStanding | Self::LeftToRule => Code::KeptStanding,
-            Self::KeptOtherGrant => Code::KeptOtherGrant,
-            Self::NotMember => Code::NotMember,
-            Self::Gone => Code::Gone,
-        }
-    }
-}
 
 /// One grant's claim on one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,13 +38,18 @@ pub enum Holding {
         message: String,
     },
     /// The user was a member before; there is nothing of ours to remove.
-    Standing,
+    Standing {
+        /// Whether somebody else was seen to have removed it since.
+        missing: bool,
+    },
     /// The addition is intended; it may have happened.
     Granting,
     /// Added.
     Active {
         /// Whether the membership was seen.
         verified: bool,
+        /// Whether somebody else was seen to have removed it since. The duty stays: one look is no proof for ever.
+        missing: bool,
         /// Okta's ids of the requests.
         okta_request_ids: Vec<String>,
     },
@@ -207,7 +69,7 @@ impl Holding {
     pub fn owes_removal(&self) -> bool {
         match self {
             Self::Granting | Self::Active { .. } | Self::Removing => true,
-            Self::Wanted | Self::Refused { .. } | Self::Standing | Self::Ended { .. } => false,
+            Self::Wanted | Self::Refused { .. } | Self::Standing { .. } | Self::Ended { .. } => false,
         }
     }
 
@@ -215,7 +77,9 @@ impl Holding {
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::Ended { .. } => true,
-            Self::Wanted | Self::Standing | Self::Granting | Self::Active { .. } | Self::Removing => false,
+            Self::Wanted | Self::Standing { .. } | Self::Granting | Self::Active { .. } | Self::Removing => {
+                false
+            }
         }
     }
 }
@@ -265,8 +129,8 @@ impl GrantState {
         match (self.holdings.get(group)?, released) {
             (Holding::Wanted | Holding::Granting, false) => Some(Step::Grant),
             (Holding::Granting | Holding::Active { .. } | Holding::Removing, true) => Some(Step::Remove),
-            (Holding::Wanted | Holding::Standing, true) => Some(Step::Release),
-            (Holding::Standing | Holding::Active { .. } | Holding::Removing, false)
+            (Holding::Wanted | Holding::Standing { .. }, true) => Some(Step::Release),
+            (Holding::Standing { .. } | Holding::Active { .. } | Holding::Removing, false)
             | (Holding::Refused { .. } | Holding::Ended { .. }, _) => None,
         }
     }
@@ -304,10 +168,15 @@ impl GrantState {
             let holding = self.holdings.entry(group.clone()).or_insert(Holding::Wanted);
             match holding {
                 // A later revision is a new chance.
-                Holding::Refused { .. } | Holding::Ended { .. } => *holding = Holding::Wanted,
-                // Let go by an earlier revision and wanted again: the removal may have happened, the duty stays.
-                Holding::Removing => *holding = Holding::Granting,
-                Holding::Wanted | Holding::Standing | Holding::Granting | Holding::Active { .. } => {}
+                Holding::Refused { .. } | Holding::Ended { .. } | Holding::Standing { missing: true } => {
+                    *holding = Holding::Wanted;
+                }
+                // Let go by an earlier revision, or removed by somebody else, and wanted again: the duty stays.
+                Holding::Removing | Holding::Active { missing: true, .. } => *holding = Holding::Granting,
+                Holding::Wanted
+                | Holding::Standing { missing: false }
+                | Holding::Granting
+                | Holding::Active { missing: false, .. } => {}
             }
         }
     }
@@ -321,64 +190,76 @@ pub struct IllegalEvent {
     after: String,
 }
 
-/// The state after `event`. Used live and at replay.
+/// The state after `event`. Used live and, through [`advance`], at replay.
 pub fn apply(state: Option<&GrantState>, event: &Event) -> Result<GrantState, IllegalEvent> {
-    let Some(before) = state else {
+    let mut next = state.cloned();
+    advance(&mut next, event)?;
+    next.ok_or_else(|| IllegalEvent { what: event.name(), after: "nothing".to_owned() })
+}
+
+/// Takes `state` through `event`. An event that is illegal leaves it as it is.
+pub fn advance(state: &mut Option<GrantState>, event: &Event) -> Result<(), IllegalEvent> {
+    let illegal =
+        |after: &dyn std::fmt::Debug| IllegalEvent { what: event.name(), after: format!("{after:?}") };
+    let Some(known) = state else {
         return match event {
-            Event::Accepted { grant, by } => Ok(GrantState::begin(grant, *by)),
+            Event::Accepted { grant, by } => {
+                *state = Some(GrantState::begin(grant, *by));
+                Ok(())
+            }
             Event::Revised { .. }
             | Event::Declined { .. }
             | Event::UserResolved { .. }
             | Event::Refused { .. }
             | Event::StandingFound { .. }
+            | Event::FoundMissing { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::EndRequested { .. }
             | Event::RevokeIntended { .. }
-            | Event::Ended { .. } => Err(IllegalEvent { what: name(event), after: "nothing".to_owned() }),
+            | Event::Ended { .. } => Err(illegal(&"nothing")),
         };
     };
-    let illegal =
-        |after: &dyn std::fmt::Debug| IllegalEvent { what: name(event), after: format!("{after:?}") };
-    let mut next = before.clone();
     match event {
         Event::Accepted { .. } => return Err(illegal(&"a grant that is known")),
         Event::Revised { grant, by } => {
-            if before.end.is_some() || grant.revision <= before.heard_of() {
-                return Err(illegal(&before.heard_of()));
+            if known.end.is_some() || grant.revision <= known.heard_of() {
+                return Err(illegal(&known.heard_of()));
             }
-            next.revise(grant, *by);
+            known.revise(grant, *by);
         }
         Event::Declined { revision } => {
-            if before.end.is_some() || *revision <= before.heard_of() {
-                return Err(illegal(&before.heard_of()));
+            if known.end.is_some() || *revision <= known.heard_of() {
+                return Err(illegal(&known.heard_of()));
             }
-            next.declined = Some(*revision);
+            known.declined = Some(*revision);
         }
         Event::UserResolved { user } => {
-            if before.user.as_ref().is_some_and(|known| known != user) {
-                return Err(illegal(&before.user));
+            if known.user.as_ref().is_some_and(|before| before != user) {
+                return Err(illegal(&known.user));
             }
-            next.user = Some(user.clone());
+            known.user = Some(user.clone());
         }
-        Event::EndRequested { reason, due } => {
-            if before.end.is_some() {
-                return Err(illegal(&before.end));
+        Event::EndRequested { reason, due, .. } => {
+            if known.end.is_some() {
+                return Err(illegal(&known.end));
             }
-            next.end = Some((*reason, *due));
+            known.end = Some((*reason, *due));
         }
         Event::Refused { group, .. }
-        | Event::StandingFound { group }
+        | Event::StandingFound { group, .. }
+        | Event::FoundMissing { group, .. }
         | Event::GrantIntended { group }
         | Event::Granted { group, .. }
         | Event::RevokeIntended { group }
         | Event::Ended { group, .. } => {
-            let holding = before.holdings.get(group).ok_or_else(|| illegal(&"no holding of this group"))?;
-            let after = follow(holding, event, before.releases(group)).ok_or_else(|| illegal(holding))?;
-            next.holdings.insert(group.clone(), after);
+            let released = known.releases(group);
+            let holding =
+                known.holdings.get_mut(group).ok_or_else(|| illegal(&"no holding of this group"))?;
+            *holding = follow(holding, event, released).ok_or_else(|| illegal(holding))?;
         }
     }
-    Ok(next)
+    Ok(())
 }
 
 /// The holding after an event of its group, or `None` where the event is illegal.
@@ -391,13 +272,25 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
         (Event::Refused { code, message, proven_absent: true, .. }, Holding::Granting) if !released => {
             Holding::Refused { code: *code, message: message.clone() }
         }
-        (Event::StandingFound { .. }, Holding::Wanted) if !released => Holding::Standing,
+        (Event::StandingFound { .. }, Holding::Wanted) if !released => Holding::Standing { missing: false },
         (Event::GrantIntended { .. }, Holding::Wanted | Holding::Granting) if !released => Holding::Granting,
         // The answer may come in after the grant was ended.
         (
             Event::Granted { verified, okta_request_ids, .. },
             Holding::Granting | Holding::Active { verified: false, .. },
-        ) => Holding::Active { verified: *verified, okta_request_ids: okta_request_ids.clone() },
+        ) => Holding::Active {
+            verified: *verified,
+            missing: false,
+            okta_request_ids: okta_request_ids.clone(),
+        },
+        (Event::FoundMissing { .. }, Holding::Standing { missing: false }) if !released => {
+            Holding::Standing { missing: true }
+        }
+        (Event::FoundMissing { .. }, Holding::Active { verified, missing: false, okta_request_ids })
+            if !released =>
+        {
+            Holding::Active { verified: *verified, missing: true, okta_request_ids: okta_request_ids.clone() }
+        }
         (Event::RevokeIntended { .. }, Holding::Granting | Holding::Active { .. } | Holding::Removing)
             if released =>
         {
@@ -414,6 +307,7 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
             | Event::EndRequested { .. }
             | Event::Refused { .. }
             | Event::StandingFound { .. }
+            | Event::FoundMissing { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::RevokeIntended { .. }
@@ -436,7 +330,7 @@ fn may_end(holding: &Holding, how: Ending) -> bool {
             Holding::Granting | Holding::Active { .. },
             Ending::NotMember | Ending::Gone | Ending::KeptOtherGrant | Ending::LeftToRule,
         )
-        | (Holding::Standing, Ending::KeptStanding | Ending::NotMember | Ending::Gone)
+        | (Holding::Standing { .. }, Ending::KeptStanding | Ending::NotMember | Ending::Gone)
         | (
             Holding::Wanted,
             Ending::KeptStanding | Ending::KeptOtherGrant | Ending::NotMember | Ending::Gone,
@@ -445,27 +339,11 @@ fn may_end(holding: &Holding, how: Ending) -> bool {
             Holding::Removing
             | Holding::Granting
             | Holding::Active { .. }
-            | Holding::Standing
+            | Holding::Standing { .. }
             | Holding::Wanted,
             Ending::Revoked | Ending::KeptStanding | Ending::KeptOtherGrant | Ending::LeftToRule,
         )
         | (Holding::Refused { .. } | Holding::Ended { .. }, _) => false,
-    }
-}
-
-fn name(event: &Event) -> &'static str {
-    match event {
-        Event::Accepted { .. } => "Accepted",
-        Event::Revised { .. } => "Revised",
-        Event::Declined { .. } => "Declined",
-        Event::UserResolved { .. } => "UserResolved",
-        Event::Refused { .. } => "Refused",
-        Event::StandingFound { .. } => "StandingFound",
-        Event::GrantIntended { .. } => "GrantIntended",
-        Event::Granted { .. } => "Granted",
-        Event::EndRequested { .. } => "EndRequested",
-        Event::RevokeIntended { .. } => "RevokeIntended",
-        Event::Ended { .. } => "Ended",
     }
 }
 

@@ -8,10 +8,12 @@
 //! The directory that is pushed to Apono: `directory`. Neither module knows the other.
 
 pub mod audited;
+mod backlog;
 pub mod book;
 pub mod conditions;
 mod deadlines;
 pub mod desired;
+pub mod desk;
 pub mod executor;
 mod gate;
 pub mod hours;
@@ -23,6 +25,7 @@ pub mod ledger;
 mod locks;
 pub mod machine;
 pub mod outbox;
+pub mod patrol;
 pub mod policy;
 pub mod reconciler;
 pub mod schedule;
@@ -30,4 +33,5 @@ mod sight;
 mod step;
 pub mod tasks;
 mod telling;
+pub mod view;
 pub mod watch;

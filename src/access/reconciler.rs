@@ -169,7 +169,7 @@ impl Reconciler {
         let switched_off = self.executor.watch().is_switched_off();
         let deadlines = &mut self.deadlines;
         let decide = |book: &Book| {
-            let expired = |due| Event::EndRequested { reason: EndReason::Expired, due };
+            let expired = |due| Event::EndRequested { reason: EndReason::Expired, due, by: None };
             let over = deadlines.run_out(book, &integration, now);
             if switched_off {
                 return intake::switch_off(book, &integration, now.wall);

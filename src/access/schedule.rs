@@ -125,7 +125,8 @@ mod tests {
             }
         }
         for (id, due) in [("b", instant(20)), ("c", instant(10))] {
-            book.apply(&[event(id, Event::EndRequested { reason: EndReason::Expired, due })]).unwrap();
+            book.apply(&[event(id, Event::EndRequested { reason: EndReason::Expired, due, by: None })])
+                .unwrap();
         }
         let all = |integration: &IntegrationId| due(&book, integration, |_, _| None, |_, _, _| Some(true));
         let order: Vec<_> =

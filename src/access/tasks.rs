@@ -166,7 +166,7 @@ pub fn answer(ask: &Ask, grant: &GrantState, now: Timestamp) -> Option<TaskResul
 
 fn is_pending(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> bool {
     let undecided = match grant.holdings.get(group) {
-        Some(Holding::Refused { .. } | Holding::Standing | Holding::Active { .. }) => false,
+        Some(Holding::Refused { .. } | Holding::Standing { .. } | Holding::Active { .. }) => false,
         Some(Holding::Wanted | Holding::Granting | Holding::Removing | Holding::Ended { .. }) | None => true,
     };
     undecided && grant.end.is_none() && grant.terms.revision <= revision
@@ -183,15 +183,20 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
     }
     match grant.holdings.get(group) {
         Some(Holding::Refused { code, message }) => result(*code, message.clone(), &[]),
-        Some(Holding::Standing) => result(
+        Some(Holding::Standing { missing: true } | Holding::Active { missing: true, .. }) => result(
+            Code::Unverified,
+            format!("{user} was a member of the group, but somebody else has removed the membership since"),
+            &[],
+        ),
+        Some(Holding::Standing { missing: false }) => result(
             Code::AlreadyMember,
             format!("{user} was a member of the group already and will stay one"),
             &[],
         ),
-        Some(Holding::Active { verified: true, okta_request_ids }) => {
+        Some(Holding::Active { verified: true, okta_request_ids, missing: false }) => {
             result(Code::Granted, format!("{user} is a member of the group"), okta_request_ids)
         }
-        Some(Holding::Active { verified: false, okta_request_ids }) => result(
+        Some(Holding::Active { verified: false, okta_request_ids, missing: false }) => result(
             Code::Unverified,
             format!(
                 "Okta accepted {user} as a member of the group but does not show it yet; it will be removed in time"
@@ -207,6 +212,11 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
                 Some((EndReason::SwitchedOff, _)) => result(
                     Code::RefusedPolicy,
                     "the connector's operator has switched grants off (kill_switch_file)".to_owned(),
+                    &[],
+                ),
+                Some((EndReason::Operator, _)) => result(
+                    Code::RefusedPolicy,
+                    "an operator of the connector's host has ended the grant (grants revoke)".to_owned(),
                     &[],
                 ),
                 Some((EndReason::Revoked | EndReason::Withdrawn, _)) => {
@@ -247,7 +257,7 @@ fn revoked(grant: &GrantState, group: &OktaGroupId) -> ResourceResult {
         // Unreachable while `answer` waits for every holding to be terminal; said truthfully all the same.
         Some(
             Holding::Wanted
-            | Holding::Standing
+            | Holding::Standing { .. }
             | Holding::Granting
             | Holding::Active { .. }
             | Holding::Removing,

@@ -55,6 +55,12 @@ impl Telling {
         Ok(())
     }
 
+    /// Keeps `records` until the trail works again. `check` alone tries: every end would carry everything that waits to
+    /// a trail that fails.
+    pub(super) fn tell_later(&mut self, records: Vec<(Timestamp, AuditRecord)>) {
+        self.waiting.extend(records);
+    }
+
     /// Looks whether the trail works (again), and tells it what waits.
     pub(super) async fn check(&mut self, now: Timestamp) {
         // A failure is noted, and told apart from the journal's by readiness.
@@ -69,6 +75,13 @@ impl Telling {
     /// The last word of this process.
     pub(super) async fn close(&mut self, now: Timestamp) {
         self.check(now).await;
+        if !self.waiting.is_empty() {
+            warn!(
+                untold = self.waiting.len(),
+                "the audit trail was not told of {} ends; they are in the journal (`explain` tells them)",
+                self.waiting.len()
+            );
+        }
         if let Err(error) = self.audit.close(now).await {
             warn!(error = %chain(&error), "the audit trail could not be closed: {}", chain(&error));
         }

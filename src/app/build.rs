@@ -17,7 +17,9 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use super::desk::Door;
 use super::directory::DirectoryLoop;
 use super::facts::{FactSource, OrganizationView};
 use super::questions::Answers;
@@ -25,12 +27,14 @@ use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
 use super::{App, Outside, StartError};
 use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
+use crate::access::desk::Desk;
 use crate::access::executor::Executor;
-use crate::access::journal::{Journal, Owner, SqliteJournal};
+use crate::access::journal::{Journal, OpenError, Owner, SqliteJournal};
 use crate::access::leases::Leases;
 use crate::access::leasing::Leasing;
 use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
+use crate::access::patrol::Patrol;
 use crate::access::policy::Policy;
 use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
 use crate::access::watch::{Admission, Watch};
@@ -51,7 +55,7 @@ use crate::runtime::{Supervisor, whoami};
 use crate::scim::Provider;
 use crate::secrets::{Credentials, Reloading};
 use crate::server;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, chain};
 
 /// A stop waits this long for what was begun; with the goodbye it stays below `TimeoutStopSec` and the pod's grace
 /// period.
@@ -72,6 +76,7 @@ pub(super) struct Builder {
     admissions: BTreeMap<IntegrationId, Admission>,
     views: Vec<OrganizationView>,
     listener: Option<TcpListener>,
+    door: Option<Door>,
 }
 
 impl Builder {
@@ -80,7 +85,7 @@ impl Builder {
         let metrics = Arc::new(Metrics::new());
         let journal: Arc<dyn Journal> = match &outside.journal {
             Some(journal) => Arc::clone(journal),
-            None => Arc::new(open_state(&settings, &outside)?),
+            None => Arc::new(open_state(&settings, &outside).await?),
         };
         let audit: Arc<dyn Audit> = match &outside.audit {
             Some(audit) => Arc::clone(audit),
@@ -112,6 +117,7 @@ impl Builder {
             admissions: BTreeMap::new(),
             views: Vec::new(),
             listener: None,
+            door: None,
         })
     }
 
@@ -119,6 +125,13 @@ impl Builder {
         let address = self.settings.admin.listen;
         let listener = TcpListener::bind(address).await;
         self.listener = Some(listener.map_err(|source| StartError::Listen { address, source })?);
+        let socket = self.settings.state.socket();
+        match Door::open(&socket) {
+            Ok(door) => self.door = Some(door),
+            Err(error) => warn!(error = %chain(&error),
+                "{}: no socket can be made there, so the grants commands cannot ask this process: {}",
+                socket.display(), chain(&error)),
+        }
         Ok(())
     }
 
@@ -223,8 +236,13 @@ impl Builder {
             Arc::clone(&clock),
             Arc::clone(&self.metrics),
         );
+        let executor = Arc::new(executor);
+        if let Some(settings) = settings {
+            let patrol = Patrol::new(Arc::clone(&executor), Arc::clone(&ledger), settings.look_interval);
+            self.runs("patrol", |stop| async move { patrol.run(stop).await });
+        }
         let reconciler =
-            AccessReconciler::new(Arc::new(executor), ledger, clock, Arc::clone(&self.metrics), parallelism);
+            AccessReconciler::new(executor, ledger, clock, Arc::clone(&self.metrics), parallelism);
         let progress = reconciler.progress();
         let stop = self.supervisor.stop_token();
         self.supervisor.add("access", reconciler.run(stop));
@@ -329,6 +347,11 @@ impl Builder {
             let stop = self.supervisor.stop_token();
             self.supervisor.add("admin", server::serve(listener, source, stop));
         }
+        if let Some(door) = self.door.take() {
+            let desk = Desk::new(Arc::clone(&ledger), Arc::clone(&clock));
+            let stop = self.supervisor.stop_token();
+            self.supervisor.add("desk", door.serve(desk, stop));
+        }
         let leasing = Leasing {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&ledger),
@@ -410,14 +433,27 @@ impl LiveMemberships for LiveGrants {
     }
 }
 
-fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
+/// A command that looks at the journal of a connector that does not run has it for a moment.
+const A_LOOK: Duration = Duration::from_secs(2);
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+async fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
     let organizations = settings
         .okta
         .iter()
         .map(|organization| (organization.integration_id.as_str().to_owned(), organization.url.origin()))
         .collect();
     let owner = Owner { connector: settings.apono.connector_id.as_str().to_owned(), organizations };
-    SqliteJournal::open(&settings.state.file, &owner, &whoami(outside.clock.now())).map_err(StartError::State)
+    let whoami = whoami(outside.clock.now());
+    let limit = outside.clock.elapsed() + A_LOOK;
+    loop {
+        match SqliteJournal::open(&settings.state.file, &owner, &whoami) {
+            Err(OpenError::InUse { .. }) if outside.clock.elapsed() < limit => {
+                clock::sleep(BETWEEN_TRIES).await;
+            }
+            opened => return opened.map_err(StartError::State),
+        }
+    }
 }
 
 /// Beside the state file, one file an organization.

@@ -123,6 +123,7 @@ fn activity(kind: Kind) -> (u32, &'static str) {
         Kind::Released => (OTHER, "Access Released"),
         Kind::Refused => (OTHER, "Access Refused"),
         Kind::StandingNoticed => (OTHER, "Standing Membership Noticed"),
+        Kind::MissingNoticed => (OTHER, "Missing Membership Noticed"),
     }
 }
 
@@ -134,9 +135,12 @@ fn status(kind: Kind) -> Option<(u32, &'static str)> {
         | Kind::EndRequested
         | Kind::AdditionIntended
         | Kind::RemovalIntended => None,
-        Kind::Added | Kind::AdditionVerified | Kind::Removed | Kind::Released | Kind::StandingNoticed => {
-            Some((1, "Success"))
-        }
+        Kind::Added
+        | Kind::AdditionVerified
+        | Kind::Removed
+        | Kind::Released
+        | Kind::StandingNoticed
+        | Kind::MissingNoticed => Some((1, "Success")),
         Kind::Refused => Some((2, "Failure")),
     }
 }
@@ -156,6 +160,11 @@ fn message(record: &AuditRecord) -> String {
         Kind::Removed => format!("{user} was removed from group {group}: grant {grant} is over"),
         Kind::Released => format!("grant {grant} lets go of {user} in group {group} without a removal"),
         Kind::Refused => format!("grant {grant} is refused for {user} in group {group}"),
+        Kind::MissingNoticed => {
+            format!(
+                "{user} is not in group {group} any more, though grant {grant} lives: somebody else has removed it"
+            )
+        }
         Kind::StandingNoticed => {
             format!(
                 "{user} is in group {group} by another right than grant {grant}; that membership will be kept"

@@ -71,6 +71,8 @@ pub enum Kind {
     Refused,
     /// The user was a member by another right; nothing was given, and nothing will be taken.
     StandingNoticed,
+    /// Somebody else has removed the membership while the grant lives.
+    MissingNoticed,
 }
 
 impl Kind {
@@ -87,6 +89,7 @@ impl Kind {
         Self::Released,
         Self::Refused,
         Self::StandingNoticed,
+        Self::MissingNoticed,
     ];
 
     /// The word in the file.
@@ -103,6 +106,7 @@ impl Kind {
             Self::Released => "released",
             Self::Refused => "refused",
             Self::StandingNoticed => "standing_noticed",
+            Self::MissingNoticed => "missing_noticed",
         }
     }
 }

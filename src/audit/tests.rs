@@ -173,7 +173,8 @@ fn effects_are_ocsf_activities_and_nothing_else_is() {
             | Kind::RemovalIntended
             | Kind::Released
             | Kind::Refused
-            | Kind::StandingNoticed => 99,
+            | Kind::StandingNoticed
+            | Kind::MissingNoticed => 99,
         };
         assert_eq!(event["activity_id"], activity);
         assert_eq!(event["type_uid"], 300_600 + activity);

@@ -23,6 +23,8 @@ pub enum Exit {
     Differs,
     /// 64: the arguments are wrong.
     Usage,
+    /// 69: what is needed cannot be reached.
+    Unavailable,
     /// 70: a bug, or a demonstration that did not hold.
     Bug,
     /// 74: a file, a disk or a socket failed.
@@ -42,6 +44,7 @@ impl Exit {
             Self::Done => 0,
             Self::Differs => 2,
             Self::Usage => 64,
+            Self::Unavailable => 69,
             Self::Bug => 70,
             Self::Io => 74,
             Self::TryLater => 75,

@@ -13,7 +13,10 @@ mod audit;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod desk;
 mod exit;
+mod explain;
+mod grants;
 mod run;
 
 use std::collections::BTreeMap;
@@ -74,6 +77,11 @@ enum Command {
     /// Looks at the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Looks at grants, and ends them
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
+    /// Tells the story of a grant, with Okta's request ids
+    Explain(explain::ExplainArgs),
 }
 
 /// The process's arguments and environment in, its exit code out.
@@ -106,6 +114,8 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Run => run::run(&sources),
         Command::Config(command) => config::config(&command, &sources),
         Command::Audit(command) => audit::audit(&command, &sources),
+        Command::Grants(command) => grants::grants(&command, &sources),
+        Command::Explain(arguments) => explain::explain(&arguments, &sources),
     }
 }
 

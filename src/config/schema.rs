@@ -198,6 +198,12 @@ pub const KEYS: &[Key] = &[
         "Grants, and as many removals, worked on at once.",
     ),
     key(
+        "okta[].access.look_interval",
+        Kind::Duration,
+        Some("\"15m\""),
+        "How often it is looked whether others have changed what live grants count on (one user a second at most).",
+    ),
+    key(
         "okta[].access.policy.allow_groups",
         Kind::List,
         Some("[\"*\"]"),

@@ -111,6 +111,8 @@ pub struct Scim {
 pub struct Access {
     /// Steps at once.
     pub parallelism: usize,
+    /// Between two looks at what live grants count on.
+    pub look_interval: Duration,
     /// What is allowed.
     pub policy: Policy,
     /// While this file exists, nothing is given and everything that lives is ended.
@@ -122,6 +124,15 @@ pub struct Access {
 pub struct State {
     /// The SQLite file.
     pub file: PathBuf,
+}
+
+impl State {
+    /// Beside the state, the socket where the process that has it can be asked: `.sock` at the end of the file's name.
+    pub fn socket(&self) -> PathBuf {
+        let mut name = self.file.clone().into_os_string();
+        name.push(".sock");
+        PathBuf::from(name)
+    }
 }
 
 /// `[audit]`.

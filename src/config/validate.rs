@@ -267,6 +267,7 @@ impl Reader<'_> {
         Some(Access {
             kill_switch,
             parallelism: number(&self.value(&at("parallelism"))).unwrap_or(8),
+            look_interval: self.duration(&at("look_interval")),
             policy,
         })
     }

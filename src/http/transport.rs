@@ -10,7 +10,7 @@
 //! Retries, limits, meaning.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -192,6 +192,12 @@ impl HttpsTransport {
             builder = builder.tls_certs_merge(roots);
         }
         Ok(Self { client: builder.build().map_err(HttpsError::Start)? })
+    }
+
+    /// For HTTP to the process behind a Unix socket, whatever the URLs say.
+    pub fn through(socket: &Path) -> Result<Self, HttpsError> {
+        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Ok(Self { client: builder.unix_socket(socket).build().map_err(HttpsError::Start)? })
     }
 }
 

@@ -149,5 +149,6 @@ pub(super) async fn read_page<T>(
     let full = limit.is_some_and(|limit: usize| elements.len() >= limit);
     let next = next_cursor(&response.headers, client.base(), url.path(), full)
         .map_err(|source| PageError::Link { call: call.name, source })?;
-    Ok(Page { items, skipped, next })
+    let request_id = response.header("x-okta-request-id").map(ToOwned::to_owned);
+    Ok(Page { items, skipped, next, request_id })
 }

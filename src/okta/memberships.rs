@@ -49,6 +49,33 @@ pub enum Presence {
     Unknown,
 }
 
+/// What one look at a membership showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What.
+    pub presence: Presence,
+    /// Correlate with the organization's System Log.
+    pub request_ids: Vec<String>,
+}
+
+/// What one look at a user's groups showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsOf {
+    /// All that could be read.
+    pub groups: BTreeSet<OktaGroupId>,
+    /// How many could not.
+    pub skipped: usize,
+    /// Correlate with the organization's System Log.
+    pub request_ids: Vec<String>,
+}
+
+/// A listing was read to its end.
+#[derive(Debug, Default)]
+struct Walked {
+    skipped: usize,
+    request_ids: Vec<String>,
+}
+
 /// Okta accepted a write. Not proof that it has its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -141,33 +168,45 @@ impl Memberships {
         }
     }
 
-    /// Whether the user is in the group, by the user's own list of groups.
-    pub async fn presence(&self, membership: &Membership, lane: Lane) -> Result<Presence, OktaError> {
+    /// The groups that the user is in; `None` when Okta does not know the user.
+    pub async fn groups_of(&self, user: &OktaUserId, lane: Lane) -> Result<Option<GroupsOf>, OktaError> {
         let call = self.client.call("list_user_groups", bucket::USER_GROUPS, lane);
-        let first = || {
-            self.client
-                .base()
-                .url(&["api", "v1", "users", membership.user.as_str(), "groups"], &[("limit", "200")])
-        };
+        let path = ["api", "v1", "users", user.as_str(), "groups"];
+        let first = || self.client.base().url(&path, &[("limit", "200")]);
         let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(|group| Group::from(group).id);
-        let mut seen = 0;
-        let mut is_member = false;
+        let mut groups = BTreeSet::new();
         let walked = self.walk(&call, first, read, |group: OktaGroupId| {
-            seen += 1;
-            is_member |= group == membership.group;
+            groups.insert(group);
         });
         match walked.await {
-            // A member is one, whatever else could not be read.
-            Ok(()) | Err(OktaError::Incomplete { .. }) if is_member => Ok(Presence::Member),
-            Ok(()) if seen > 0 => Ok(Presence::NotMember),
-            // Okta answers with an empty list too when the connector's role was taken away.
-            Ok(()) => match self.plain_group(&membership.group, lane).await? {
-                Some(_) => Ok(Presence::NotMember),
-                None => Ok(Presence::Unknown),
-            },
-            Err(error) if error.is_not_found() => Ok(Presence::Unknown),
+            Ok(Walked { skipped, request_ids }) => Ok(Some(GroupsOf { groups, skipped, request_ids })),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the user is in the group, by the user's own list of groups.
+    pub async fn look(&self, membership: &Membership, lane: Lane) -> Result<Look, OktaError> {
+        let Some(of) = self.groups_of(&membership.user, lane).await? else {
+            return Ok(Look { presence: Presence::Unknown, request_ids: Vec::new() });
+        };
+        let presence = if of.groups.contains(&membership.group) {
+            // A member is one, whatever else could not be read.
+            Presence::Member
+        } else if of.skipped > 0 {
+            return Err(OktaError::Incomplete { call: "list_user_groups", skipped: of.skipped });
+        } else if of.groups.is_empty() && self.plain_group(&membership.group, lane).await?.is_none() {
+            // Okta answers with an empty list too when the connector's role was taken away.
+            Presence::Unknown
+        } else {
+            Presence::NotMember
+        };
+        Ok(Look { presence, request_ids: of.request_ids })
+    }
+
+    /// The same, without the ids of the requests.
+    pub async fn presence(&self, membership: &Membership, lane: Lane) -> Result<Presence, OktaError> {
+        self.look(membership, lane).await.map(|look| look.presence)
     }
 
     /// The groups that an active group rule fills. A removal there would put the user on the rule's exclusion list.
@@ -176,31 +215,34 @@ impl Memberships {
         let first = || self.client.base().url(&["api", "v1", "groups", "rules"], &[("limit", "200")]);
         let read = |text: &str| serde_json::from_str::<RuleBody>(text).map(RuleBody::targets);
         let mut fed = BTreeSet::new();
-        self.walk(&call, first, read, |targets| fed.extend(targets)).await?;
+        let walked = self.walk(&call, first, read, |targets| fed.extend(targets)).await?;
+        if walked.skipped > 0 {
+            return Err(OktaError::Incomplete { call: call.name, skipped: walked.skipped });
+        }
         Ok(fed)
     }
 
-    /// Hands every element of a listing to `take`. Fails at its end when elements could not be read.
+    /// Hands every element of a listing that can be read to `take`.
     async fn walk<T>(
         &self,
         call: &Call,
         first: impl Fn() -> url::Url,
         read: impl Fn(&str) -> Result<T, serde_json::Error>,
         mut take: impl FnMut(T),
-    ) -> Result<(), OktaError> {
+    ) -> Result<Walked, OktaError> {
         let mut cursor: Option<Cursor> = None;
-        let mut skipped = 0;
+        let mut walked = Walked::default();
         for _ in 0..MOST_PAGES {
             let page: Page<T> = match read_page(&self.client, call, cursor.as_ref(), &first, &read).await {
                 Ok(page) => page,
                 Err(PageError::Call(error)) => return Err(error),
                 Err(PageError::Link { .. }) => return Err(OktaError::Endless { call: call.name }),
             };
-            skipped += page.skipped.len();
+            walked.skipped += page.skipped.len();
+            walked.request_ids.extend(page.request_id);
             page.items.into_iter().for_each(&mut take);
             match page.next {
-                None if skipped > 0 => return Err(OktaError::Incomplete { call: call.name, skipped }),
-                None => return Ok(()),
+                None => return Ok(walked),
                 // A listing that leads in a circle cannot be trusted to hold everything.
                 next if next == cursor => return Err(OktaError::Endless { call: call.name }),
                 next => cursor = next,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use directory::{Directory, PageError};
 pub use errors::{Answer, OktaError};
-pub use memberships::{Memberships, Presence, UserMatch, Written};
+pub use memberships::{GroupsOf, Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
 pub use tokens::{TokenError, TokenStatus, Tokens};
 

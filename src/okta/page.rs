@@ -28,6 +28,8 @@ pub struct Page<T> {
     pub skipped: Vec<Skipped>,
     /// Where the listing goes on; `None` is its end.
     pub next: Option<Cursor>,
+    /// Correlates with the organization's System Log.
+    pub request_id: Option<String>,
 }
 
 /// An element that could not be read.

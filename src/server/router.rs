@@ -49,10 +49,20 @@ pub fn router(source: Source) -> Router {
 
 /// Serves until `stop`. Requests that are being answered then may finish; one that is only half there may not.
 pub async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) -> io::Result<()> {
-    let serving =
-        axum::serve(listener, router(source)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    until(stop, |stop| {
+        let serving = axum::serve(listener, router(source));
+        serving.with_graceful_shutdown(stop.cancelled_owned()).into_future()
+    })
+    .await
+}
+
+/// Serves until `stop`, and a little longer for what is being answered then.
+pub async fn until<F>(stop: CancellationToken, serving: impl FnOnce(CancellationToken) -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>>,
+{
     tokio::select! {
-        served = serving.into_future() => served,
+        served = serving(stop.clone()) => served,
         () = async { stop.cancelled().await; clock::sleep(LAST_ANSWER).await } => Ok(()),
     }
 }

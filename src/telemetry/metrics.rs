@@ -15,7 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// One HTTP operation and how it went.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,6 +99,8 @@ pub struct Metrics {
     pub access_overdue: Family<IntegrationLabels, Gauge>,
     /// How memberships ended.
     pub access_endings: Family<OutcomeLabels, Counter>,
+    /// What others did in Okta to memberships that live grants count on.
+    pub access_outside_changes: Family<OutcomeLabels, Counter>,
     /// From the instant a removal was due to its proof.
     pub access_removal_lag: Family<IntegrationLabels, Histogram, fn() -> Histogram>,
     /// Tasks answered.
@@ -109,6 +111,13 @@ pub struct Metrics {
     pub session_connected: Gauge,
 }
 
+/// A metric of the registry, at zero.
+fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     /// Registers everything.
     pub fn new() -> Self {
@@ -116,8 +125,7 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the running connector", build);
 
-        let requests = Family::default();
-        registry.register("http_requests", "Requests sent, by peer, operation and outcome", requests.clone());
+        let requests = added(&mut registry, "http_requests", "Requests sent, by peer, operation and outcome");
         let request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(latency);
         registry.register_with_unit(
@@ -126,50 +134,39 @@ impl Metrics {
             Unit::Seconds,
             request_seconds.clone(),
         );
-        let budget_remaining = Family::default();
-        registry.register(
+        let budget_remaining = added(
+            &mut registry,
             "okta_budget_remaining_requests",
             "Requests left in the bucket's window, as Okta last said",
-            budget_remaining.clone(),
         );
-        let budget_limit = Family::default();
-        registry.register(
+        let budget_limit = added(
+            &mut registry,
             "okta_budget_limit_requests",
             "The bucket's limit for one window, as Okta last said",
-            budget_limit.clone(),
         );
-        let throttled = Family::default();
-        registry.register("okta_throttled", "Answers with status 429", throttled.clone());
-        let token_mints = Family::default();
-        registry.register("okta_token_mints", "Access tokens asked for, by outcome", token_mints.clone());
-        let directory_runs = Family::default();
-        registry.register("directory_runs", "Directory runs, by outcome", directory_runs.clone());
-        let directory_writes = Family::default();
-        registry.register(
-            "directory_writes",
-            "Writes to the SCIM service provider, by outcome",
-            directory_writes.clone(),
-        );
-        let directory_last_success = Family::default();
-        registry.register(
+        let throttled = added(&mut registry, "okta_throttled", "Answers with status 429");
+        let token_mints = added(&mut registry, "okta_token_mints", "Access tokens asked for, by outcome");
+        let directory_runs = added(&mut registry, "directory_runs", "Directory runs, by outcome");
+        let directory_writes =
+            added(&mut registry, "directory_writes", "Writes to the SCIM service provider, by outcome");
+        let directory_last_success = added(
+            &mut registry,
             "directory_last_success_timestamp_seconds",
             "End of the last directory run that completed",
-            directory_last_success.clone(),
         );
-        let access_live = Family::default();
-        registry.register(
-            "access_live_memberships",
-            "Memberships that a grant holds now",
-            access_live.clone(),
-        );
-        let access_overdue = Family::default();
-        registry.register(
+        let access_live =
+            added(&mut registry, "access_live_memberships", "Memberships that a grant holds now");
+        let access_overdue = added(
+            &mut registry,
             "access_overdue_removals",
             "Removals whose time has come and that are not yet proven done",
-            access_overdue.clone(),
         );
-        let access_endings = Family::default();
-        registry.register("access_endings", "Ended holdings, by how they ended", access_endings.clone());
+        let access_endings = added(&mut registry, "access_endings", "Ended holdings, by how they ended");
+        let access_outside_changes = added(
+            &mut registry,
+            "access_outside_changes",
+            "What others did in Okta to memberships that live grants count on",
+        );
         let access_removal_lag: Family<IntegrationLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(lag);
         registry.register_with_unit(
@@ -178,20 +175,11 @@ impl Metrics {
             Unit::Seconds,
             access_removal_lag.clone(),
         );
-        let tasks = Family::default();
-        registry.register("tasks", "Tasks answered, by kind and status", tasks.clone());
-        let results_pending = Gauge::default();
-        registry.register(
-            "results_pending",
-            "Results on disk that Apono has not accepted yet",
-            results_pending.clone(),
-        );
-        let session_connected = Gauge::default();
-        registry.register(
-            "session_connected",
-            "1 while Apono accepts this connector's session",
-            session_connected.clone(),
-        );
+        let tasks = added(&mut registry, "tasks", "Tasks answered, by kind and status");
+        let results_pending =
+            added(&mut registry, "results_pending", "Results on disk that Apono has not accepted yet");
+        let session_connected =
+            added(&mut registry, "session_connected", "1 while Apono accepts this connector's session");
 
         Self {
             registry,
@@ -207,6 +195,7 @@ impl Metrics {
             access_live,
             access_overdue,
             access_endings,
+            access_outside_changes,
             access_removal_lag,
             tasks,
             results_pending,

@@ -15,6 +15,7 @@ mod house_rules;
 mod model;
 mod moves;
 mod oracle;
+mod outside;
 mod scene;
 mod stage;
 mod tasks;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use apono_connector::access::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
 use apono_connector::access::machine::Event;
+use apono_connector::domain::GrantId;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use futures_util::future::BoxFuture;
 use http::Method;
@@ -194,6 +195,10 @@ impl Journal for Watched<dyn Journal> {
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         self.inner.history(subject)
     }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.inner.about(grant)
+    }
 }
 
 fn membership_write(request: &Request) -> Option<Happening> {
@@ -254,6 +259,7 @@ fn note_duty(record: &Record, users: &mut BTreeMap<String, String>, duties: &mut
         | Event::Revised { .. }
         | Event::Declined { .. }
         | Event::StandingFound { .. }
+        | Event::FoundMissing { .. }
         | Event::Granted { .. }
         | Event::EndRequested { .. }
         | Event::RevokeIntended { .. } => {}

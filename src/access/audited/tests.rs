@@ -55,7 +55,7 @@ fn added(verified: bool) -> Event {
 }
 
 fn over() -> Event {
-    Event::EndRequested { reason: EndReason::Expired, due: instant() }
+    Event::EndRequested { reason: EndReason::Expired, due: instant(), by: None }
 }
 
 fn removing() -> Event {
@@ -67,7 +67,11 @@ fn done(how: Ending) -> Event {
 }
 
 fn standing() -> Event {
-    Event::StandingFound { group: group() }
+    Event::StandingFound { group: group(), okta_request_ids: Vec::new() }
+}
+
+fn missing() -> Event {
+    Event::FoundMissing { group: group(), okta_request_ids: vec!["z".to_owned()] }
 }
 
 fn refused(proven_absent: bool) -> Event {
@@ -107,6 +111,8 @@ fn every_event_of_one_group_has_its_record() {
             Member,
         ),
         (after(begun, &[standing()]), Kind::StandingNoticed, Some("already_member"), None, Member, Member),
+        (after(&given, &[missing()]), Kind::MissingNoticed, None, None, Member, NotMember),
+        (after(begun, &[standing(), missing()]), Kind::MissingNoticed, None, None, Member, NotMember),
         (after(begun, &[refused(false)]), Kind::Refused, Some("not_permitted"), None, Unknown, Unknown),
         (
             after(begun, &[intended(), refused(true)]),

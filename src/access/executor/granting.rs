@@ -20,7 +20,7 @@ use super::{Executor, StepError};
 use crate::apono::Code;
 use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId};
 use crate::http::{Class, Lane};
-use crate::okta::{OktaError, Presence, UserMatch};
+use crate::okta::{Look, OktaError, Presence, UserMatch};
 use crate::telemetry::chain;
 
 impl Executor {
@@ -123,25 +123,25 @@ impl Executor {
             self.refuse(id, &membership.group, refusal.code, refusal.message).await?;
             return Ok(false);
         }
-        let presence = match self.presence_before_adding(membership).await {
-            Ok(presence) => presence,
+        let look = match self.presence_before_adding(membership).await {
+            Ok(look) => look,
             Err(error) => {
                 self.refuse_if_final(id, &membership.group, "look up the membership", error).await?;
                 return Ok(false);
             }
         };
         let group = membership.group.clone();
-        match presence {
+        match look.presence {
             Presence::Unknown => {
                 let message = "Okta no longer has the user".to_owned();
                 self.refuse(id, &group, Code::UserNotFound, message).await?;
                 Ok(false)
             }
             Presence::Member if !self.is_held_by_another(id, membership) => {
+                let event = Event::StandingFound { group: group.clone(), okta_request_ids: look.request_ids };
                 info!(grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
                     "{} was in group {group} before grant {id}; the membership will be kept", membership.user);
-                self.record("the standing membership", id, move |_| Some(Event::StandingFound { group }))
-                    .await?;
+                self.record("the standing membership", id, move |_| Some(event)).await?;
                 Ok(false)
             }
             // In by one of ours, or not in.
@@ -157,10 +157,11 @@ impl Executor {
     }
 
     /// One answer can be wrong, and a membership that is not seen here would be ours to remove: only two looks count.
-    async fn presence_before_adding(&self, membership: &Membership) -> Result<Presence, OktaError> {
-        match self.memberships.presence(membership, Lane::Grant).await? {
-            Presence::NotMember => self.memberships.presence(membership, Lane::Grant).await,
-            seen @ (Presence::Member | Presence::Unknown) => Ok(seen),
+    async fn presence_before_adding(&self, membership: &Membership) -> Result<Look, OktaError> {
+        let look = self.memberships.look(membership, Lane::Grant).await?;
+        match look.presence {
+            Presence::NotMember => self.memberships.look(membership, Lane::Grant).await,
+            Presence::Member | Presence::Unknown => Ok(look),
         }
     }
 

@@ -64,6 +64,27 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
         ],
         "a subject that is open again comes back whole"
     );
+
+    let asking = TaskId::from("tsk_2");
+    journal
+        .append(
+            vec![entry(5, asked(&asking, &second)), entry(6, answered(&asking))],
+            vec![standing(Subject::Task(asking.clone()), false)],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        journal.about(&second).await.unwrap(),
+        [
+            entry(1, accepted(&second)),
+            entry(2, ended(&second)),
+            entry(5, asked(&asking, &second)),
+            entry(6, answered(&asking))
+        ],
+        "a grant and the tasks that asked about it, closed or not"
+    );
+    assert_eq!(journal.about(&first).await.unwrap(), [entry(0, accepted(&first))]);
+    assert!(journal.about(&GrantId::from("grt_9")).await.unwrap().is_empty());
 }
 
 pub(crate) fn entry(second: i64, record: Record) -> Entry {
@@ -89,12 +110,18 @@ pub(crate) fn accepted(id: &GrantId) -> Record {
 
 pub(crate) fn ended(id: &GrantId) -> Record {
     let due = "2026-01-01T01:00:00Z".parse().unwrap();
-    Record::Grant { id: id.clone(), event: Event::EndRequested { reason: EndReason::Expired, due } }
+    Record::Grant { id: id.clone(), event: Event::EndRequested { reason: EndReason::Expired, due, by: None } }
 }
 
 fn taken(id: &TaskId) -> Record {
     let event =
         TaskEvent::Taken { ask: Ask::Other, lease: Lease { token: "opaque".to_owned(), expires_at: None } };
+    Record::Task { id: id.clone(), event }
+}
+
+fn asked(id: &TaskId, grant: &GrantId) -> Record {
+    let ask = Ask::Revoke { grant: grant.clone(), groups: Vec::new() };
+    let event = TaskEvent::Taken { ask, lease: Lease { token: "opaque".to_owned(), expires_at: None } };
     Record::Task { id: id.clone(), event }
 }
 

@@ -7,7 +7,7 @@
 //! # Not here
 //! Durability.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{Entry, Journal, JournalError, Standing, Subject};
+use crate::domain::GrantId;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -82,6 +83,15 @@ impl Journal for MemoryJournal {
         let kept = self.lock();
         let entries =
             kept.entries.iter().filter(|entry| entry.record.subject() == *subject).cloned().collect();
+        ready(Ok(entries)).boxed()
+    }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        let kept = self.lock();
+        let about = kept.entries.iter().filter(|entry| entry.record.is_about(grant));
+        let subjects: BTreeSet<_> = about.map(|entry| entry.record.subject()).collect();
+        let is_about = |entry: &&Entry| subjects.contains(&entry.record.subject());
+        let entries = kept.entries.iter().filter(is_about).cloned().collect();
         ready(Ok(entries)).boxed()
     }
 }

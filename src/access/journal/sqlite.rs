@@ -15,6 +15,7 @@
 //! What entries mean.
 
 mod damage;
+mod inspect;
 mod lock;
 mod mark;
 mod reserve;
@@ -22,6 +23,7 @@ mod rows;
 mod schema;
 mod seal;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -34,11 +36,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 
 pub use damage::{Damage, Flaw};
+pub use inspect::{Inspection, Salvaged};
 
 use self::mark::Mark;
 use self::reserve::Reserve;
 use self::rows::RowError;
 use super::{Entry, Journal, JournalError, Standing, Subject};
+use crate::domain::GrantId;
 
 /// A journal in a file.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ struct Store {
     reserve: Reserve,
     path: PathBuf,
 }
+
+/// So many entries are searched at a time.
+const PART: u64 = 20_000;
 
 /// The reserve, in bytes: room for some thousand ends, and more than the `-wal` file grows to.
 const RESERVE: u64 = 4 * 1024 * 1024;
@@ -136,7 +143,6 @@ impl SqliteJournal {
         let folder = folder_of(path);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file)?;
         let lock = lock::take(path, &beside(path, ".lock"), whoami)?;
-        let is_empty = |path: &Path| fs::metadata(path).map_or(true, |data| data.len() == 0);
         let (mark, confirmed) = Mark::open(&beside(path, ".mark")).map_err(file)?;
         if is_empty(path) {
             if confirmed.is_some() || !is_empty(&beside(path, "-wal")) {
@@ -146,6 +152,13 @@ impl SqliteJournal {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(file)?;
+        }
+        // What the last process wrote and did not live to sync can be read; what is read is acted on, so it must last.
+        for written in [path, &beside(path, "-wal")] {
+            match File::open(written).and_then(|written| written.sync_data()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error)),
+                Ok(()) | Err(_) => {}
+            }
         }
         let mut connection = Connection::open(path).map_err(|error| schema::unreadable(path, error))?;
         keep_as_it_is(&connection, true).map_err(|error| schema::unreadable(path, error))?;
@@ -205,6 +218,30 @@ impl Journal for SqliteJournal {
         };
         self.run(work, JournalError::Read).boxed()
     }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        async move {
+            let mut tasks = BTreeSet::new();
+            // Every entry is looked at, a part at a time: what must be written meanwhile does not wait for all.
+            for first in (0..).map(|part| 1 + part * PART) {
+                let sought = grant.clone();
+                let work = move |store: &mut Store| {
+                    rows::asking(&store.connection, &sought, first, PART)
+                        .map_err(|error| store.cannot_read(error))
+                };
+                match self.run(work, JournalError::Read).await? {
+                    Some(found) => tasks.extend(found),
+                    None => break,
+                }
+            }
+            let grant = grant.clone();
+            let work = move |store: &mut Store| {
+                rows::about(&store.connection, &grant, &tasks).map_err(|error| store.cannot_read(error))
+            };
+            self.run(work, JournalError::Read).await
+        }
+        .boxed()
+    }
 }
 
 impl Store {
@@ -260,12 +297,16 @@ impl Store {
     }
 
     fn explain(&self, error: RowError, otherwise: fn(BoxError) -> JournalError) -> JournalError {
-        match error {
-            RowError::Flaw(flaw) => JournalError::Damaged(flaw.of(&self.path)),
-            RowError::Entry(error) => error,
-            RowError::Sqlite(error) => otherwise(Box::new(error)),
-            RowError::Json(error) => otherwise(Box::new(error)),
-        }
+        explain(&self.path, error, otherwise)
+    }
+}
+
+fn explain(path: &Path, error: RowError, otherwise: fn(BoxError) -> JournalError) -> JournalError {
+    match error {
+        RowError::Flaw(flaw) => JournalError::Damaged(flaw.of(path)),
+        RowError::Entry(error) => error,
+        RowError::Sqlite(error) => otherwise(Box::new(error)),
+        RowError::Json(error) => otherwise(Box::new(error)),
     }
 }
 
@@ -290,6 +331,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Whether there is nothing in the file, or no file.
+fn is_empty(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |data| data.len() == 0)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -44,7 +44,7 @@ fn granted() -> Event {
 }
 
 fn ended(reason: EndReason) -> Event {
-    Event::EndRequested { reason, due: instant(3600) }
+    Event::EndRequested { reason, due: instant(3600), by: None }
 }
 
 fn refused(proven_absent: bool) -> Event {
@@ -88,7 +88,11 @@ fn an_addition_in_doubt_owes_a_removal() {
 
 #[test]
 fn a_standing_membership_cannot_be_removed() {
-    let standing = [accepted(), Event::StandingFound { group: group("a") }, ended(EndReason::Expired)];
+    let standing = [
+        accepted(),
+        Event::StandingFound { group: group("a"), okta_request_ids: Vec::new() },
+        ended(EndReason::Expired),
+    ];
     let state = replay(&standing).unwrap();
     assert_eq!(state.step(&group("a")), Some(Step::Release));
     assert!(apply(Some(&state), &revoking()).is_err());
@@ -171,15 +175,177 @@ fn events_survive_being_written_down() {
         Event::UserResolved { user: OktaUserId::from("00u1") },
         refused(false),
         refused(true),
-        Event::StandingFound { group: group("a") },
+        Event::StandingFound { group: group("a"), okta_request_ids: Vec::new() },
         intended(),
         granted(),
+        Event::FoundMissing { group: group("a"), okta_request_ids: vec!["x".to_owned()] },
         ended(EndReason::Withdrawn),
+        Event::EndRequested {
+            reason: EndReason::Operator,
+            due: instant(3600),
+            by: Some("uid 0: left the team".to_owned()),
+        },
         revoking(),
         over(Ending::KeptOtherGrant),
     ] {
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+    }
+}
+
+#[test]
+fn what_the_first_version_wrote_is_read() {
+    let standing = r#"{"event":"standing_found","group":"a"}"#;
+    let over = r#"{"event":"end_requested","reason":"expired","due":"2026-01-01T00:00:00Z"}"#;
+    assert!(matches!(serde_json::from_str(standing).unwrap(), Event::StandingFound { .. }));
+    assert!(matches!(serde_json::from_str(over).unwrap(), Event::EndRequested { by: None, .. }));
+}
+
+#[test]
+fn what_somebody_else_removed_is_not_asked_for_again_until_a_later_revision() {
+    let missing = || Event::FoundMissing { group: group("a"), okta_request_ids: Vec::new() };
+    let standing = || Event::StandingFound { group: group("a"), okta_request_ids: Vec::new() };
+    let revised = || Event::Revised { grant: grant(2, &["a"]), by: Source::Task };
+    for (events, owes, again) in [
+        (vec![accepted(), intended(), granted(), missing()], true, Holding::Granting),
+        (vec![accepted(), standing(), missing()], false, Holding::Wanted),
+    ] {
+        let state = replay(&events).unwrap();
+        assert_eq!(state.step(&group("a")), None);
+        assert_eq!(state.holdings[&group("a")].owes_removal(), owes, "one look is no proof for ever");
+        assert!(apply(Some(&state), &missing()).is_err(), "told once");
+        let state = apply(Some(&state), &revised()).unwrap();
+        assert_eq!(state.holdings[&group("a")], again);
+    }
+    for events in [vec![accepted()], vec![accepted(), intended()], vec![accepted(), refused(false)]] {
+        assert!(apply(Some(&replay(&events).unwrap()), &missing()).is_err());
+    }
+}
+
+/// One holding of each kind, under the name that the diagram gives it.
+fn holdings() -> Vec<(&'static str, Holding)> {
+    let active = |verified, missing| Holding::Active { verified, missing, okta_request_ids: Vec::new() };
+    let all = vec![
+        ("Wanted", Holding::Wanted),
+        ("Refused", Holding::Refused { code: Code::NotPermitted, message: String::new() }),
+        ("Standing", Holding::Standing { missing: false }),
+        ("StandingMissing", Holding::Standing { missing: true }),
+        ("Granting", Holding::Granting),
+        ("Unseen", active(false, false)),
+        ("Active", active(true, false)),
+        ("Missing", active(true, true)),
+        ("Removing", Holding::Removing),
+        ("Ended", Holding::Ended { how: Ending::Revoked, okta_request_ids: Vec::new() }),
+    ];
+    for (name, holding) in &all {
+        assert_eq!(state_name(holding), *name, "each kind once");
+    }
+    all
+}
+
+fn state_name(holding: &Holding) -> &'static str {
+    match holding {
+        Holding::Wanted => "Wanted",
+        Holding::Refused { .. } => "Refused",
+        Holding::Standing { missing: false } => "Standing",
+        Holding::Standing { missing: true } => "StandingMissing",
+        Holding::Granting => "Granting",
+        Holding::Active { missing: true, .. } => "Missing",
+        Holding::Active { verified: false, .. } => "Unseen",
+        Holding::Active { verified: true, .. } => "Active",
+        Holding::Removing => "Removing",
+        Holding::Ended { .. } => "Ended",
+    }
+}
+
+/// Every event of one group, in every form that makes a difference, and what the diagram calls it.
+fn events_of_a_group() -> Vec<(String, Event)> {
+    let (group, ids) = (|| group("a"), Vec::new);
+    let refused = |proven_absent| Event::Refused {
+        group: group(),
+        code: Code::NotPermitted,
+        message: String::new(),
+        proven_absent,
+    };
+    let granted = |verified| Event::Granted { group: group(), verified, okta_request_ids: ids() };
+    let mut events = vec![
+        ("refused".to_owned(), refused(false)),
+        ("refused, proven absent".to_owned(), refused(true)),
+        ("found standing".to_owned(), Event::StandingFound { group: group(), okta_request_ids: ids() }),
+        ("grant intended".to_owned(), Event::GrantIntended { group: group() }),
+        ("granted, seen".to_owned(), granted(true)),
+        ("granted, unseen".to_owned(), granted(false)),
+        ("found missing".to_owned(), Event::FoundMissing { group: group(), okta_request_ids: ids() }),
+        ("revoke intended".to_owned(), Event::RevokeIntended { group: group() }),
+    ];
+    for how in [
+        Ending::Revoked,
+        Ending::KeptStanding,
+        Ending::LeftToRule,
+        Ending::KeptOtherGrant,
+        Ending::NotMember,
+        Ending::Gone,
+    ] {
+        let word = serde_json::to_value(how).unwrap().as_str().unwrap().replace('_', " ");
+        events
+            .push((format!("ended: {word}"), Event::Ended { group: group(), how, okta_request_ids: ids() }));
+    }
+    events
+}
+
+/// The states and events of a holding, as the transition function has them.
+fn diagram() -> String {
+    let mut edges: BTreeMap<(&str, &str), BTreeMap<&str, Vec<String>>> = BTreeMap::new();
+    for (from, holding) in holdings() {
+        for (word, event) in events_of_a_group() {
+            let [wanted, released] = [false, true].map(|released| follow(&holding, &event, released));
+            let when = match (&wanted, &released) {
+                (Some(one), Some(other)) => {
+                    assert_eq!(one, other);
+                    ""
+                }
+                (Some(_), None) => " (while wanted)",
+                (None, _) => " (once let go)",
+            };
+            if let Some(next) = wanted.or(released) {
+                edges.entry((from, state_name(&next))).or_default().entry(when).or_default().push(word);
+            }
+        }
+        let mut state = GrantState::begin(&grant(1, &["a"]), Source::Task);
+        state.holdings.insert(group("a"), holding.clone());
+        let next =
+            apply(Some(&state), &Event::Revised { grant: grant(2, &["a"]), by: Source::Task }).unwrap();
+        let next = &next.holdings[&group("a")];
+        if *next != holding {
+            let labels = edges.entry((from, state_name(next))).or_default();
+            labels.entry("").or_default().push("revised".to_owned());
+        }
+    }
+    let mut lines = vec!["stateDiagram-v2".to_owned(), "    [*] --> Wanted: accepted".to_owned()];
+    for ((from, to), labels) in edges {
+        let labels = labels.iter().map(|(when, words)| format!("{}{when}", words.join(", ")));
+        lines.push(format!("    {from} --> {to}: {}", labels.collect::<Vec<_>>().join(", ")));
+    }
+    lines.push(String::new());
+    let owing = holdings().into_iter().filter(|(_, holding)| holding.owes_removal());
+    lines.extend(owing.map(|(name, _)| format!("    class {name} owing")));
+    lines.push("    classDef owing font-weight:bold\n".to_owned());
+    lines.join("\n")
+}
+
+/// The diagram in docs/grants.md is what the code does. `UPDATE_DOCS=1 cargo test --lib` writes it anew.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
+fn the_diagram_is_what_the_code_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grants.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (begin, end) = ("```mermaid\n", "```\n<!-- diagram: end -->");
+    let (before, rest) = text.split_once(begin).unwrap();
+    let (shown, after) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{begin}{}{end}{after}", diagram())).unwrap();
+    } else {
+        assert_eq!(shown, diagram(), "run UPDATE_DOCS=1 cargo test --lib");
     }
 }
 
@@ -204,7 +370,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             message: String::new(),
             proven_absent
         }),
-        group().prop_map(|group| Event::StandingFound { group }),
+        group().prop_map(|group| Event::FoundMissing { group, okta_request_ids: Vec::new() }),
+        group().prop_map(|group| Event::StandingFound { group, okta_request_ids: Vec::new() }),
         group().prop_map(|group| Event::GrantIntended { group }),
         (group(), any::<bool>()).prop_map(|(group, verified)| Event::Granted {
             group,
@@ -237,6 +404,7 @@ proptest! {
                 | Event::Declined { .. }
                 | Event::UserResolved { .. }
                 | Event::StandingFound { .. }
+                | Event::FoundMissing { .. }
                 | Event::Granted { .. }
                 | Event::EndRequested { .. }
                 | Event::RevokeIntended { .. } => {}

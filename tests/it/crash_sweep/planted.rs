@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apono_connector::access::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
 use apono_connector::access::machine::Event;
+use apono_connector::domain::GrantId;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
@@ -137,6 +138,10 @@ impl<D: Entries> Journal for Disk<D> {
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         self.inner.history(subject)
+    }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.inner.about(grant)
     }
 }
 

@@ -14,7 +14,7 @@ use rusqlite::ErrorCode;
 /// A journal that is not what was written. The file is left as it is.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0} is damaged: {flaw}. It is left as it is, and nothing is done with it. Keep a copy of it and of all files beside it whose names begin with its own; then put all of these back from a backup, or read in it which memberships are owed (sqlite3 {0} \"SELECT subject, record FROM entries\"), remove those in Okta, and move all of these files away",
+    "{0} is damaged: {flaw}. It is left as it is, and nothing is done with it. Keep a copy of it and of all files beside it whose names begin with its own; then put all of these back from a backup, or let `apono-connector grants list --salvage` show which memberships it may owe, remove those in Okta, and move all of these files away",
     path.display()
 )]
 pub struct Damage {

@@ -8,7 +8,7 @@
 //! SQLite's own locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -31,14 +31,28 @@ pub(super) fn take(state: &Path, lock_path: &Path, whoami: &str) -> Result<File,
             Err(error) if !reserve::is_full(&error) => Err(failed(error)),
             Ok(()) | Err(_) => Ok(lock),
         },
-        Err(TryLockError::WouldBlock) => {
-            let mut by = String::new();
-            let read = lock.read_to_string(&mut by);
-            if read.is_err() || by.is_empty() {
-                "unknown".clone_into(&mut by);
-            }
-            Err(OpenError::InUse { path: state.to_owned(), by })
-        }
+        Err(TryLockError::WouldBlock) => Err(in_use(state, lock)),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Takes the lock where there is one, and writes nothing. Another user's file is not made by looking.
+pub(super) fn take_if_there(state: &Path, lock_path: &Path) -> Result<Option<File>, OpenError> {
+    let failed = |source| OpenError::File { path: lock_path.to_owned(), source };
+    let lock = match File::open(lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(in_use(state, lock)),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn in_use(state: &Path, mut lock: File) -> OpenError {
+    let mut by = String::new();
+    let named = lock.read_to_string(&mut by).is_ok() && !by.is_empty();
+    OpenError::InUse { path: state.to_owned(), by: if named { by } else { "unknown".to_owned() } }
 }

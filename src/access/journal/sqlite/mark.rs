@@ -46,8 +46,16 @@ impl Mark {
             // Its blocks are taken now, so that a full disk takes the marks. If there are none, it does without.
             let _ = file.write_all(&vec![b' '; 2 * PLACE - text.len()]).and_then(|()| file.sync_all());
         }
-        let confirmed = text.chunks(PLACE).filter_map(read).max_by_key(|confirmed| confirmed.commit);
-        Ok((Self { file }, confirmed))
+        Ok((Self { file }, confirmed(&text)))
+    }
+
+    /// Reads the file where there is one, and leaves it as it is.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Confirmed>> {
+        match std::fs::read(path) {
+            Ok(text) => Ok(confirmed(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells of a commit that is durable. Without it the journal is as durable as with it, so a failure is no news;
@@ -83,6 +91,10 @@ impl Confirmed {
     pub(super) fn allows(&self, found: &Totals) -> bool {
         found.commit > self.commit || Self::from(found) == *self
     }
+}
+
+fn confirmed(text: &[u8]) -> Option<Confirmed> {
+    text.chunks(PLACE).filter_map(read).max_by_key(|confirmed| confirmed.commit)
 }
 
 fn check(commit: &str, total: &str) -> String {

@@ -9,13 +9,14 @@
 //! # Not here
 //! What a seal is made of: `seal`. The tables: `schema`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, Transaction, params};
 
 use super::damage::Flaw;
 use super::seal::{Chain, Row, Seal, Sum, Totals};
-use crate::access::journal::{Entry, JournalError, Record, Standing};
+use crate::access::journal::{Entry, JournalError, Record, Standing, Subject};
+use crate::domain::GrantId;
 
 /// Rows could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +239,75 @@ pub(super) fn history(connection: &Connection, subject: &str) -> Result<Vec<Entr
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
+/// The tasks that may have asked about a grant, among so many entries from `first` on; nothing past the last one.
+pub(super) fn asking(
+    connection: &Connection,
+    grant: &GrantId,
+    first: u64,
+    many: u64,
+) -> Result<Option<BTreeSet<String>>, RowError> {
+    if first > totals(connection)?.entries {
+        return Ok(None);
+    }
+    // As it stands in the record of a task that was taken. Text that only looks like it is sorted out by `about`.
+    let sought = format!("\"grant\":{}", serde_json::to_string(grant).map_err(RowError::Json)?);
+    let sql = "SELECT DISTINCT subject FROM entries
+               WHERE seq BETWEEN ?1 AND ?2 AND subject LIKE 'task:%' AND instr(record, ?3) > 0";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_map(params![first, first + many - 1, sought], |row| row.get(0))?;
+    Ok(Some(found.collect::<Result<_, _>>()?))
+}
+
+/// The entries of a grant, and of those of these tasks that have asked about it.
+pub(super) fn about(
+    connection: &Connection,
+    grant: &GrantId,
+    tasks: &BTreeSet<String>,
+) -> Result<Vec<Entry>, RowError> {
+    let mut entries = Vec::new();
+    let mut statement = entries_of(connection)?;
+    let grants_own = Subject::Grant(grant.clone()).to_string();
+    for subject in tasks.iter().chain([&grants_own]) {
+        let chain = chain_of(connection, subject)?.unwrap_or_default();
+        let before = entries.len();
+        follow(&mut statement, subject, chain, &mut entries)?;
+        if !entries[before..].iter().any(|(_, entry)| entry.record.is_about(grant)) {
+            entries.truncate(before);
+        }
+    }
+    entries.sort_unstable_by_key(|(seq, _)| *seq);
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// All entries that can be read, without a look at any seal, and how many cannot: of a damaged journal, for a person.
+pub(super) fn salvage(connection: &Connection) -> (Vec<Entry>, usize) {
+    let (mut entries, mut lost) = (Vec::new(), 0);
+    let Ok(mut statement) = connection.prepare("SELECT seq, at, record, subject FROM entries ORDER BY seq")
+    else {
+        return (entries, 1);
+    };
+    let Ok(mut rows) = statement.query([]) else {
+        return (entries, 1);
+    };
+    loop {
+        match rows.next() {
+            Ok(None) => return (entries, lost),
+            Ok(Some(row)) => match salvaged(row) {
+                Some(entry) => entries.push(entry),
+                None => lost += 1,
+            },
+            // Pages that SQLite cannot read: what comes after them cannot be reached either.
+            Err(_) => return (entries, lost + 1),
+        }
+    }
+}
+
+fn salvaged(row: &SqlRow<'_>) -> Option<Entry> {
+    let bytes = |column| row.get_ref(column).ok()?.as_bytes().ok();
+    let subject = std::str::from_utf8(bytes(3)?).ok()?;
+    entry(row.get(0).ok()?, subject, bytes(1)?, bytes(2)?).ok()
+}
+
 fn entries_of(connection: &Connection) -> Result<CachedStatement<'_>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT seq, subject, at, record, seal FROM entries WHERE subject = ?1 ORDER BY seq")
@@ -285,7 +355,7 @@ impl Walk {
             return Err(self.broken(subject));
         }
         self.sound += 1;
-        Ok((seq, entry(seq, at, record).map_err(RowError::Entry)?))
+        Ok((seq, entry(seq, subject, at, record).map_err(RowError::Entry)?))
     }
 
     /// That none is missing.
@@ -300,12 +370,24 @@ impl Walk {
     }
 }
 
-fn entry(seq: i64, at: &[u8], record: &[u8]) -> Result<Entry, JournalError> {
+/// The subject says what kind of record it is and whose, so that its text is gone through once.
+fn read(subject: &str, record: &[u8]) -> Result<Record, serde_json::Error> {
+    match subject.split_once(':') {
+        Some(("grant", id)) => {
+            serde_json::from_slice(record).map(|event| Record::Grant { id: id.into(), event })
+        }
+        Some(("task", id)) => {
+            serde_json::from_slice(record).map(|event| Record::Task { id: id.into(), event })
+        }
+        Some(_) | None => serde_json::from_slice(record),
+    }
+}
+
+fn entry(seq: i64, subject: &str, at: &[u8], record: &[u8]) -> Result<Entry, JournalError> {
     let at = String::from_utf8_lossy(at)
         .parse()
         .map_err(|error: jiff::Error| JournalError::Read(Box::new(error)))?;
-    let record: Record =
-        serde_json::from_slice(record).map_err(|source| JournalError::Entry { seq, source })?;
+    let record = read(subject, record).map_err(|source| JournalError::Entry { seq, source })?;
     Ok(Entry { at, record })
 }
 

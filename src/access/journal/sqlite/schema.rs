@@ -61,21 +61,42 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<Totals
              PRAGMA wal_autocheckpoint=256; PRAGMA foreign_keys=ON;",
         )
         .map_err(database)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
-    match found {
-        0 => {
-            if !tables(connection).map_err(database)?.is_empty() {
-                return Err(OpenError::Damaged(Flaw::Tables.of(path)));
-            }
-            let transaction = connection.transaction().map_err(database)?;
-            transaction.execute_batch(TABLES).map_err(database)?;
-            rows::put_totals(&transaction, &Totals::default()).map_err(database)?;
-            transaction.pragma_update(None, "user_version", FORMAT).map_err(database)?;
-            transaction.commit().map_err(database)?;
+    if format(connection, path)? == 0 {
+        if !tables(connection).map_err(database)?.is_empty() {
+            return Err(OpenError::Damaged(Flaw::Tables.of(path)));
         }
-        FORMAT => {}
-        found => return Err(OpenError::TooNew { path: path.to_owned(), found }),
+        let transaction = connection.transaction().map_err(database)?;
+        transaction.execute_batch(TABLES).map_err(database)?;
+        rows::put_totals(&transaction, &Totals::default()).map_err(database)?;
+        transaction.pragma_update(None, "user_version", FORMAT).map_err(database)?;
+        transaction.commit().map_err(database)?;
     }
+    sound_tables(connection, path)?;
+    sound_totals(connection, path)
+}
+
+/// Sets the connection up for reading alone, and checks the tables.
+pub(super) fn prepare_to_read(connection: &Connection, path: &Path) -> Result<Totals, OpenError> {
+    connection
+        .execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON;")
+        .map_err(|error| unreadable(path, error))?;
+    format(connection, path)?;
+    sound_tables(connection, path)?;
+    sound_totals(connection, path)
+}
+
+/// The format that the file says it has, 0 for a new one; never a later one than ours.
+fn format(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
+    let found = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    match found.map_err(|error| unreadable(path, error))? {
+        known @ (0 | FORMAT) => Ok(known),
+        found => Err(OpenError::TooNew { path: path.to_owned(), found }),
+    }
+}
+
+/// That the tables are ours.
+fn sound_tables(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let database = |error| unreadable(path, error);
     let ours = Connection::open_in_memory().and_then(|ours| {
         ours.execute_batch(TABLES)?;
         tables(&ours)
@@ -83,6 +104,10 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<Totals
     if tables(connection).map_err(database)? != ours.map_err(database)? {
         return Err(OpenError::Damaged(Flaw::Tables.of(path)));
     }
+    Ok(())
+}
+
+fn sound_totals(connection: &Connection, path: &Path) -> Result<Totals, OpenError> {
     rows::totals(connection).map_err(|error| match error {
         RowError::Flaw(flaw) => OpenError::Damaged(flaw.of(path)),
         RowError::Sqlite(source) => OpenError::Database { path: path.to_owned(), source },

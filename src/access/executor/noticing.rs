@@ -1,0 +1,163 @@
+//! # Purpose
+//! Notices what others do in Okta to memberships that live grants count on.
+//!
+//! # Invariants kept here
+//! - It only looks and records: it neither gives nor takes, whatever it sees.
+//! - "Somebody has removed it" is recorded only after two looks, further apart than Okta's reads lag.
+//!
+//! # Not here
+//! When to look: `patrol`. What follows for the holding: `machine`.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::super::machine::{Event, GrantState, Holding};
+use super::{Executor, StepError};
+use crate::clock;
+use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId};
+use crate::http::Lane;
+use crate::okta::{GroupsOf, Look, Presence};
+use crate::telemetry::metrics::OutcomeLabels;
+
+/// Between the two looks; well beyond the lag of Okta's reads.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
+
+/// What is expected of a holding that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Added, and not seen yet.
+    Unseen,
+    /// Given by us.
+    Given,
+    /// There before us.
+    Standing,
+}
+
+impl Executor {
+    /// Looks at one user's groups, where these holdings count on them. At a stop it leaves the network in the lurch, and
+    /// no record.
+    pub async fn notice(
+        &self,
+        user: &OktaUserId,
+        holdings: &[(GrantId, OktaGroupId)],
+        stop: &CancellationToken,
+    ) -> Result<(), StepError> {
+        let looking = stop.run_until_cancelled(self.memberships.groups_of(user, Lane::Verification));
+        let found = looking.await.transpose();
+        let found = found.map_err(|source| StepError::Okta { doing: "look up the user's groups", source })?;
+        let Some(seen) = found.flatten() else {
+            return Ok(());
+        };
+        let (there, missing): (Vec<_>, Vec<_>) =
+            holdings.iter().partition(|(_, group)| seen.groups.contains(group));
+        for (id, group) in there {
+            self.seen(id, group, user, &seen).await?;
+        }
+        if missing.is_empty() || stop.run_until_cancelled(clock::sleep(SECOND_LOOK)).await.is_none() {
+            return Ok(());
+        }
+        for (id, group) in missing {
+            let membership = Membership { group: group.clone(), user: user.clone() };
+            // This look knows what an empty list and one with gaps are worth.
+            let looking = self.memberships.look(&membership, Lane::Verification);
+            let Some(found) = stop.run_until_cancelled(looking).await else {
+                return Ok(());
+            };
+            let look = found.map_err(|source| StepError::Okta { doing: "look up the membership", source })?;
+            if look.presence == Presence::NotMember {
+                self.missing(id, &membership, &look).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn seen(
+        &self,
+        id: &GrantId,
+        group: &OktaGroupId,
+        user: &OktaUserId,
+        seen: &GroupsOf,
+    ) -> Result<(), StepError> {
+        let verified = |state: &GrantState| {
+            let okta_request_ids = seen.request_ids.clone();
+            let event = Event::Granted { group: group.clone(), verified: true, okta_request_ids };
+            (expected(state, group) == Some(Expected::Unseen)).then_some(event)
+        };
+        if self.record("the late proof of the addition", id, verified).await? {
+            info!(grant.id = %id, okta.group_id = %group, okta.user_id = %user,
+                "Okta shows {user} in group {group} now, for grant {id}");
+        }
+        Ok(())
+    }
+
+    async fn missing(&self, id: &GrantId, membership: &Membership, look: &Look) -> Result<(), StepError> {
+        let Membership { group, user } = membership;
+        let _turn = self.locks.lock(membership).await;
+        let mut was = None;
+        let missing = |state: &GrantState| {
+            was = expected(state, group);
+            let okta_request_ids = look.request_ids.clone();
+            was.map(|_| Event::FoundMissing { group: group.clone(), okta_request_ids })
+        };
+        if !self.record("that the membership is missing", id, missing).await? {
+            return Ok(());
+        }
+        let change = match was {
+            Some(Expected::Standing) => "standing_membership_removed",
+            Some(Expected::Given | Expected::Unseen) | None => "granted_membership_removed",
+        };
+        self.count(change);
+        warn!(grant.id = %id, okta.group_id = %group, okta.user_id = %user, change,
+            "somebody else has removed {user} from group {group} while grant {id} lives; it is not given again");
+        Ok(())
+    }
+
+    /// Whether an active group rule has come to fill the group.
+    pub async fn is_rule_fed(
+        &self,
+        group: &OktaGroupId,
+        stop: &CancellationToken,
+    ) -> Result<bool, StepError> {
+        let fed = stop.run_until_cancelled(self.sight.is_rule_fed(group, Lane::Verification)).await;
+        let fed = fed.transpose().map(|fed| fed == Some(true));
+        fed.map_err(|source| StepError::Okta { doing: "list the group rules", source })
+    }
+
+    /// Says that a grant's removal will meet a group rule.
+    pub fn report_rule(&self, id: &GrantId, group: &OktaGroupId) {
+        self.count("group_became_rule_managed");
+        warn!(grant.id = %id, okta.group_id = %group,
+            "a group rule has come to fill group {group} while grant {id} lives; its end goes by okta.access.policy.rule_managed");
+    }
+
+    fn count(&self, change: &'static str) {
+        let labels = OutcomeLabels { integration: self.integration.as_str().to_owned(), outcome: change };
+        self.metrics.access_outside_changes.get_or_create(&labels).inc();
+    }
+}
+
+/// What a look should show for this holding, if it counts on the membership and nothing else was noticed yet.
+fn expected(state: &GrantState, group: &OktaGroupId) -> Option<Expected> {
+    if state.releases(group) {
+        return None;
+    }
+    match state.holdings.get(group)? {
+        Holding::Active { verified: true, missing: false, .. } => Some(Expected::Given),
+        Holding::Active { verified: false, missing: false, .. } => Some(Expected::Unseen),
+        Holding::Standing { missing: false } => Some(Expected::Standing),
+        Holding::Active { missing: true, .. }
+        | Holding::Standing { missing: true }
+        | Holding::Wanted
+        | Holding::Refused { .. }
+        | Holding::Granting
+        | Holding::Removing
+        | Holding::Ended { .. } => None,
+    }
+}
+
+/// Whether a look at this holding could show anything new.
+pub(in super::super) fn is_worth_a_look(state: &GrantState, group: &OktaGroupId) -> bool {
+    expected(state, group).is_some()
+}

@@ -1,0 +1,157 @@
+//! # Purpose
+//! The desk's door: HTTP over a Unix socket beside the state file, for the commands on this host.
+//!
+//! # Invariants kept here
+//! - Only root and the connector's own user are served, by what the kernel says of the caller.
+//! - Who ended a grant is written down as the kernel names him, whatever the request says.
+//! - A socket that cannot be made costs the commands, never the connector.
+//!
+//! # Not here
+//! What can be asked: `access::desk`. The other end: `cli::desk`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path as Segment, Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::access::desk::Desk;
+use crate::access::ledger::LedgerError;
+use crate::access::view::Filter;
+use crate::domain::GrantId;
+use crate::server;
+use crate::telemetry::chain;
+
+/// The socket, listening.
+#[derive(Debug)]
+pub(super) struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    owner: u32,
+}
+
+/// Who is at the other end, as the kernel says; nothing where it does not.
+#[derive(Clone, Copy, Debug)]
+struct Caller(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
+    }
+}
+
+/// Why a grant is ended.
+#[derive(Debug, Deserialize)]
+struct Ending {
+    reason: String,
+}
+
+/// The longest reason that is kept, in characters.
+const LONGEST_REASON: usize = 500;
+/// The largest request that is read, in bytes.
+const LARGEST: usize = 16 * 1024;
+
+impl Door {
+    /// Listens at `path`. Whoever holds the state's lock may take the place of a socket that was left behind.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let owner = fs::symlink_metadata(path)?.uid();
+        Ok(Self { listener, path: path.to_owned(), owner })
+    }
+
+    /// Serves until `stop`.
+    pub(super) async fn serve(self, desk: Desk, stop: CancellationToken) -> io::Result<()> {
+        let Self { listener, path, owner } = self;
+        let router = router(desk).layer(middleware::from_fn_with_state(owner, only_owners));
+        let service = router.into_make_service_with_connect_info::<Caller>();
+        let served = server::until(stop, |stop| {
+            axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).into_future()
+        });
+        let served = served.await;
+        // The next start would remove it too.
+        let _ = fs::remove_file(path);
+        served
+    }
+}
+
+fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/grants", get(list))
+        .route("/grants/{id}", get(story))
+        .route("/grants/{id}/end", post(end))
+        .layer(DefaultBodyLimit::max(LARGEST))
+        .with_state(Arc::new(desk))
+}
+
+async fn only_owners(
+    State(owner): State<u32>,
+    ConnectInfo(Caller(uid)): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if uid.is_some_and(|uid| uid == 0 || uid == owner) {
+        return next.run(request).await;
+    }
+    refuse(StatusCode::FORBIDDEN, "only root and the connector's own user are served here")
+}
+
+async fn list(State(desk): State<Arc<Desk>>, Query(filter): Query<Filter>) -> Response {
+    Json(desk.list(&filter)).into_response()
+}
+
+async fn story(State(desk): State<Arc<Desk>>, Segment(id): Segment<GrantId>) -> Response {
+    match desk.story(&id).await {
+        Ok(Some(story)) => Json(story).into_response(),
+        Ok(None) => unknown(&id),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn end(
+    State(desk): State<Arc<Desk>>,
+    ConnectInfo(Caller(uid)): ConnectInfo<Caller>,
+    Segment(id): Segment<GrantId>,
+    Json(Ending { reason }): Json<Ending>,
+) -> Response {
+    let reason: String = reason.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
+    let who = uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("user id {uid}"));
+    match desk.end(&id, &format!("{who}: {reason}")).await {
+        Ok(true) => {
+            info!(grant.id = %id, caller.uid = uid, "an operator of this host ends grant {id}");
+            StatusCode::ACCEPTED.into_response()
+        }
+        Ok(false) => unknown(&id),
+        Err(error) => failed(&error),
+    }
+}
+
+fn unknown(id: &GrantId) -> Response {
+    refuse(StatusCode::NOT_FOUND, &format!("no grant {id} was ever heard of"))
+}
+
+fn failed(error: &LedgerError) -> Response {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(error).to_string())
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "error": message }))).into_response()
+}

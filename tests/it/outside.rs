@@ -1,0 +1,99 @@
+//! What others do in Okta while grants live: noticed, told, and not undone.
+
+use std::time::Duration;
+
+use apono_connector::access::journal::Record;
+use apono_connector::access::machine::Event;
+use simulator::apono::Grant;
+use simulator::okta::NewUser;
+
+use crate::scene::Scene;
+use crate::world::INTEGRATION;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    let table = "[okta.access]\nlook_interval = \"5m\"\n[okta.directory]";
+    scene.world.settings = scene.world.settings.replace("[okta.directory]", table);
+    scene
+}
+
+/// The requests under which the missing membership of a grant was seen.
+fn missing(scene: &Scene, grant: &str) -> Option<Vec<String>> {
+    scene.world.journal.entries().into_iter().find_map(|entry| match entry.record {
+        Record::Grant { id, event: Event::FoundMissing { okta_request_ids, .. } } if id.as_str() == grant => {
+            Some(okta_request_ids)
+        }
+        Record::Grant { .. } | Record::Task { .. } => None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_granted_membership_that_somebody_removes_is_noticed_and_not_given_again() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    let granted = scene.given(4 * HOUR).await;
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    let seen = scene.world.until("it is noticed", |_| missing(&scene, &granted.grant_id)).await;
+    assert!(!seen.is_empty(), "with Okta's request ids");
+    scene.world.pass(HOUR).await;
+    assert!(!scene.is_member(), "what a person has taken away in Okta is not given again");
+    let told = scene.world.audit.records();
+    assert_eq!(told.iter().filter(|(_, record)| record.kind.as_str() == "missing_noticed").count(), 1);
+
+    let longer = scene.grant_revision(&granted.grant_id, 2, &[&scene.group], 6 * HOUR);
+    assert_eq!(
+        scene.world.result(&longer.task_id).await["code"],
+        "granted",
+        "a later revision is a new request"
+    );
+    assert_eq!(scene.revoked(&granted.grant_id).await["code"], "revoked");
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standing_membership_that_somebody_removes_is_noticed_and_nothing_is_given_or_taken() {
+    let mut scene = scene();
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    let connector = scene.world.start().await;
+    let granted = scene.grant(4 * HOUR);
+    assert_eq!(scene.world.result(&granted.task_id).await["code"], "already_member");
+    let evidence = scene.world.journal.entries().into_iter().any(|entry| match entry.record {
+        Record::Grant { event: Event::StandingFound { okta_request_ids, .. }, .. } => {
+            !okta_request_ids.is_empty()
+        }
+        Record::Grant { .. } | Record::Task { .. } => false,
+    });
+    assert!(evidence, "a standing membership is recorded with the request that showed it");
+
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    scene.world.until("it is noticed", |_| missing(&scene, &granted.grant_id)).await;
+    scene.world.pass(HOUR).await;
+    assert!(!scene.is_member());
+    assert_eq!(scene.revoked(&granted.grant_id).await["code"], "not_member");
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_membership_that_is_there_is_left_alone_whatever_one_look_shows() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    let granted = scene.given(4 * HOUR).await;
+    let other = scene.world.okta.add_user(NewUser::active("bob@example.com", "Bob", "Babbage"));
+    let bobs = Grant::new(INTEGRATION, "bob@example.com", &[&scene.group]).until(scene.world.after(4 * HOUR));
+    let bobs = scene.world.apono.grant(bobs);
+    assert_eq!(scene.world.result(&bobs.task_id).await["code"], "granted");
+    // Out for a moment, between two looks.
+    let looks = scene.world.okta.call_count("list_user_groups");
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    scene
+        .world
+        .until("a look", |world| (world.okta.call_count("list_user_groups") > looks).then_some(()))
+        .await;
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    scene.world.pass(2 * HOUR).await;
+    assert_eq!((missing(&scene, &granted.grant_id), missing(&scene, &bobs.grant_id)), (None, None));
+    assert!(scene.is_member() && scene.world.okta.is_member(&scene.group, &other));
+    scene.nothing_is_left(connector).await;
+}
