@@ -9,6 +9,7 @@
 
 pub mod audited;
 pub mod book;
+pub mod calls;
 pub mod conditions;
 mod deadlines;
 pub mod desired;
@@ -24,6 +25,7 @@ mod locks;
 pub mod machine;
 pub mod outbox;
 pub mod policy;
+pub mod published;
 pub mod reconciler;
 pub mod schedule;
 mod sight;

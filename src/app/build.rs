@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::custom::Custom;
 use super::directory::DirectoryLoop;
 use super::facts::{FactSource, OrganizationView};
 use super::questions::Answers;
@@ -28,7 +29,7 @@ use crate::access::desired::DesiredGrants;
 use crate::access::executor::Executor;
 use crate::access::journal::{Journal, Owner, SqliteJournal};
 use crate::access::leases::Leases;
-use crate::access::leasing::Leasing;
+use crate::access::leasing::{Leasing, Questions};
 use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
 use crate::access::policy::Policy;
@@ -72,11 +73,14 @@ pub(super) struct Builder {
     admissions: BTreeMap<IntegrationId, Admission>,
     views: Vec<OrganizationView>,
     listener: Option<TcpListener>,
+    custom_token: Option<Reloading<SecretString>>,
+    custom: Option<Custom>,
 }
 
 impl Builder {
     pub(super) async fn new(settings: Settings, outside: Outside) -> Result<Self, StartError> {
-        let Secrets { token, organizations: secrets } = read_secrets(&settings)?;
+        let Secrets { token, organizations: secrets, custom_integration: custom_token } =
+            read_secrets(&settings)?;
         let metrics = Arc::new(Metrics::new());
         let journal: Arc<dyn Journal> = match &outside.journal {
             Some(journal) => Arc::clone(journal),
@@ -112,6 +116,8 @@ impl Builder {
             admissions: BTreeMap::new(),
             views: Vec::new(),
             listener: None,
+            custom_token,
+            custom: None,
         })
     }
 
@@ -119,6 +125,9 @@ impl Builder {
         let address = self.settings.admin.listen;
         let listener = TcpListener::bind(address).await;
         self.listener = Some(listener.map_err(|source| StartError::Listen { address, source })?);
+        if let (Some(settings), Some(token)) = (&self.settings.custom_integration, self.custom_token.take()) {
+            self.custom = Some(Custom::open(settings, token).await?);
+        }
         Ok(())
     }
 
@@ -329,12 +338,24 @@ impl Builder {
             let stop = self.supervisor.stop_token();
             self.supervisor.add("admin", server::serve(listener, source, stop));
         }
+        let questions: Arc<dyn Questions> = Arc::new(self.answers);
+        let custom = self.custom.take().and_then(|custom| {
+            let admission = self.admissions.get(&custom.integration)?.clone();
+            let (questions, entropy) = (Arc::clone(&questions), Arc::clone(&self.outside.entropy));
+            Some(custom.assemble(admission, Arc::clone(&ledger), Arc::clone(&clock), questions, entropy))
+        });
+        let custom = custom.map(|(door, desk, reachable)| {
+            self.supervisor.add("custom integration", desk.run(self.supervisor.stop_token()));
+            let serving = door.serve(reachable.router.clone(), self.supervisor.stop_token());
+            self.supervisor.add("custom integration listener", serving);
+            reachable
+        });
         let leasing = Leasing {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&ledger),
             clock: Arc::clone(&clock),
             organizations: self.admissions,
-            questions: Arc::new(self.answers),
+            questions,
         };
         let stop = self.supervisor.stop_token();
         self.supervisor.add("tasks", leasing.run(stop));
@@ -347,6 +368,7 @@ impl Builder {
             metrics: self.metrics,
             facts,
             listening,
+            custom,
         }
     }
 

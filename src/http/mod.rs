@@ -9,6 +9,7 @@
 //! # Not here
 //! What a peer's answers mean: `okta::errors`, `apono::errors`, `scim::errors` hand in their classifiers.
 
+pub mod address;
 pub mod bearer;
 pub mod budget;
 pub mod class;
