@@ -9,6 +9,7 @@
 //! Any decision.
 
 mod build;
+mod custom;
 mod desk;
 mod directory;
 mod facts;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -28,6 +30,7 @@ use tracing::{info, warn};
 use crate::access::journal::{Journal, OpenError};
 use crate::access::ledger::{Ledger, LedgerError};
 use crate::access::outbox::Outbox;
+use crate::apono::custom::DoorError;
 use crate::apono::{Connection, ControlPlane};
 use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
@@ -36,12 +39,14 @@ use crate::directory::store::StoreError;
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
+use crate::http::address::Address;
 use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
 use crate::runtime::{Ending, Signals, Supervisor};
 use crate::scim::attributes::PathError;
 use crate::server;
 use crate::telemetry::{Metrics, chain};
 use build::Builder;
+use custom::Reachable;
 use facts::FactSource;
 
 pub use secrets::{Secrets, read_secrets};
@@ -131,6 +136,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The listener for custom integrations.
+    #[error(transparent)]
+    Door(DoorError),
     /// Our own mapping.
     #[error("the attribute mapping is wrong")]
     Mapping(#[source] PathError),
@@ -152,6 +160,7 @@ pub struct App {
     connection: watch::Receiver<Connection>,
     facts: Arc<FactSource>,
     listening: Option<SocketAddr>,
+    custom: Option<Reachable>,
 }
 
 impl App {
@@ -166,6 +175,16 @@ impl App {
     /// Where the admin listener is.
     pub fn listening(&self) -> Option<SocketAddr> {
         self.listening
+    }
+
+    /// Where the listener for custom integrations is.
+    pub fn custom_listening(&self) -> Option<&Address> {
+        self.custom.as_ref().map(|custom| &custom.address)
+    }
+
+    /// What that listener answers with, for whoever is in the same process.
+    pub fn custom_router(&self) -> Option<Router> {
+        self.custom.as_ref().map(|custom| custom.router.clone())
     }
 
     /// Cancelling it stops the connector.

@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - A listing that broke off, or that holds something unreadable, ends nothing.
-//! - A grant is ended for its absence only when it is absent from two complete listings in a row.
+//! - A grant is ended for its absence only when it is absent from two complete listings in a row, and only when the
+//!   listing could name it: what came by a call of the published protocol is not in it.
 //!
 //! # Not here
 //! What taking a grant on means: `intake`.
@@ -127,7 +128,8 @@ impl DesiredGrants {
     fn live(&self) -> BTreeSet<GrantId> {
         self.ledger.read(|book| {
             book.grants()
-                .filter(|(_, state)| state.terms.integration == self.integration && state.end.is_none())
+                .filter(|(_, state)| state.terms.integration == self.integration)
+                .filter(|(_, state)| state.end.is_none() && state.by.is_listed())
                 .map(|(id, _)| id.clone())
                 .collect()
         })

@@ -5,9 +5,11 @@
 //! - Pure. The same task delivered again changes nothing but the lease (invariant 5).
 //! - A lower or equal revision, or one of a grant that is over, changes nothing; a revoke is final.
 //! - What came after its own expiry is never executed.
+//! - A grant that came by a call of the published protocol gets other terms by such calls alone, and is never over for
+//!   its absence from a listing that cannot name it. A revoke ends whatever it names.
 //!
 //! # Not here
-//! Looking at Okta: `executor`.
+//! Looking at Okta: `executor`. What a call of the published protocol means: `calls`.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -41,7 +43,7 @@ pub fn grant(
         return records;
     }
     let answered = |code: Code, message: &str| answer(task, grant, code, message, now);
-    match review(book, grant, policy, conditions) {
+    match review(book, grant, Source::Task, 0, policy, conditions) {
         Review::Begin => {
             records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }));
         }
@@ -61,14 +63,7 @@ pub fn grant(
         // Remembered, so that the listing of desired grants does not bring back later what was refused now; the answer
         // follows from it.
         Review::Refuse(code, message) => {
-            records.push(event(grant, Event::Accepted { grant: grant.clone(), by: Source::Task }));
-            let refused = |group: &OktaGroupId| Event::Refused {
-                group: group.clone(),
-                code,
-                message: message.clone(),
-                proven_absent: false,
-            };
-            records.extend(grant.groups.iter().map(|group| event(grant, refused(group))));
+            records.extend(refused_at_once(grant, Source::Task, code, &message));
         }
         Review::Answer(code, message) => records.push(answered(code, &message)),
     }
@@ -88,7 +83,7 @@ pub fn revoke(book: &Book, task: &TaskId, lease: &Lease, grant: &Grant, now: Tim
 
 /// The records for a grant that Apono lists as desired.
 pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) -> Vec<Record> {
-    match review(book, grant, policy, conditions) {
+    match review(book, grant, Source::Listing, 0, policy, conditions) {
         Review::Begin => vec![event(grant, Event::Accepted { grant: grant.clone(), by: Source::Listing })],
         Review::Revise => vec![event(grant, Event::Revised { grant: grant.clone(), by: Source::Listing })],
         Review::Known | Review::EndNow | Review::Refuse(..) | Review::Answer(..) => Vec::new(),
@@ -97,7 +92,7 @@ pub fn adopt(book: &Book, grant: &Grant, policy: &Policy, conditions: &Condition
 
 /// The records for a grant that Apono no longer lists.
 pub fn withdraw(book: &Book, id: &GrantId, now: Timestamp) -> Vec<Record> {
-    let live = book.grant(id).is_some_and(|known| known.end.is_none());
+    let live = book.grant(id).is_some_and(|known| known.end.is_none() && known.by.is_listed());
     let event = Event::EndRequested { reason: EndReason::Withdrawn, due: now, by: None };
     live.then(|| Record::Grant { id: id.clone(), event }).into_iter().collect()
 }
@@ -143,7 +138,21 @@ pub fn answered_at_once(book: &Book, task: &TaskId, lease: &Lease, result: TaskR
     records
 }
 
-enum Review {
+/// The records of a grant that is refused before anything is done for it.
+pub(super) fn refused_at_once(grant: &Grant, by: Source, code: Code, message: &str) -> Vec<Record> {
+    let refused = |group: &OktaGroupId| Event::Refused {
+        group: group.clone(),
+        code,
+        message: message.to_owned(),
+        proven_absent: false,
+    };
+    let accepted = event(grant, Event::Accepted { grant: grant.clone(), by });
+    let refusals = grant.groups.iter().map(|group| event(grant, refused(group)));
+    std::iter::once(accepted).chain(refusals).collect()
+}
+
+/// What new terms mean for what is known.
+pub(super) enum Review {
     Begin,
     Revise,
     /// Taken on from the listing already; the task is answered by what becomes of it.
@@ -154,11 +163,23 @@ enum Review {
     Answer(Code, String),
 }
 
-fn review(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) -> Review {
+/// Reviews terms that came `by` this way; `beside` grants will begin with them.
+pub(super) fn review(
+    book: &Book,
+    grant: &Grant,
+    by: Source,
+    beside: usize,
+    policy: &Policy,
+    conditions: &Conditions,
+) -> Review {
     let now = conditions.now;
     let known = book.grant(&grant.id);
     let superseded = |message: String| Review::Answer(Code::Superseded, message);
     if let Some(known) = known {
+        if known.by.is_listed() != by.is_listed() {
+            let problem = "the grant came by another way than this, and is changed by that way alone";
+            return Review::Answer(Code::MalformedTask, problem.to_owned());
+        }
         if known.end.is_some() || known.is_overdue(now) {
             return superseded("the grant is over".to_owned());
         }
@@ -184,7 +205,7 @@ fn review(book: &Book, grant: &Grant, policy: &Policy, conditions: &Conditions) 
         // What gives nothing more is never refused: refusing it would leave the longer grant in force.
         Some(known) if only_takes_away(&known.terms, grant) => None,
         Some(_) => policy.review_change(grant, conditions).err(),
-        None => policy.review_new(grant, live(book, grant), conditions).err(),
+        None => policy.review_new(grant, live(book, grant) + beside, conditions).err(),
     };
     if let Some(refusal) = refused {
         return Review::Refuse(refusal.code, refusal.message);

@@ -202,12 +202,7 @@ impl Leasing {
         let records = |book: &Book| intake::grant(book, id, lease, grant, policy, &conditions);
         let subjects = [Subject::Grant(grant.id.clone()), Subject::Task(id.clone())];
         let recorded = self.ledger.record(&subjects, records).await;
-        let obstacle = match &recorded {
-            Err(LedgerError::Journal(_) | LedgerError::JournalFails) => Some(Obstacle::Journal),
-            Err(LedgerError::Audit(_) | LedgerError::AuditFails) => Some(Obstacle::AuditTrail),
-            Ok(()) | Err(LedgerError::Illegal(_)) => None,
-        };
-        if let Some(obstacle) = obstacle
+        if let Some(obstacle) = recorded.as_ref().err().and_then(LedgerError::obstacle)
             && self.ledger.read(|book| book.task(id).is_none())
         {
             return self.refuse_unrecorded(task, grant, &obstacle).await;

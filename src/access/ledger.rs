@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
 use super::book::{Book, IllegalRecord, Rehearsal};
+use super::conditions::Obstacle;
 use super::journal::{Entry, Journal, JournalError, Record, Subject};
 use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError};
@@ -103,6 +104,17 @@ pub enum LedgerError {
     /// The state has moved on since the decision, or a bug.
     #[error("the record does not fit the state")]
     Illegal(#[source] IllegalRecord),
+}
+
+impl LedgerError {
+    /// What keeps grants from beginning, as this error shows.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Journal(_) | Self::JournalFails => Some(Obstacle::Journal),
+            Self::Audit(_) | Self::AuditFails => Some(Obstacle::AuditTrail),
+            Self::Illegal(_) => None,
+        }
+    }
 }
 
 impl Ledger {

@@ -10,6 +10,7 @@
 pub mod audited;
 mod backlog;
 pub mod book;
+pub mod calls;
 pub mod conditions;
 mod deadlines;
 pub mod desired;
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod outbox;
 pub mod patrol;
 pub mod policy;
+pub mod published;
 pub mod reconciler;
 pub mod schedule;
 mod sight;

@@ -241,6 +241,7 @@ pub fn source(by: Source) -> &'static str {
     match by {
         Source::Task => "by a task",
         Source::Listing => "by the listing of desired grants",
+        Source::Call => "by a call of the custom integration",
     }
 }
 

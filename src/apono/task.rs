@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::GrantBody;
-use crate::domain::{Grant, IntegrationId, Revision, TaskId};
+use crate::domain::{Grant, IntegrationId, OktaGroupId, Revision, TaskId};
 
 /// Work leased from Apono.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,28 +120,8 @@ pub(super) fn read_grant(params: &Value, integration: &IntegrationId) -> Result<
     if body.grant_id.as_str().is_empty() {
         return Err("its params: grant_id is empty".to_owned());
     }
-    if body.username.trim().is_empty() {
-        return Err("its params: username is empty".to_owned());
-    }
-    if body.resources.is_empty() {
-        return Err("its params: resources must hold at least one group id".to_owned());
-    }
-    if let Some(group) = body.resources.iter().find(|group| !is_group_id(group.as_str())) {
-        return Err(format!("its params: resources: {group:?} is not an id of an Okta group"));
-    }
-    if body.resources.len() > MOST_RESOURCES {
-        return Err(format!(
-            "its params: {} resources; at most {MOST_RESOURCES} are taken",
-            body.resources.len()
-        ));
-    }
-    if let Some(kind) = body.resource_type.filter(|kind| kind != "okta-group") {
-        return Err(format!("its params: resource_type {kind:?} is not okta-group"));
-    }
-    if let Some(permission) = body.permission.filter(|permission| !permission.eq_ignore_ascii_case("member"))
-    {
-        return Err(format!("its params: permission {permission:?} is not member"));
-    }
+    check_access(&body.username, &body.resources, body.permission.as_deref())?;
+    check_resource_type(body.resource_type.as_deref())?;
     Ok(Grant {
         id: body.grant_id,
         revision: Revision(body.revision.unwrap_or(1)),
@@ -151,6 +131,38 @@ pub(super) fn read_grant(params: &Value, integration: &IntegrationId) -> Result<
         expires_at: body.expires_at,
         request: body.request,
     })
+}
+
+/// Whether somebody, something and a permission are named that a grant can be about.
+pub(super) fn check_access(
+    username: &str,
+    resources: &[OktaGroupId],
+    permission: Option<&str>,
+) -> Result<(), String> {
+    if username.trim().is_empty() {
+        return Err("its params: username is empty".to_owned());
+    }
+    if resources.is_empty() {
+        return Err("its params: resources must hold at least one group id".to_owned());
+    }
+    if let Some(group) = resources.iter().find(|group| !is_group_id(group.as_str())) {
+        return Err(format!("its params: resources: {group:?} is not an id of an Okta group"));
+    }
+    if resources.len() > MOST_RESOURCES {
+        return Err(format!("its params: {} resources; at most {MOST_RESOURCES} are taken", resources.len()));
+    }
+    match permission.filter(|permission| !permission.eq_ignore_ascii_case("member")) {
+        Some(permission) => Err(format!("its params: permission {permission:?} is not member")),
+        None => Ok(()),
+    }
+}
+
+/// Whether the type of resource, where one is named, is the one there is.
+pub(super) fn check_resource_type(kind: Option<&str>) -> Result<(), String> {
+    match kind.filter(|kind| *kind != "okta-group") {
+        Some(kind) => Err(format!("its params: resource_type {kind:?} is not okta-group")),
+        None => Ok(()),
+    }
 }
 
 /// Okta's ids are 20 letters and digits today. What is let through here stays one segment of a path.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::custom::Custom;
 use super::desk::Door;
 use super::directory::DirectoryLoop;
 use super::facts::{FactSource, OrganizationView};
@@ -31,7 +32,7 @@ use crate::access::desk::Desk;
 use crate::access::executor::Executor;
 use crate::access::journal::{Journal, OpenError, Owner, SqliteJournal};
 use crate::access::leases::Leases;
-use crate::access::leasing::Leasing;
+use crate::access::leasing::{Leasing, Questions};
 use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
 use crate::access::patrol::Patrol;
@@ -77,11 +78,14 @@ pub(super) struct Builder {
     views: Vec<OrganizationView>,
     listener: Option<TcpListener>,
     door: Option<Door>,
+    custom_token: Option<Reloading<SecretString>>,
+    custom: Option<Custom>,
 }
 
 impl Builder {
     pub(super) async fn new(settings: Settings, outside: Outside) -> Result<Self, StartError> {
-        let Secrets { token, organizations: secrets } = read_secrets(&settings)?;
+        let Secrets { token, organizations: secrets, custom_integration: custom_token } =
+            read_secrets(&settings)?;
         let metrics = Arc::new(Metrics::new());
         let journal: Arc<dyn Journal> = match &outside.journal {
             Some(journal) => Arc::clone(journal),
@@ -118,6 +122,8 @@ impl Builder {
             views: Vec::new(),
             listener: None,
             door: None,
+            custom_token,
+            custom: None,
         })
     }
 
@@ -126,11 +132,14 @@ impl Builder {
         let listener = TcpListener::bind(address).await;
         self.listener = Some(listener.map_err(|source| StartError::Listen { address, source })?);
         let socket = self.settings.state.socket();
-        match Door::open(&socket) {
+        match Door::open(&socket).await {
             Ok(door) => self.door = Some(door),
             Err(error) => warn!(error = %chain(&error),
                 "{}: no socket can be made there, so the grants commands cannot ask this process: {}",
                 socket.display(), chain(&error)),
+        }
+        if let (Some(settings), Some(token)) = (&self.settings.custom_integration, self.custom_token.take()) {
+            self.custom = Some(Custom::open(settings, token).await?);
         }
         Ok(())
     }
@@ -352,12 +361,24 @@ impl Builder {
             let stop = self.supervisor.stop_token();
             self.supervisor.add("desk", door.serve(desk, stop));
         }
+        let questions: Arc<dyn Questions> = Arc::new(self.answers);
+        let custom = self.custom.take().and_then(|custom| {
+            let admission = self.admissions.get(&custom.integration)?.clone();
+            let (questions, entropy) = (Arc::clone(&questions), Arc::clone(&self.outside.entropy));
+            Some(custom.assemble(admission, Arc::clone(&ledger), Arc::clone(&clock), questions, entropy))
+        });
+        let custom = custom.map(|(door, desk, reachable)| {
+            self.supervisor.add("custom integration", desk.run(self.supervisor.stop_token()));
+            let serving = door.serve(reachable.router.clone(), self.supervisor.stop_token());
+            self.supervisor.add("custom integration listener", serving);
+            reachable
+        });
         let leasing = Leasing {
             control: Arc::clone(&self.control),
             ledger: Arc::clone(&ledger),
             clock: Arc::clone(&clock),
             organizations: self.admissions,
-            questions: Arc::new(self.answers),
+            questions,
         };
         let stop = self.supervisor.stop_token();
         self.supervisor.add("tasks", leasing.run(stop));
@@ -370,6 +391,7 @@ impl Builder {
             metrics: self.metrics,
             facts,
             listening,
+            custom,
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::access::desk::Desk;
 use crate::access::ledger::LedgerError;
 use crate::access::view::Filter;
 use crate::domain::GrantId;
-use crate::server;
+use crate::http::serving::{bind_unix, until_stopped};
 use crate::telemetry::chain;
 
 /// The socket, listening.
@@ -66,14 +66,9 @@ const LONGEST_REASON: usize = 500;
 const LARGEST: usize = 16 * 1024;
 
 impl Door {
-    /// Listens at `path`. Whoever holds the state's lock may take the place of a socket that was left behind.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    /// Listens at `path`.
+    pub(super) async fn open(path: &Path) -> io::Result<Self> {
+        let listener = bind_unix(path).await?;
         let owner = fs::symlink_metadata(path)?.uid();
         Ok(Self { listener, path: path.to_owned(), owner })
     }
@@ -83,7 +78,7 @@ impl Door {
         let Self { listener, path, owner } = self;
         let router = router(desk).layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
-        let served = server::until(stop, |stop| {
+        let served = until_stopped(stop, |stop| {
             axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).into_future()
         });
         let served = served.await;

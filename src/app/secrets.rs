@@ -20,6 +20,8 @@ pub struct Secrets {
     pub(super) token: Reloading<SecretString>,
     /// One entry an organization, in the order of the configuration.
     pub(super) organizations: Vec<OrganizationSecrets>,
+    /// Of those who call the custom integration, where it listens.
+    pub(super) custom_integration: Option<Reloading<SecretString>>,
 }
 
 /// The secrets of one organization.
@@ -55,8 +57,13 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
             organizations.push(OrganizationSecrets { okta, scim: scim.flatten() });
         }
     }
+    let custom_integration = settings.custom_integration.as_ref().and_then(|custom| {
+        let file = custom.token.clone();
+        let read = Reloading::new("custom integration token", Some(file.clone()), move || file.read());
+        read.map_err(|error| problems.push(describe("custom_integration.token_file", &error))).ok()
+    });
     match token {
-        Some(token) if problems.is_empty() => Ok(Secrets { token, organizations }),
+        Some(token) if problems.is_empty() => Ok(Secrets { token, organizations, custom_integration }),
         _ => Err(StartError::Config(ConfigError { problems })),
     }
 }

@@ -78,6 +78,7 @@ async fn start_and_run(settings: Settings) -> Result<Exit, StartError> {
         connector.id = %connector,
         organizations,
         admin.listen = app.listening().map(tracing::field::display),
+        custom_integration.listen = app.custom_listening().map(tracing::field::display),
         "apono-connector {} runs for {organizations} organization{}",
         env!("CARGO_PKG_VERSION"),
         if organizations == 1 { "" } else { "s" }

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::schema::{self, Kind};
 use super::{ConfigError, Problem, Settings, validate};
+use crate::http::address::Address;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/apono-connector/connector.toml";
@@ -190,7 +191,9 @@ fn from_variable(rest: &str) -> String {
 fn from_text(text: &str, kind: Kind) -> Value {
     let text = text.trim();
     match kind {
-        Kind::Text | Kind::File | Kind::Duration | Kind::Choice(_) | Kind::Listen => Value::from(text),
+        Kind::Text | Kind::File | Kind::Duration | Kind::Choice(_) | Kind::Listen | Kind::Door => {
+            Value::from(text)
+        }
         Kind::Bool => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Integer { .. } => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Share => text.parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
@@ -317,6 +320,11 @@ pub(super) fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
         Kind::Listen => match value.as_str().and_then(|text| text.parse::<std::net::SocketAddr>().ok()) {
             Some(_) => Ok(()),
             None => Err(format!("{} is not an address with a port; write 127.0.0.1:8080", shown())),
+        },
+        Kind::Door => match value.as_str().map(str::parse::<Address>) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err(format!("{} is not text; put it in quotes", shown())),
         },
     }
 }

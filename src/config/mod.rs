@@ -18,8 +18,8 @@ use std::fmt;
 
 pub use load::{DEFAULT_FILE, Effective, Loaded, Origin, Sources, load};
 pub use settings::{
-    Access, Admin, Apono, AponoToken, Audit, Directory, Http, Log, LogFormat, Organization, Scim, Settings,
-    State,
+    Access, Admin, Apono, AponoToken, Audit, CustomIntegration, Directory, Http, Log, LogFormat,
+    Organization, Scim, Settings, State,
 };
 
 /// Something that is wrong with the configuration.

@@ -50,6 +50,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `address:port`.
     Listen,
+    /// `address:port`, or `unix:/path`.
+    Door,
 }
 
 const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
@@ -263,12 +265,17 @@ pub const KEYS: &[Key] = &[
         Some("false"),
         "Listen for Apono's published custom-integration calls.",
     ),
-    key("custom_integration.listen", Kind::Listen, Some("\"127.0.0.1:8081\""), "Where."),
+    key(
+        "custom_integration.listen",
+        Kind::Door,
+        Some("\"127.0.0.1:8081\""),
+        "Where: a loopback address with a port, or unix:/path.",
+    ),
     key(
         "custom_integration.token_file",
         Kind::File,
         None,
-        "File with the bearer token that callers must show.",
+        "File with the bearer token that callers must show. Required where enabled.",
     ),
     key("custom_integration.integration_id", Kind::Text, None, "For which organization; optional with one."),
     key(
@@ -384,7 +391,7 @@ fn object() -> Map<String, Value> {
 
 fn leaf(key: &Key) -> Value {
     let mut leaf = match key.kind {
-        Kind::Text | Kind::File | Kind::Listen => json!({ "type": "string" }),
+        Kind::Text | Kind::File | Kind::Listen | Kind::Door => json!({ "type": "string" }),
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Integer { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),

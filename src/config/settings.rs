@@ -18,6 +18,7 @@ use crate::access::policy::Policy;
 use crate::directory::breaker::Limits;
 use crate::directory::selection::Selection;
 use crate::domain::{ConnectorId, IntegrationId};
+use crate::http::address::Address;
 use crate::http::url::Base;
 use crate::secrets::{CredentialsSource, MountedFile};
 use crate::telemetry::log::Format;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub apono: Apono,
     /// `[[okta]]`, at least one.
     pub okta: Vec<Organization>,
+    /// `[custom_integration]`, when enabled.
+    pub custom_integration: Option<CustomIntegration>,
     /// `[state]`.
     pub state: State,
     /// `[audit]`.
@@ -117,6 +120,17 @@ pub struct Access {
     pub policy: Policy,
     /// While this file exists, nothing is given and everything that lives is ended.
     pub kill_switch: Option<PathBuf>,
+}
+
+/// `[custom_integration]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomIntegration {
+    /// Where.
+    pub listen: Address,
+    /// What callers must show.
+    pub token: MountedFile,
+    /// For which organization; grants are executed there.
+    pub integration: IntegrationId,
 }
 
 /// `[state]`.

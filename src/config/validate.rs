@@ -57,6 +57,7 @@ pub(super) fn validate(
     reader.unique("integration_id", organizations);
     reader.unique("organization_url", organizations);
     reader.not_in_this_version();
+    let custom_integration = reader.custom_integration(organizations);
     let state = reader.state();
     let audit = reader.audit();
     let admin = reader.listen("admin.listen").map(|listen| Admin { listen });
@@ -71,7 +72,9 @@ pub(super) fn validate(
         (Some(apono), Some(state), Some(audit), Some(admin), Some(log), Some(metadata))
             if problems.is_empty() =>
         {
-            Ok((Settings { apono, okta, state, audit, admin, log, http, metadata }, warnings))
+            let settings =
+                Settings { apono, okta, custom_integration, state, audit, admin, log, http, metadata };
+            Ok((settings, warnings))
         }
         _ => Err(problems),
     }
@@ -306,12 +309,6 @@ impl Reader<'_> {
 
     /// Keys that are part of the design and that this version cannot honor.
     fn not_in_this_version(&mut self) {
-        if self.is_true("custom_integration.enabled") {
-            self.problem(
-                "custom_integration.enabled",
-                "this version does not listen for custom integrations yet; set it to false".to_owned(),
-            );
-        }
         if self.text("state.password_file").is_some() {
             let message =
                 "this version keeps its state in SQLite only, which has no password; leave this out";
@@ -454,5 +451,6 @@ impl Reader<'_> {
     }
 }
 
+mod custom;
 #[cfg(test)]
 mod tests;

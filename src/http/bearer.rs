@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - The header is marked sensitive, so that no debug output of a library prints it.
+//! - A token that is shown to us is compared in a time that tells nothing of where it differs.
 //!
 //! # Not here
 //! Getting an OAuth token: `okta::tokens`.
@@ -10,9 +11,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use super::{Authorize, AuthorizeError, Class, Request};
 use crate::secrets::Reloading;
@@ -28,6 +30,27 @@ pub fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
 #[derive(Debug)]
 pub struct MountedToken(pub Arc<Reloading<SecretString>>);
 
+impl MountedToken {
+    /// Whether a caller who sent `headers` shows this token.
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
+        let Some((scheme, shown)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+            return false;
+        };
+        let token = self.0.current();
+        scheme.eq_ignore_ascii_case("bearer") && is_same(shown.trim(), token.expose_secret())
+    }
+}
+
+/// Compares digests: their length says nothing of the texts', and each byte is looked at.
+fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (Sha256::digest(one), Sha256::digest(other));
+    one.iter().zip(other.iter()).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+}
+
 impl Authorize for MountedToken {
     fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(async move {
@@ -40,5 +63,44 @@ impl Authorize for MountedToken {
 
     fn rejected(&self, _: &Request) {
         // The next request reads the file anyway.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::{MountedFile, SecretSource};
+
+    #[test]
+    fn only_the_whole_token_is_let_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = MountedFile::new(folder.path().join("token"));
+        std::fs::write(file.path(), "right-token\n").unwrap();
+        let read = file.clone();
+        let token =
+            MountedToken(Arc::new(Reloading::new("token", Some(file.clone()), move || read.read()).unwrap()));
+        let shown = |value: &str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+        for right in ["Bearer right-token", "bearer right-token", "BEARER  right-token"] {
+            assert!(token.admits(&shown(right)), "{right}");
+        }
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "right-token",
+            "Basic right-token",
+            "Bearer right-toke",
+            "Bearer right-token2",
+        ] {
+            assert!(!token.admits(&shown(wrong)), "{wrong:?}");
+        }
+        assert!(!token.admits(&HeaderMap::new()));
+        let mut twice = shown("Bearer right-token");
+        twice.append(AUTHORIZATION, "Bearer right-token".parse().unwrap());
+        assert!(!token.admits(&twice), "which of the two was meant?");
+
+        std::fs::write(file.path(), "another-token").unwrap();
+        assert!(!token.admits(&shown("Bearer right-token")));
+        assert!(token.admits(&shown("Bearer another-token")));
     }
 }

@@ -9,6 +9,7 @@
 //! # Not here
 //! What a peer's answers mean: `okta::errors`, `apono::errors`, `scim::errors` hand in their classifiers.
 
+pub mod address;
 pub mod bearer;
 pub mod budget;
 pub mod class;
@@ -16,6 +17,7 @@ pub mod classify;
 pub mod exchange;
 pub mod peer_clock;
 pub mod retry;
+pub mod serving;
 pub mod transport;
 pub mod url;
 

@@ -13,4 +13,4 @@ mod readiness;
 mod router;
 
 pub use readiness::{Check, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness};
-pub use router::{Source, router, serve, until};
+pub use router::{Source, router, serve};

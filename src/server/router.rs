@@ -10,7 +10,6 @@
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -22,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::readiness::{Facts, is_live, readiness};
-use crate::clock;
+use crate::http::serving::until_stopped;
 use crate::telemetry::Metrics;
 
 /// Where answers come from.
@@ -49,26 +48,12 @@ pub fn router(source: Source) -> Router {
 
 /// Serves until `stop`. Requests that are being answered then may finish; one that is only half there may not.
 pub async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) -> io::Result<()> {
-    until(stop, |stop| {
+    until_stopped(stop, |stop| {
         let serving = axum::serve(listener, router(source));
         serving.with_graceful_shutdown(stop.cancelled_owned()).into_future()
     })
     .await
 }
-
-/// Serves until `stop`, and a little longer for what is being answered then.
-pub async fn until<F>(stop: CancellationToken, serving: impl FnOnce(CancellationToken) -> F) -> io::Result<()>
-where
-    F: Future<Output = io::Result<()>>,
-{
-    tokio::select! {
-        served = serving(stop.clone()) => served,
-        () = async { stop.cancelled().await; clock::sleep(LAST_ANSWER).await } => Ok(()),
-    }
-}
-
-/// For requests that are being answered at a stop.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// 200 while the loops make progress.
 async fn livez(State(source): State<Source>) -> Response {

@@ -8,6 +8,7 @@
 mod checker;
 mod configuration;
 mod crash;
+mod custom;
 mod kills;
 mod life;
 mod operator;

@@ -183,8 +183,7 @@ format = "json"
 
     /// Holds every exchange with Apono against the published document.
     pub fn check_contract(&self) {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/connector-api.yaml");
-        let contract = Contract::parse(&fs::read_to_string(path).unwrap());
+        let contract = contract();
         let exchanges = self.apono.exchanges();
         assert!(!exchanges.is_empty());
         for exchange in exchanges {
@@ -276,6 +275,12 @@ impl Connector {
             assert!(!text.contains(secret), "a secret is in the log");
         }
     }
+}
+
+/// The published document.
+pub fn contract() -> Contract {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/connector-api.yaml");
+    Contract::parse(&fs::read_to_string(path).unwrap())
 }
 
 /// A plain HTTP GET.

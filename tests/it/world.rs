@@ -16,6 +16,7 @@ use apono_connector::runtime::Ending;
 use apono_connector::secrets::generate_rsa;
 use apono_connector::server::Facts;
 use apono_connector::telemetry::chain;
+use axum::Router;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -57,6 +58,8 @@ pub struct World {
 /// A connector that runs.
 pub struct Running {
     pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+    /// What the listener for custom integrations answers with, where it is switched on.
+    pub custom: Option<Router>,
     stop: CancellationToken,
     task: JoinSet<Ending>,
 }
@@ -184,10 +187,10 @@ listen = "127.0.0.1:0"
             audit: Some(Arc::clone(&self.audit) as Arc<dyn Audit>),
         };
         let app = App::build(settings, outside).await.map_err(|error| chain(&error).to_string())?;
-        let (facts, stop) = (app.facts(), app.stop_token());
+        let (facts, custom, stop) = (app.facts(), app.custom_router(), app.stop_token());
         let mut task = JoinSet::new();
         task.spawn(app.run(None));
-        Ok(Running { facts, stop, task })
+        Ok(Running { facts, custom, stop, task })
     }
 
     /// An instant from now.

@@ -119,6 +119,18 @@ pub enum Source {
     Task,
     /// By the listing of desired grants; its task may still be to come.
     Listing,
+    /// By a call of Apono's published protocol for custom integrations, which knows nothing of the other two.
+    Call,
+}
+
+impl Source {
+    /// Whether Apono's listing of desired grants could name it. What it could not name is not over for its absence.
+    pub fn is_listed(self) -> bool {
+        match self {
+            Self::Task | Self::Listing => true,
+            Self::Call => false,
+        }
+    }
 }
 
 /// Why a grant is over.

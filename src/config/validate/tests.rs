@@ -160,6 +160,43 @@ fn an_organization_has_one_table_and_the_state_is_in_a_file() {
 }
 
 #[test]
+fn a_custom_integration_needs_a_token_a_place_that_is_ours_alone_and_one_organization() {
+    let second = MINIMAL.split("[[okta]]").nth(1).unwrap();
+    let second = second.replace("069cf551-c124-43f6", "int-2").replace("example.okta.com", "b.okta.com");
+    let on = |more: &str| format!("[custom_integration]\nenabled = true\n{more}");
+    let with_token = |more: &str| on(&format!("token_file = \"/run/custom\"\n{more}"));
+    let chosen = |text: &str| load_with(text, &[], &[]).unwrap().settings.custom_integration;
+
+    assert_eq!(chosen(MINIMAL), None);
+    let custom = chosen(&format!("{MINIMAL}{}", with_token(""))).unwrap();
+    assert_eq!(custom.listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(custom.integration.as_str(), "069cf551-c124-43f6");
+    let both = format!("{MINIMAL}[[okta]]{second}");
+    let custom =
+        chosen(&format!("{both}{}", with_token("integration_id = \"int-2\"\nlisten = \"unix:/run/c\"")));
+    assert_eq!(custom.unwrap().integration.as_str(), "int-2");
+
+    let switched_off = format!("{MINIMAL}[okta.access]\nenabled = false\n");
+    for (text, expected) in [
+        (format!("{MINIMAL}{}", on("")), "custom_integration.token_file: this is required"),
+        (
+            format!("{MINIMAL}{}", with_token("listen = \"0.0.0.0:8081\"")),
+            "custom_integration.listen: 0.0.0.0:8081 can be reached from other hosts",
+        ),
+        (format!("{MINIMAL}{}", with_token("listen = \"127.0.0.1:8080\"")), "admin.listen is there already"),
+        (
+            format!("{MINIMAL}{}", with_token("integration_id = \"x\"")),
+            "custom_integration.integration_id: x is no integration_id",
+        ),
+        (format!("{both}{}", with_token("")), "choose one of 069cf551-c124-43f6, int-2"),
+        (format!("{switched_off}{}", with_token("")), "grants are switched off for 069cf551-c124-43f6"),
+    ] {
+        let found = problems(&text).join("\n");
+        assert!(found.contains(expected), "missing {expected:?} in\n{found}");
+    }
+}
+
+#[test]
 fn what_is_not_toml_says_where() {
     let found = problems("[apono\nurl = 1").join("\n");
     assert!(found.contains("it is not TOML") && found.contains("line 1"), "{found}");
