@@ -30,7 +30,7 @@ use tracing::{info, warn};
 use crate::access::journal::{Journal, OpenError};
 use crate::access::ledger::{Ledger, LedgerError};
 use crate::access::outbox::Outbox;
-use crate::apono::custom::DoorError;
+use crate::apono::custom::EndpointError;
 use crate::apono::{Connection, ControlPlane};
 use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
@@ -138,7 +138,7 @@ pub enum StartError {
     },
     /// The listener for custom integrations.
     #[error(transparent)]
-    Door(DoorError),
+    Endpoint(EndpointError),
     /// Our own mapping.
     #[error("the attribute mapping is wrong")]
     Mapping(#[source] PathError),

@@ -30,7 +30,7 @@ fn the_readme_lists_every_configuration_key() {
             | Kind::Share
             | Kind::Duration
             | Kind::Listen
-            | Kind::Door => String::new(),
+            | Kind::Endpoint => String::new(),
         };
         writeln!(table, "| `{}`{environment} | {default} | {}{choices} |", key.path, key.doc).unwrap();
     }

@@ -55,12 +55,12 @@ pub struct Published {
 
 /// The loop that answers.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Answering {
     published: Arc<Published>,
     jobs: mpsc::Receiver<Job>,
 }
 
-/// Hands calls to the [`Desk`].
+/// Hands calls to [`Answering`].
 #[derive(Clone, Debug)]
 pub struct Calls(mpsc::Sender<Job>);
 
@@ -83,9 +83,9 @@ const QUEUE: usize = 64;
 
 impl Published {
     /// The loop, and the way to it.
-    pub fn desk(self) -> (Desk, Calls) {
+    pub fn answering(self) -> (Answering, Calls) {
         let (sender, jobs) = mpsc::channel(QUEUE);
-        (Desk { published: Arc::new(self), jobs }, Calls(sender))
+        (Answering { published: Arc::new(self), jobs }, Calls(sender))
     }
 }
 
@@ -103,7 +103,7 @@ impl CustomIntegration for Calls {
 
 const STOPPING: &str = "the connector stops; ask again";
 
-impl Desk {
+impl Answering {
     /// Answers until `stop`; then what was begun is recorded, and nothing waited for.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), CallDied> {
         let mut working = JoinSet::new();

@@ -367,9 +367,9 @@ impl Builder {
             let (questions, entropy) = (Arc::clone(&questions), Arc::clone(&self.outside.entropy));
             Some(custom.assemble(admission, Arc::clone(&ledger), Arc::clone(&clock), questions, entropy))
         });
-        let custom = custom.map(|(door, desk, reachable)| {
-            self.supervisor.add("custom integration", desk.run(self.supervisor.stop_token()));
-            let serving = door.serve(reachable.router.clone(), self.supervisor.stop_token());
+        let custom = custom.map(|(endpoint, answering, reachable)| {
+            self.supervisor.add("custom integration", answering.run(self.supervisor.stop_token()));
+            let serving = endpoint.serve(reachable.router.clone(), self.supervisor.stop_token());
             self.supervisor.add("custom integration listener", serving);
             reachable
         });

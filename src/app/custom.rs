@@ -16,9 +16,9 @@ use super::StartError;
 use crate::access::calls::ID_PREFIX;
 use crate::access::leasing::Questions;
 use crate::access::ledger::Ledger;
-use crate::access::published::{Desk, Published};
+use crate::access::published::{Answering, Published};
 use crate::access::watch::Admission;
-use crate::apono::custom::{Door, router};
+use crate::apono::custom::{Endpoint, router};
 use crate::clock::SharedClock;
 use crate::config;
 use crate::domain::{GrantId, IntegrationId};
@@ -28,7 +28,7 @@ use crate::secrets::Reloading;
 
 /// A listener that is open and not served yet.
 pub(super) struct Custom {
-    pub(super) door: Door,
+    pub(super) endpoint: Endpoint,
     pub(super) integration: IntegrationId,
     token: Arc<Reloading<SecretString>>,
 }
@@ -45,8 +45,8 @@ impl Custom {
         settings: &config::CustomIntegration,
         token: Reloading<SecretString>,
     ) -> Result<Self, StartError> {
-        let door = Door::open(&settings.listen).await.map_err(StartError::Door)?;
-        Ok(Self { door, integration: settings.integration.clone(), token: Arc::new(token) })
+        let endpoint = Endpoint::open(&settings.listen).await.map_err(StartError::Endpoint)?;
+        Ok(Self { endpoint, integration: settings.integration.clone(), token: Arc::new(token) })
     }
 
     /// What is to be run, and what it can be reached by.
@@ -57,13 +57,15 @@ impl Custom {
         clock: SharedClock,
         questions: Arc<dyn Questions>,
         entropy: SharedEntropy,
-    ) -> (Door, Desk, Reachable) {
+    ) -> (Endpoint, Answering, Reachable) {
         let fresh = Arc::new(move || GrantId::from(format!("{ID_PREFIX}{}", entropy.uuid())));
         let published =
             Published { integration: self.integration, ledger, admission, clock, questions, fresh };
-        let (desk, calls) = published.desk();
-        let reachable =
-            Reachable { address: self.door.address().clone(), router: router(self.token, Arc::new(calls)) };
-        (self.door, desk, reachable)
+        let (desk, calls) = published.answering();
+        let reachable = Reachable {
+            address: self.endpoint.address().clone(),
+            router: router(self.token, Arc::new(calls)),
+        };
+        (self.endpoint, desk, reachable)
     }
 }

@@ -78,7 +78,7 @@ impl From<&StartError> for Exit {
             | StartError::Ledger(_)
             | StartError::Store(_)
             | StartError::Listen { .. }
-            | StartError::Door(_)
+            | StartError::Endpoint(_)
             | StartError::Signals(_) => Self::Io,
             StartError::Mapping(_) => Self::Bug,
         }

@@ -191,7 +191,7 @@ fn from_variable(rest: &str) -> String {
 fn from_text(text: &str, kind: Kind) -> Value {
     let text = text.trim();
     match kind {
-        Kind::Text | Kind::File | Kind::Duration | Kind::Choice(_) | Kind::Listen | Kind::Door => {
+        Kind::Text | Kind::File | Kind::Duration | Kind::Choice(_) | Kind::Listen | Kind::Endpoint => {
             Value::from(text)
         }
         Kind::Bool => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
@@ -321,7 +321,7 @@ pub(super) fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
             Some(_) => Ok(()),
             None => Err(format!("{} is not an address with a port; write 127.0.0.1:8080", shown())),
         },
-        Kind::Door => match value.as_str().map(str::parse::<Address>) {
+        Kind::Endpoint => match value.as_str().map(str::parse::<Address>) {
             Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(error.to_string()),
             None => Err(format!("{} is not text; put it in quotes", shown())),

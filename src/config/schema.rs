@@ -51,7 +51,7 @@ pub enum Kind {
     /// `address:port`.
     Listen,
     /// `address:port`, or `unix:/path`.
-    Door,
+    Endpoint,
 }
 
 const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
@@ -267,7 +267,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "custom_integration.listen",
-        Kind::Door,
+        Kind::Endpoint,
         Some("\"127.0.0.1:8081\""),
         "Where: a loopback address with a port, or unix:/path.",
     ),
@@ -391,7 +391,7 @@ fn object() -> Map<String, Value> {
 
 fn leaf(key: &Key) -> Value {
     let mut leaf = match key.kind {
-        Kind::Text | Kind::File | Kind::Listen | Kind::Door => json!({ "type": "string" }),
+        Kind::Text | Kind::File | Kind::Listen | Kind::Endpoint => json!({ "type": "string" }),
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Integer { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),

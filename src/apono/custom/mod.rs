@@ -9,7 +9,7 @@
 //! # Not here
 //! What a call means for grants: `access::calls`. Waiting for what becomes of them: `access::published`.
 
-mod door;
+mod endpoint;
 mod router;
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-pub use door::{Door, DoorError};
+pub use endpoint::{Endpoint, EndpointError};
 pub use router::router;
 
 use super::result::Code;

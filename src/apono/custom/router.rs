@@ -35,7 +35,7 @@ const LARGEST_BODY: usize = 256 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
-struct Desk {
+struct Served {
     token: Arc<MountedToken>,
     answers: Arc<dyn CustomIntegration>,
     places: Arc<Semaphore>,
@@ -44,18 +44,22 @@ struct Desk {
 /// Answers on every path, as a function does. The token is read anew for each call.
 pub fn router(token: Arc<Reloading<SecretString>>, answers: Arc<dyn CustomIntegration>) -> Router {
     let places = Arc::new(Semaphore::new(PLACES));
-    Router::new().fallback(answer).with_state(Desk { token: Arc::new(MountedToken(token)), answers, places })
+    Router::new().fallback(answer).with_state(Served {
+        token: Arc::new(MountedToken(token)),
+        answers,
+        places,
+    })
 }
 
-async fn answer(State(desk): State<Desk>, request: Request) -> Response {
+async fn answer(State(served): State<Served>, request: Request) -> Response {
     if request.method() != Method::POST {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response();
     }
-    if !desk.token.admits(request.headers()) {
+    if !served.token.admits(request.headers()) {
         warn!("a call of the custom integration was refused: it did not show the bearer token");
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
-    let Ok(place) = Arc::clone(&desk.places).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&served.places).try_acquire_owned() else {
         let message = format!("{PLACES} calls are in hand already; ask again (unavailable)");
         return failed(StatusCode::SERVICE_UNAVAILABLE, &message);
     };
@@ -65,7 +69,7 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
     };
     let label = call.label();
     debug!(event_type = label, "a {label} call of the custom integration");
-    match desk.answers.answer(call, Place(place)).await {
+    match served.answers.answer(call, Place(place)).await {
         Answer::Done => Json(json!({ "status": "ok" })).into_response(),
         Answer::Listed(listed) => Json(listed).into_response(),
         Answer::Failed { again: true, message } => failed(StatusCode::SERVICE_UNAVAILABLE, &message),

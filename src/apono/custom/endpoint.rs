@@ -23,7 +23,7 @@ use crate::http::serving::{bind_unix, until_stopped};
 #[error(
     "custom_integration.listen: cannot listen on {address}; choose another place, or stop what listens there"
 )]
-pub struct DoorError {
+pub struct EndpointError {
     address: Address,
     #[source]
     source: io::Error,
@@ -31,7 +31,7 @@ pub struct DoorError {
 
 /// A listener that is open.
 #[derive(Debug)]
-pub struct Door {
+pub struct Endpoint {
     listener: Listener,
     address: Address,
 }
@@ -42,9 +42,9 @@ enum Listener {
     Unix(UnixListener),
 }
 
-impl Door {
+impl Endpoint {
     /// Opens it.
-    pub async fn open(address: &Address) -> Result<Self, DoorError> {
+    pub async fn open(address: &Address) -> Result<Self, EndpointError> {
         let opened = match address {
             Address::Loopback(at) => bind_loopback(*at).await,
             Address::Unix(path) => {
@@ -52,7 +52,7 @@ impl Door {
                 listener.map(|listener| Self { listener: Listener::Unix(listener), address: address.clone() })
             }
         };
-        opened.map_err(|source| DoorError { address: address.clone(), source })
+        opened.map_err(|source| EndpointError { address: address.clone(), source })
     }
 
     /// Where it is; for port 0, the port that it was given.
@@ -86,10 +86,10 @@ impl Door {
     }
 }
 
-async fn bind_loopback(at: SocketAddr) -> io::Result<Door> {
+async fn bind_loopback(at: SocketAddr) -> io::Result<Endpoint> {
     let listener = TcpListener::bind(at).await?;
     let address = Address::Loopback(listener.local_addr()?);
-    Ok(Door { listener: Listener::Tcp(listener), address })
+    Ok(Endpoint { listener: Listener::Tcp(listener), address })
 }
 
 #[cfg(test)]
@@ -103,19 +103,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("custom.sock");
         let address = Address::Unix(path.clone());
-        let door = Door::open(&address).await.unwrap();
+        let endpoint = Endpoint::open(&address).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let taken = Door::open(&address).await.unwrap_err();
+        let taken = Endpoint::open(&address).await.unwrap_err();
         assert!(taken.to_string().contains("stop what listens there"), "{taken}");
-        drop(door);
+        drop(endpoint);
         assert!(path.exists(), "as after kill -9");
-        let door = Door::open(&address).await.unwrap();
+        let endpoint = Endpoint::open(&address).await.unwrap();
         let stop = CancellationToken::new();
         stop.cancel();
-        door.serve(Router::new(), stop).await.unwrap();
+        endpoint.serve(Router::new(), stop).await.unwrap();
         assert!(!path.exists());
         std::fs::write(&path, "mine").unwrap();
-        Door::open(&address).await.unwrap_err();
+        Endpoint::open(&address).await.unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 }
