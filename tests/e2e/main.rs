@@ -8,6 +8,7 @@
 mod checker;
 mod configuration;
 mod crash;
+mod field;
 mod kills;
 mod life;
 mod operator;

@@ -9,6 +9,7 @@ mod crash_sweep;
 mod directory;
 mod endurance;
 mod faults;
+mod field;
 mod grants;
 mod history;
 mod house_rules;
