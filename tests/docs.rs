@@ -73,20 +73,40 @@ fn the_example_configuration_is_valid_and_shows_the_defaults() {
 }
 
 #[test]
-fn every_test_that_the_architecture_names_exists() {
-    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
-    let part = part_of(&text, "invariants").unwrap_or_else(|| panic!("no part invariants"));
+fn every_test_that_the_documents_name_exists() {
     let mut sources = String::new();
     for folder in ["src", "tests", "simulator"] {
         read_all(&root().join(folder), &mut sources);
     }
-    let mut named = 0;
-    for name in part.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('.')) {
-        let function = name.rsplit("::").next().unwrap();
-        assert!(sources.contains(&format!("fn {function}(")), "there is no test {name}");
-        named += 1;
+    for (file, part, least) in
+        [("docs/ARCHITECTURE.md", "invariants", 20), ("docs/field-failures.md", "failures", 60)]
+    {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let part = part_of(&text, part).unwrap_or_else(|| panic!("{file} has no part {part}"));
+        let quoted = part.split('`').skip(1).step_by(2);
+        let mut named = 0;
+        for name in quoted.filter(|name| name.contains('_') && !name.contains('.')) {
+            let function = name.rsplit("::").next().unwrap();
+            assert!(sources.contains(&format!("fn {function}(")), "{file}: there is no test {name}");
+            named += 1;
+        }
+        assert!(named > least, "{file}: {named}");
     }
-    assert!(named > 20, "{named}");
+}
+
+#[test]
+fn every_failure_in_the_field_has_a_source_and_a_test() {
+    let text = fs::read_to_string(root().join("docs/field-failures.md")).unwrap();
+    let part = part_of(&text, "failures").unwrap_or_else(|| panic!("no part failures"));
+    let rows = part.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| **"));
+    for row in rows.skip(2) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [failure, kept_away, proof] = cells.as_slice() else {
+            panic!("not three cells: {row}");
+        };
+        assert!(failure.contains("](https://") && !kept_away.trim().is_empty(), "{row}");
+        assert!(proof.trim().starts_with('`'), "no test: {row}");
+    }
 }
 
 fn check_part(file: &str, name: &str, wanted: &str) {

@@ -37,7 +37,7 @@ pub enum StepError {
     #[error("Okta accepted the removal, but still shows the membership")]
     StillMember,
     /// Answers that cannot all be true.
-    #[error("Okta shows the membership, but answers its removal with \"not found\"")]
+    #[error("Okta does not find what it has just shown, so nothing is concluded")]
     Contradiction,
     /// Something is not found, and the connector's rights are in doubt.
     #[error(

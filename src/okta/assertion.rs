@@ -92,6 +92,7 @@ mod tests {
         assert_eq!(token.claims["sub"], "0oaexample");
         assert_eq!(token.claims["exp"].as_i64().unwrap() - now.as_second(), 300);
         assert!(token.claims["iat"].as_i64().unwrap() < now.as_second());
+        assert!(token.claims["nbf"].is_null(), "it would be too early for a clock that is behind");
         assert_eq!(token.claims["jti"], Uuid::from_u128(1).to_string());
     }
 }

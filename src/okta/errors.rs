@@ -226,7 +226,7 @@ pub fn classify(response: &Response, now: Timestamp) -> Verdict {
     let general = by_status(response, now);
     match general {
         Verdict::Done => general,
-        Verdict::Throttled { .. } => Verdict::Throttled { wait: window_wait(response) },
+        Verdict::Throttled { wait } => Verdict::Throttled { wait: throttled_wait(response, wait) },
         Verdict::Refused | Verdict::Unauthenticated | Verdict::Transient { .. } => {
             let answer = Answer::read(response);
             match answer.code.as_deref() {
@@ -236,6 +236,10 @@ pub fn classify(response: &Response, now: Timestamp) -> Verdict {
                 Some("E0000015") => Verdict::Refused,
                 // Group rules are being set up; the authorization server is busy (a 400 that passes).
                 Some("E0000249" | "temporarily_unavailable") => Verdict::Transient { wait: None },
+                // Something else changes the same thing. Nothing is created here that could exist already.
+                Some(_) | None if response.status == StatusCode::CONFLICT => {
+                    Verdict::Transient { wait: None }
+                }
                 Some(_) | None => general,
             }
         }
@@ -243,11 +247,14 @@ pub fn classify(response: &Response, now: Timestamp) -> Verdict {
 }
 
 /// Until the next window by Okta's own clock; `None` (a short backoff) for a concurrency limit, whose reset is a guess.
-fn window_wait(response: &Response) -> Option<Duration> {
+/// Where no window can be read, as long as was asked for, or long enough to be no storm.
+fn throttled_wait(response: &Response, retry_after: Option<Duration>) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(70);
-    match read(&response.headers)? {
-        Reading::Window { resets_in, .. } => Some(resets_in.min(LONGEST)),
-        Reading::Concurrency => None,
+    const UNTOLD: Duration = Duration::from_secs(10);
+    match read(&response.headers) {
+        Some(Reading::Window { resets_in, .. }) => Some(resets_in.min(LONGEST)),
+        Some(Reading::Concurrency) => None,
+        None => Some(retry_after.unwrap_or(UNTOLD)),
     }
 }
 
@@ -283,6 +290,8 @@ mod tests {
             (401, "", Verdict::Unauthenticated),
             (403, "", Verdict::Refused),
             (409, r#"{"errorCode":"E0000249"}"#, Verdict::Transient { wait: None }),
+            (409, r#"{"errorCode":"E0000157"}"#, Verdict::Transient { wait: None }),
+            (409, "", Verdict::Transient { wait: None }),
             (400, r#"{"error":"temporarily_unavailable"}"#, Verdict::Transient { wait: None }),
             (501, r#"{"errorCode":"E0000060"}"#, Verdict::Refused),
             (503, "<html>", Verdict::Transient { wait: None }),
@@ -308,6 +317,21 @@ mod tests {
         let concurrency =
             [("x-rate-limit-limit", "0"), ("x-rate-limit-remaining", "0"), ("retry-after", "99")];
         assert_eq!(classify(&response(429, &concurrency, ""), now), Verdict::Throttled { wait: None });
+    }
+
+    #[test]
+    fn a_429_that_tells_of_no_window_is_waited_out_all_the_same() {
+        let far = [
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("x-rate-limit-limit", "600"),
+            ("x-rate-limit-remaining", "0"),
+            ("x-rate-limit-reset", "784119999"),
+        ];
+        for (headers, seconds) in [(&far[..], 10), (&[], 10), (&[("retry-after", "30")], 30)] {
+            let wait = Some(Duration::from_secs(seconds));
+            let verdict = classify(&response(429, headers, ""), Timestamp::UNIX_EPOCH);
+            assert_eq!(verdict, Verdict::Throttled { wait }, "{headers:?}");
+        }
     }
 
     #[test]

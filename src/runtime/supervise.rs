@@ -4,6 +4,7 @@
 //! # Invariants kept here
 //! - A task that ends unasked, by error, panic or by itself, stops all others and makes a failure of the end.
 //! - A stop is asked for once, waited for within a limit, and forced by a second signal.
+//! - A hangup, which often means "read your files again", ends nothing: files are followed without being asked.
 //!
 //! # Not here
 //! What is done after the tasks have ended: `app`.
@@ -49,24 +50,34 @@ pub enum Ending {
     },
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, and SIGHUP, which would end the process if it were left alone.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// Takes over both.
+    /// Takes over all three.
     pub fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for either.
+    /// Waits for one that asks for a stop.
     pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    info!("SIGHUP: secrets are followed as they change; for other configuration, restart");
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod checker;
 mod configuration;
 mod crash;
 mod custom;
+mod field;
 mod kills;
 mod life;
 mod operator;

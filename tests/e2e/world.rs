@@ -224,12 +224,22 @@ impl Connector {
     }
 
     /// SIGTERM, and how it ended.
-    pub async fn stop(mut self) -> ExitStatus {
-        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+    pub async fn stop(self) -> ExitStatus {
+        self.stop_by(Signal::SIGTERM).await
+    }
+
+    /// A signal that asks for the end, and how it ended.
+    pub async fn stop_by(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it stops").unwrap();
         self.check_log();
         status
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap());
+        kill(pid, signal).unwrap();
     }
 
     /// kill -9.

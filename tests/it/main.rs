@@ -10,6 +10,7 @@ mod custom;
 mod directory;
 mod endurance;
 mod faults;
+mod field;
 mod grants;
 mod history;
 mod house_rules;

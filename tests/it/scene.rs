@@ -18,7 +18,15 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let mut world = World::new();
+        Self::within(World::new())
+    }
+
+    /// The same without a log.
+    pub fn quiet() -> Self {
+        Self::within(World::quiet())
+    }
+
+    fn within(mut world: World) -> Self {
         world.settings = world.settings.replace("[state]", "\n[okta.directory]\nenabled = false\n[state]");
         let login = "ada@example.com".to_owned();
         let user = world.okta.add_user(NewUser::active(&login, "Ada", "Lovelace"));

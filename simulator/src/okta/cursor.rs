@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - A cursor that was not made here, or was made for another listing, is refused.
+//! - A cursor has characters that a URL must escape: whoever takes it out of its link and puts it into another finds out.
 //! - Nothing is stored, so an unfinished crawl costs nothing.
 //!
 //! # Not here
@@ -11,7 +12,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
 
 use super::hash::{mix, sha256};
 
@@ -50,12 +51,12 @@ impl Cursors {
         let mut sealed = self.tag(listing, &payload);
         self.veil(&sealed.clone(), &mut payload);
         sealed.extend_from_slice(&payload);
-        URL_SAFE_NO_PAD.encode(sealed)
+        STANDARD.encode(sealed)
     }
 
     /// Opens a cursor of `listing`.
     pub(super) fn open(&self, listing: &str, cursor: &str) -> Option<Position> {
-        let sealed = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let sealed = STANDARD.decode(cursor).ok()?;
         let (tag, payload) = sealed.split_at_checked(TAG)?;
         let mut payload = payload.to_vec();
         self.veil(tag, &mut payload);

@@ -22,6 +22,8 @@ pub struct Settings {
     /// How long reads lag behind membership writes made through the API. Changes made by the test (an
     /// administrator, so to speak) are visible at once, and `lastMembershipUpdated` never lags.
     pub visibility_lag: Duration,
+    /// How long a new user stays unseen by `search`, which reads an index of its own.
+    pub search_lag: Duration,
     /// How long System Log events stay unseen after they were published.
     pub log_lag: Duration,
     /// How long every call takes, with its concurrency slot held.
@@ -60,6 +62,7 @@ impl Default for Settings {
             seed: 1,
             limits: Limits::workforce_app(),
             visibility_lag: Duration::ZERO,
+            search_lag: Duration::ZERO,
             log_lag: Duration::ZERO,
             latency: Duration::ZERO,
             token_lifetime: Duration::from_hours(1),

@@ -124,7 +124,8 @@ impl Executor {
             return Ok(false);
         }
         let look = match self.presence_before_adding(membership).await {
-            Ok(look) => look,
+            Ok(Some(look)) => look,
+            Ok(None) => return Err(StepError::Contradiction),
             Err(error) => {
                 self.refuse_if_final(id, &membership.group, "look up the membership", error).await?;
                 return Ok(false);
@@ -156,13 +157,16 @@ impl Executor {
         }
     }
 
-    /// One answer can be wrong, and a membership that is not seen here would be ours to remove: only two looks count.
-    async fn presence_before_adding(&self, membership: &Membership) -> Result<Look, OktaError> {
-        let look = self.memberships.look(membership, Lane::Grant).await?;
-        match look.presence {
-            Presence::NotMember => self.memberships.look(membership, Lane::Grant).await,
-            Presence::Member | Presence::Unknown => Ok(look),
+    /// One answer can be wrong; believed, it would make a membership ours to remove, or refuse a user who is there. Only
+    /// two looks that agree count.
+    async fn presence_before_adding(&self, membership: &Membership) -> Result<Option<Look>, OktaError> {
+        let first = self.memberships.look(membership, Lane::Grant).await?;
+        if first.presence == Presence::Member {
+            return Ok(Some(first));
         }
+        let second = self.memberships.look(membership, Lane::Grant).await?;
+        let counts = second.presence == first.presence || second.presence == Presence::Member;
+        Ok(counts.then_some(second))
     }
 
     /// The intent is durable: write, and look until the membership shows.
@@ -210,6 +214,13 @@ impl Executor {
             Shown::Member => {
                 let event = Event::Granted { group, verified: true, okta_request_ids: Vec::new() };
                 return self.record("the addition", id, move |_| Some(event)).await.map(|_| ());
+            }
+            // User and group were there a moment ago; one that is new is not known to all of Okta at once.
+            Shown::Absent if source.is_not_found() => {
+                if !self.sight.is_gone(membership, Lane::Verification).await? {
+                    return Err(StepError::Contradiction);
+                }
+                true
             }
             Shown::Absent => true,
             Shown::Nothing => self.sight.is_gone(membership, Lane::Verification).await?,

@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - The plain list and `q` leave deactivated users out; `filter` and `search` do not.
+//! - Only `search` lags behind new users.
 //!
 //! # Not here
 //! The JSON of a user (`directory`).
@@ -38,11 +39,14 @@ pub(super) fn list(listing: &Listing<'_>) -> Result<Response, Refusal> {
         .map(|(text, dialect)| Filter::parse(text, dialect))
         .transpose()
         .map_err(|_| Refusal::search())?;
+    let lag = i64::try_from(listing.settings().search_lag.as_millis()).unwrap_or(i64::MAX);
+    let indexed_until = search.map(|_| listing.okta.now_ms().saturating_sub(lag));
     let directory = listing.okta.directory();
     let matches = |index: u32| match (&expression, &prefix) {
-        (Some(expression), _) => {
-            directory.user(index).is_some_and(|user| expression.matches(&|path: &str| user.attribute(path)))
-        }
+        (Some(expression), _) => directory.user(index).is_some_and(|user| {
+            indexed_until.is_none_or(|until| user.created() <= until)
+                && expression.matches(&|path: &str| user.attribute(path))
+        }),
         (None, prefix) => directory.user(index).is_some_and(|user| {
             let has_prefix = |prefix: &String| {
                 ["profile.firstName", "profile.lastName", "profile.email"]

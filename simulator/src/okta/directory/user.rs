@@ -116,6 +116,11 @@ impl UserView<'_> {
         &self.user.status
     }
 
+    /// When the user was created, in milliseconds since the epoch.
+    pub(in super::super) fn created(&self) -> i64 {
+        self.user.created
+    }
+
     fn person(&self) -> Option<Person> {
         match &self.user.profile {
             Profile::Seeded { batch } => self.batches.get(*batch).map(|batch| batch.person(self.index)),
