@@ -57,7 +57,7 @@ async fn a_thousand_grants_end_on_time_through_three_days_without_apono() {
     let mut world = World::quiet();
     world.settings = world.settings.replace(
         "[state]",
-        "[okta.directory]\nenabled = false\n[okta.access.policy]\nmax_duration = \"100h\"\n[state]",
+        "[okta.directory]\nenabled = false\n[okta.access]\nlook_interval = \"24h\"\n[okta.access.policy]\nmax_duration = \"100h\"\n[state]",
     );
     world.okta.configure(|settings| settings.limits = Limits::per_minute(600));
     let groups: Vec<_> = (0..10).map(|n| world.okta.add_group(NewGroup::named(&format!("g{n}")))).collect();
