@@ -15,6 +15,7 @@ mod chain;
 mod error;
 mod files;
 mod head;
+mod lock;
 mod memory;
 mod note;
 pub mod ocsf;

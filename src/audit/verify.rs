@@ -334,7 +334,7 @@ impl Walk {
         self.report.last = moment(&self.last_line);
         match head {
             Head::Missing => self.find(&paths.head(), None, None, What::NoHead),
-            Head::Unreadable => self.find(&paths.head(), None, None, What::BadHead),
+            Head::Unreadable | Head::Damaged(_) => self.find(&paths.head(), None, None, What::BadHead),
             Head::At(known) if known.seq > last => {
                 let file = self.last_file.clone().unwrap_or_else(|| paths.path().to_owned());
                 self.find(&file, None, None, What::CutOff { known: known.seq, last });
