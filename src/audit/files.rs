@@ -20,6 +20,8 @@ use super::chain::{self, Claim, Link};
 pub(super) const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 /// How the name of what a crash has left ends.
 const TORN: &str = ".torn";
+/// How it ends until the trail has told of it.
+const UNTOLD: &str = ".untold";
 
 /// The names that belong to a trail.
 #[derive(Clone, Debug)]
@@ -77,17 +79,39 @@ impl Paths {
         self.folder.join(format!("{stem}-{first}-{last}{extension}"))
     }
 
-    /// A free name for what a crash left after line `seq`.
-    pub(super) fn free_torn(&self, seq: u64) -> PathBuf {
-        let first = self.beside(&format!(".after-{seq}.torn"));
-        let further = (2_u32..).map(|count| self.beside(&format!(".after-{seq}.{count}.torn")));
-        std::iter::once(first).chain(further).find(|path| !path.exists()).unwrap_or_default()
+    /// The lock.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.beside(".lock")
     }
 
-    /// What crashes left after line `seq`.
-    pub(super) fn torn(&self, seq: u64) -> io::Result<Vec<PathBuf>> {
-        let begin = format!("{}.after-{seq}.", self.name);
-        self.list(|name| name.starts_with(&begin) && name.ends_with(TORN))
+    /// What a crash left, while it is copied.
+    pub(super) fn new_torn(&self) -> PathBuf {
+        self.beside(".torn.new")
+    }
+
+    /// A name for what a crash left after line `seq`, until it is told of. No file has it, nor [`Self::told`] of it.
+    pub(super) fn free_untold(&self, seq: u64) -> PathBuf {
+        let first = self.beside(&format!(".after-{seq}{TORN}{UNTOLD}"));
+        let further = (2_u32..).map(|count| self.beside(&format!(".after-{seq}.{count}{TORN}{UNTOLD}")));
+        let is_free = |path: &PathBuf| !path.exists() && !Self::told(path).exists();
+        std::iter::once(first).chain(further).find(is_free).unwrap_or_default()
+    }
+
+    /// What its name is once it is told of.
+    pub(super) fn told(untold: &Path) -> PathBuf {
+        untold.with_extension("")
+    }
+
+    /// What crashes left and is not told of, or still has the name of what is not, with the number of the line before.
+    pub(super) fn untold(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let begin = format!("{}.after-", self.name);
+        let line = |name: &str| -> Option<u64> {
+            let rest = name.strip_prefix(&begin)?.strip_suffix(UNTOLD)?.strip_suffix(TORN)?;
+            rest.split('.').next()?.parse().ok()
+        };
+        let found = self.list(|name| line(name).is_some())?;
+        let name = |path: &Path| path.file_name().and_then(|name| line(&name.to_string_lossy()));
+        Ok(found.into_iter().filter_map(|path| Some((name(&path)?, path))).collect())
     }
 
     /// The files with lines of this trail that are there now, in the order of their names.
@@ -115,7 +139,9 @@ impl Paths {
     /// The file itself, what we make of it at rotation, and what others do: `audit.jsonl.1`, `audit.jsonl-20260101`.
     fn is_part(&self, name: &str) -> bool {
         if let Some(rest) = name.strip_prefix(&self.name) {
-            let is_ours = rest == ".head" || rest == ".head.new" || rest.ends_with(TORN);
+            let is_ours = [".head", ".head.new", ".lock", ".torn.new"].contains(&rest)
+                || rest.ends_with(TORN)
+                || rest.ends_with(UNTOLD);
             return rest.is_empty() || (rest.starts_with(['.', '-']) && !is_ours);
         }
         let (stem, extension) = self.stem_and_extension();
@@ -164,11 +190,15 @@ pub(super) struct Line<'a> {
 
 impl Lines<BufReader<File>> {
     pub(super) fn of(file: File) -> Self {
-        Self { from: BufReader::with_capacity(64 * 1024, file), line: Vec::new() }
+        Self::new(BufReader::with_capacity(64 * 1024, file))
     }
 }
 
 impl<R: BufRead> Lines<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self { from, line: Vec::new() }
+    }
+
     /// The next line; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
@@ -177,8 +207,27 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         let is_whole = self.line.last() == Some(&b'\n');
+        let mut length = read as u64;
+        if !is_whole && length >= LONGEST_LINE {
+            length += self.skip_line()?;
+        }
         let text = if is_whole { &self.line[..self.line.len() - 1] } else { &self.line[..] };
-        Ok(Some(Line { text, is_whole, length: read as u64 }))
+        Ok(Some(Line { text, is_whole, length }))
+    }
+
+    /// Goes on to the next line, and counts the bytes before it.
+    fn skip_line(&mut self) -> io::Result<u64> {
+        let mut skipped = 0;
+        loop {
+            let buffer = self.from.fill_buf()?;
+            let newline = buffer.iter().position(|byte| *byte == b'\n');
+            let count = newline.map_or(buffer.len(), |at| at + 1);
+            self.from.consume(count);
+            skipped += count as u64;
+            if newline.is_some() || count == 0 {
+                return Ok(skipped);
+            }
+        }
     }
 }
 
@@ -195,7 +244,7 @@ pub(super) fn first_claim(file: &File) -> io::Result<Option<Claim>> {
     Ok(None)
 }
 
-/// The last line of a file, where it is whole and has the form of one.
+/// The last whole line of a file that has the form of one, unless there is too much behind it.
 pub(super) fn last_claim(path: &Path) -> io::Result<Option<Claim>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -205,20 +254,20 @@ pub(super) fn last_claim(path: &Path) -> io::Result<Option<Claim>> {
         file.seek(SeekFrom::Start(from))?;
         let mut text = Vec::new();
         file.by_ref().take(length - from).read_to_end(&mut text)?;
-        let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(None);
-        };
-        let begin = text[..end].iter().rposition(|byte| *byte == b'\n');
-        match begin {
-            Some(begin) => return Ok(chain::claim(&text[begin + 1..end])),
-            None if from == 0 => return Ok(chain::claim(&text[..end])),
-            None if window >= LONGEST_LINE => return Ok(None),
-            None => window *= 4,
+        // The first piece may have begun before the window, the last one has no newline.
+        let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').skip(usize::from(from > 0)).collect();
+        lines.pop();
+        if let Some(claim) = lines.into_iter().rev().find_map(chain::claim) {
+            return Ok(Some(claim));
         }
+        if from == 0 || window >= LONGEST_LINE {
+            return Ok(None);
+        }
+        window *= 4;
     }
 }
 
-/// Where the file that is written ends.
+/// Where a file ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tail {
     /// Its last line; `None` when it has none.
@@ -229,9 +278,10 @@ pub(super) struct Tail {
     pub(super) torn: u64,
 }
 
-/// Finds the end of the file that is written. Lines up to `head` were durable once and stay as they are, whatever they
-/// look like; what comes after them belongs to a batch that nobody was told of, and stays as far as it fits.
-pub(super) fn tail(file: &File, head: Option<&Link>) -> io::Result<Tail> {
+/// Finds the end of a file. Lines up to `known` were durable once and stay as they are, whatever they look like; what
+/// comes after them belongs to batches of which a crash may have taken any part, and stays as far as it fits. The lines
+/// up to number `before` are in other files.
+pub(super) fn tail(file: &File, known: Option<&Link>, before: u64) -> io::Result<Tail> {
     let mut from = file.try_clone()?;
     from.seek(SeekFrom::Start(0))?;
     let length = from.metadata()?.len();
@@ -239,23 +289,26 @@ pub(super) fn tail(file: &File, head: Option<&Link>) -> io::Result<Tail> {
     let mut tail = Tail { end: None, good: 0, torn: 0 };
     while let Some(line) = lines.next()? {
         let claim = chain::claim(line.text);
-        let is_past_head = head.is_some_and(|head| {
-            let reached = tail.end.as_ref().is_some_and(|end| end.seq >= head.seq);
-            reached || claim.as_ref().is_some_and(|claim| claim.link.seq > head.seq)
+        let is_past_known = known.is_some_and(|known| {
+            let reached = tail.end.as_ref().is_some_and(|end| end.seq >= known.seq);
+            reached || claim.as_ref().is_some_and(|claim| claim.link.seq > known.seq)
         });
         let fits = || {
-            let (Some(claim), Some(before)) = (&claim, tail.end.as_ref().or(head)) else {
+            let (Some(claim), Some(before)) = (&claim, tail.end.as_ref().or(known)) else {
                 return false;
             };
             claim.link.seq == before.seq + 1
                 && claim.prev == before.hash
                 && chain::is_untouched(line.text, claim)
         };
-        if !line.is_whole || (is_past_head && !fits()) {
+        if !line.is_whole || (is_past_known && !fits()) {
             break;
         }
         tail.good += line.length;
         tail.end = claim.map(|claim| claim.link).or(tail.end);
+    }
+    if tail.end.is_none() && known.is_some_and(|known| known.seq <= before) {
+        tail.good = 0;
     }
     tail.torn = length.saturating_sub(tail.good);
     Ok(tail)
@@ -282,7 +335,10 @@ mod tests {
         for name in [
             "audit.jsonl.head",
             "audit.jsonl.head.new",
+            "audit.jsonl.lock",
+            "audit.jsonl.torn.new",
             "audit.jsonl.after-3.torn",
+            "audit.jsonl.after-3.2.torn.untold",
             "audit",
             "audit.jsonlx",
             "audit-1.jsonl",

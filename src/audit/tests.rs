@@ -102,6 +102,7 @@ async fn every_kind(folder: &Path) -> PathBuf {
         trail.append(records).await.unwrap();
     }
     trail.close(instant(10)).await.unwrap();
+    drop(trail);
     // A crash in a write, and a lost head.
     let mut text = fs::read(&path).unwrap();
     text.extend_from_slice(b"{\"seq\":");

@@ -1,20 +1,22 @@
 //! # Purpose
-//! Writes the trail: batches of lines, checkpoints, rotation, and going on where the last process ended.
+//! Writes the trail: batches of lines, checkpoints and rotation.
 //!
 //! # Invariants kept here
 //! - A batch is one write and one sync. When it fails, the file is cut back to where it was; until that has worked,
 //!   nothing more is written.
-//! - The head follows the lines, never leads, and lags by one batch at most: while it cannot be written, the batch
-//!   that is durable already is the last that is accepted.
-//! - The chain goes on over rotation, renaming by others, restarts and crashes. Where lines are missing it goes on
-//!   after the last line that is known to have been, so that the gap stays to be seen.
+//! - The head follows the lines and never leads. It is durable before the next batch is written, so that it lags by one
+//!   batch at most: while it cannot be written, the batch that is durable already is the last that is accepted.
+//! - An append waits for two syncs at most: of the former batch's head, and of its own lines.
+//! - The chain goes on over rotation and renaming by others.
 //! - No file of the trail is deleted, and none is overwritten.
 //!
 //! # Not here
-//! Finding out whether somebody has changed it: `verify`.
+//! Finding the end at a start: `recovery`. Finding out whether somebody has changed it: `verify`.
+
+mod recovery;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,13 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::chain::{self, Link};
-use super::files::{self, Identity, Paths, Tail};
-use super::head::{self, Head};
-use super::note::{Checkpoint, HeadFlaw, Note, Torn};
+use super::files::{self, Identity, Paths};
+use super::head;
+use super::lock::Lock;
+use super::note::{Checkpoint, Note};
 use super::{Audit, AuditError, AuditRecord, ocsf};
 use crate::domain::ConnectorId;
 use crate::telemetry::chain as causes;
@@ -39,8 +41,10 @@ const ROTATE_AT: u64 = 64 * 1024 * 1024;
 const TRY_AGAIN_AFTER: u64 = 1024 * 1024;
 /// Lines with a number that this divides are checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
+/// What proves that there is room again is not larger than this.
+const LARGEST_PROOF: usize = 64 * 1024;
 
-/// The trail in a file. One process writes it at a time: the one that owns the state.
+/// The trail in a file. One process writes it at a time: from its first use on, the lock is held as long as this lives.
 #[derive(Clone, Debug)]
 pub struct AuditTrail {
     writer: Arc<Mutex<Writer>>,
@@ -54,7 +58,10 @@ impl AuditTrail {
             connector,
             rotate_at: ROTATE_AT,
             write: write_and_sync,
+            sync: File::sync_data,
+            lock: None,
             open: None,
+            refused: 0,
         };
         Self { writer: Arc::new(Mutex::new(writer)) }
     }
@@ -117,7 +124,12 @@ struct Writer {
     connector: ConnectorId,
     rotate_at: u64,
     write: WriteBatch,
+    /// Makes lines durable that a former process has written.
+    sync: fn(&File) -> io::Result<()>,
+    lock: Option<Lock>,
     open: Option<Open>,
+    /// How long the batch was that was not taken last; 0 after one that was.
+    refused: usize,
 }
 
 /// What is known once the end of the trail was found.
@@ -127,7 +139,7 @@ struct Open {
     end: Link,
     /// The file before this one, until this one's first line has told of it.
     previous: Option<String>,
-    /// Whether the head on disk is older than `end`.
+    /// Whether the head on disk may be older than `end`.
     is_head_behind: bool,
     /// After a write that failed and could not be taken back: what the file must be cut to.
     cut_to: Option<u64>,
@@ -147,18 +159,24 @@ impl Writer {
             return Ok(());
         };
         self.get_ready(*first)?;
-        self.write(*first, records.iter().map(|(at, record)| (*at, Entry::Record(record))).collect())
+        self.write(*first, records.iter().map(|(at, record)| (*at, Entry::Record(record))).collect(), 0)
     }
 
     fn prove(&mut self, at: Timestamp) -> Result<(), AuditError> {
         self.get_ready(at)?;
-        self.write_head()
+        let length = self.open.as_ref().map_or(Ok(0), |open| length(&open.file));
+        let is_empty = length.map_err(|source| self.cannot_write(source))? == 0;
+        if is_empty || self.refused > 0 {
+            // The head has its room already: that it can be written says nothing of lines.
+            self.write(at, Vec::new(), self.refused)?;
+        }
+        self.settle_head()
     }
 
     fn close(&mut self, at: Timestamp) -> Result<(), AuditError> {
         self.get_ready(at)?;
         self.write_checkpoint(at, Checkpoint::Close)?;
-        self.catch_up()
+        self.settle_head()
     }
 
     /// Everything that must hold before lines are written: the trail is open, the former batch is settled, the file at
@@ -171,79 +189,35 @@ impl Writer {
         self.catch_up()?;
         self.follow_renaming(at)?;
         self.rotate_when_full(at);
-        // A rotation that failed half way has renamed the file and not made the next one.
-        self.follow_renaming(at)
+        // A rotation that failed half way has written a checkpoint that is no whole line or that the head does not know,
+        // or has renamed the file and not made the next one.
+        self.cut_back()?;
+        self.follow_renaming(at)?;
+        self.catch_up()
     }
 
     /// Finds the end of the trail and goes on there; tells of whatever the last process did not leave whole.
     fn open(&mut self, at: Timestamp) -> Result<(), AuditError> {
-        let found = self.find_end().map_err(|source| self.cannot_open(source))?;
-        let Found { open, notes } = found;
+        let folder = self.paths.folder();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| AuditError::Open { path: folder.to_owned(), source })?;
+        if self.lock.is_none() {
+            self.lock = Some(Lock::take(&self.paths)?);
+        }
+        let (open, notes) = self.find_end()?;
         let is_new = length(&open.file).map_err(|source| self.cannot_open(source))? == 0;
         self.open = Some(open);
         if is_new || !notes.is_empty() {
             // An empty batch still has the first line of a new file.
-            let written = self.write(at, notes.into_iter().map(|note| (at, Entry::Note(note))).collect());
-            if written.is_err() {
+            let notes = notes.into_iter().map(|note| (at, Entry::Note(note))).collect();
+            let told = self.write(at, notes, 0).and_then(|()| self.rename_what_was_told());
+            if told.is_err() {
                 // What could not be told is found and told again.
                 self.open = None;
-                return written;
+                return told;
             }
         }
         self.catch_up()
-    }
-
-    fn find_end(&self) -> io::Result<Found> {
-        let paths = &self.paths;
-        DirBuilder::new().recursive(true).mode(0o700).create(paths.folder())?;
-        let file = open_file(paths.path())?;
-        let head = head::read(paths)?;
-        let mut former = None;
-        for path in paths.former()? {
-            let claim = files::last_claim(&path)?.map(|claim| claim.link);
-            former =
-                claim.map(|link| (link, path)).into_iter().chain(former).max_by_key(|(link, _)| link.seq);
-        }
-        let tail = files::tail(&file, head.link())?;
-        let found = tail.end.clone().into_iter().chain(former.as_ref().map(|(link, _)| link.clone()));
-        let found = found.max_by_key(|link| link.seq).unwrap_or_else(Link::start);
-        let (end, flaw) = match &head {
-            Head::At(known) if known.seq > found.seq => {
-                (known.clone(), Some(HeadFlaw::Ahead { found: found.seq, known: known.seq }))
-            }
-            // Lines with the same number and another hash are not what was written.
-            Head::At(known) if known.seq == found.seq => (known.clone(), None),
-            Head::At(_) => (found, None),
-            Head::Missing if found.seq == 0 => {
-                // Before the first line, so that lines without a head are never the work of a crash.
-                head::write(paths, &found)?;
-                (found, None)
-            }
-            Head::Missing => (found, Some(HeadFlaw::Missing)),
-            Head::Unreadable => (found, Some(HeadFlaw::Unreadable)),
-        };
-        self.move_torn_aside(&file, &tail, end.seq)?;
-        let torn = describe_torn(&paths.torn(end.seq)?)?;
-        let is_whole = torn.is_empty() && flaw.is_none();
-        let notes = if is_whole { Vec::new() } else { vec![Note::Recovered { torn, head: flaw }] };
-        let previous = former.and_then(|(_, path)| Some(path.file_name()?.to_string_lossy().into_owned()));
-        let open = Open { file, end, previous, is_head_behind: true, cut_to: None, not_before: 0 };
-        Ok(Found { open, notes })
-    }
-
-    /// Copies what is torn to a file of its own, and only then cuts it off.
-    fn move_torn_aside(&self, file: &File, tail: &Tail, end: u64) -> io::Result<()> {
-        if tail.torn == 0 {
-            return Ok(());
-        }
-        let path = self.paths.free_torn(end);
-        let mut aside = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let mut from = file.try_clone()?;
-        from.seek(SeekFrom::Start(tail.good))?;
-        io::copy(&mut from.take(tail.torn), &mut aside)?;
-        aside.sync_all()?;
-        head::sync_folder(self.paths.folder())?;
-        cut(file, tail.good)
     }
 
     /// Takes back what a failed write has left.
@@ -252,7 +226,7 @@ impl Writer {
             && let Some(good) = open.cut_to
         {
             let settled = cut(&open.file, good);
-            settled.map_err(|source| AuditError::Write { path: self.paths.path().to_owned(), source })?;
+            settled.map_err(|source| cannot_write(&self.paths, source))?;
             open.cut_to = None;
         }
         Ok(())
@@ -275,7 +249,7 @@ impl Writer {
                 |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata) == ours);
             let renamed = self.paths.former()?.into_iter().find(is_ours);
             let name = renamed.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-            Ok(Some((open_file(self.paths.path())?, name)))
+            Ok(Some((open_file(&self.paths)?, name)))
         };
         let cannot_open = |source| AuditError::Open { path: self.paths.path().to_owned(), source };
         let Some((file, name)) = follow().map_err(cannot_open)? else {
@@ -310,6 +284,8 @@ impl Writer {
 
     fn rotate(&mut self, at: Timestamp) -> Result<(), AuditError> {
         self.write_checkpoint(at, Checkpoint::Rotation)?;
+        // A head that knows of no line of the next file, nor of the last one here, would make both look torn.
+        self.catch_up()?;
         let Some(open) = &mut self.open else {
             return Ok(());
         };
@@ -323,10 +299,9 @@ impl Writer {
             fs::rename(paths.path(), &target)?;
             head::sync_folder(paths.folder())?;
             let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
-            Ok((open_file(paths.path())?, name.unwrap_or_default()))
+            Ok((open_file(paths)?, name.unwrap_or_default()))
         };
-        let (file, name) =
-            rename().map_err(|source| AuditError::Write { path: paths.path().to_owned(), source })?;
+        let (file, name) = rename().map_err(|source| cannot_write(paths, source))?;
         (open.file, open.previous, open.not_before) = (file, Some(name), 0);
         Ok(())
     }
@@ -336,16 +311,21 @@ impl Writer {
             return Ok(());
         };
         let note = Note::Checkpoint { why, end: open.end.clone() };
-        self.write(at, vec![(at, Entry::Note(note))])
+        self.write(at, vec![(at, Entry::Note(note))], 0)
     }
 
-    /// One batch: lines, then the head. An error means that no line of it is in the file.
-    fn write(&mut self, at: Timestamp, entries: Vec<(Timestamp, Entry<'_>)>) -> Result<(), AuditError> {
+    /// One batch: lines, made longer by checkpoints where it is shorter than `at_least`. An error means that no line of
+    /// it is in the file, or that it is cut off before anything else is written.
+    fn write(
+        &mut self,
+        at: Timestamp,
+        entries: Vec<(Timestamp, Entry<'_>)>,
+        at_least: usize,
+    ) -> Result<(), AuditError> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let failed = |source| AuditError::Write { path: self.paths.path().to_owned(), source };
-        let before = length(&open.file).map_err(failed)?;
+        let before = length(&open.file).map_err(|source| cannot_write(&self.paths, source))?;
         let mut batch = Batch { text: String::new(), end: open.end.clone(), connector: &self.connector };
         if before == 0 {
             let first = match open.end.seq {
@@ -356,39 +336,44 @@ impl Writer {
         }
         for (at, entry) in entries {
             if (batch.end.seq + 1).is_multiple_of(CHECKPOINT_EVERY) {
-                let note = Note::Checkpoint { why: Checkpoint::Regular, end: batch.end.clone() };
-                batch.push(at, &Entry::Note(note));
+                batch.push_checkpoint(at);
             }
             batch.push(at, &entry);
+        }
+        while batch.text.len() < at_least {
+            batch.push_checkpoint(at);
         }
         let Batch { text, end, .. } = batch;
         if let Err(source) = (self.write)(&mut open.file, text.as_bytes()) {
             open.cut_to = cut(&open.file, before).is_err().then_some(before);
-            return Err(failed(source));
+            self.refused = text.len().min(LARGEST_PROOF);
+            return Err(self.cannot_write(source));
         }
         open.end = end;
         open.previous = None;
         open.is_head_behind = true;
-        if let Err(error) = self.write_head() {
+        self.refused = 0;
+        if let Err(source) = head::note(&self.paths, &open.end) {
             // The lines are durable, which is what was asked for. The next batch waits for the head.
+            let error = self.cannot_write_head(source);
             warn!(error = %causes(&error), "{}", causes(&error));
         }
         Ok(())
     }
 
-    /// Writes the head where it is behind.
+    /// Makes the head durable where it may be behind.
     fn catch_up(&mut self) -> Result<(), AuditError> {
         match &self.open {
-            Some(open) if open.is_head_behind => self.write_head(),
+            Some(open) if open.is_head_behind => self.settle_head(),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn write_head(&mut self) -> Result<(), AuditError> {
+    fn settle_head(&mut self) -> Result<(), AuditError> {
         if let Some(open) = &mut self.open {
-            let written = head::write(&self.paths, &open.end);
-            written.map_err(|source| AuditError::Head { path: self.paths.head(), source })?;
-            open.is_head_behind = false;
+            let settled = head::settle(&self.paths, &open.end);
+            open.is_head_behind = settled.is_err();
+            settled.map_err(|source| self.cannot_write_head(source))?;
         }
         Ok(())
     }
@@ -396,11 +381,18 @@ impl Writer {
     fn cannot_open(&self, source: io::Error) -> AuditError {
         AuditError::Open { path: self.paths.path().to_owned(), source }
     }
+
+    fn cannot_write(&self, source: io::Error) -> AuditError {
+        cannot_write(&self.paths, source)
+    }
+
+    fn cannot_write_head(&self, source: io::Error) -> AuditError {
+        AuditError::Head { path: self.paths.head(), source }
+    }
 }
 
-struct Found {
-    open: Open,
-    notes: Vec<Note>,
+fn cannot_write(paths: &Paths, source: io::Error) -> AuditError {
+    AuditError::Write { path: paths.path().to_owned(), source }
 }
 
 /// Lines that are written together.
@@ -421,13 +413,26 @@ impl Batch<'_> {
         self.text.push_str(&line);
         self.end = end;
     }
+
+    fn push_checkpoint(&mut self, at: Timestamp) {
+        let note = Note::Checkpoint { why: Checkpoint::Regular, end: self.end.clone() };
+        self.push(at, &Entry::Note(note));
+    }
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        head::sync_folder(folder)?;
-    }
+fn open_file(paths: &Paths) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(0o600);
+    let file = match options.open(paths.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Whoever has renamed the former file, and was killed or does not care, may have left that to be undone by a
+            // loss of power: then this one would take its name.
+            head::sync_folder(paths.folder())?;
+            options.create(true).open(paths.path())?
+        }
+        other => other?,
+    };
+    head::sync_folder(paths.folder())?;
     Ok(file)
 }
 
@@ -438,16 +443,6 @@ fn length(file: &File) -> io::Result<u64> {
 fn cut(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     file.sync_all()
-}
-
-fn describe_torn(paths: &[PathBuf]) -> io::Result<Vec<Torn>> {
-    let describe = |path: &PathBuf| -> io::Result<Torn> {
-        let mut hasher = Sha256::new();
-        let bytes = io::copy(&mut BufReader::new(File::open(path)?), &mut hasher)?;
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Torn { file, bytes, sha256: chain::hex(&hasher.finalize()) })
-    };
-    paths.iter().map(describe).collect()
 }
 
 #[cfg(test)]

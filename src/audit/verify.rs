@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - One line is in memory at a time; nothing is written.
-//! - The head is read before the lines, so that a trail that grows meanwhile is not taken for a broken one.
+//! - The head is read before the lines, and nothing is read behind half a line, so that a trail that grows meanwhile is
+//!   not taken for a broken one.
 //!
 //! # Not here
 //! Whether what is told is true. Whoever can write all files, head included, can write another trail: keep checkpoints
@@ -11,13 +12,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, BufRead, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::chain::{self, Link};
-use super::files::{self, Line, Lines, Paths};
+use super::files::{self, LONGEST_LINE, Line, Lines, Paths};
 use super::head::{self, Head};
 
 /// What was found.
@@ -36,7 +37,7 @@ pub struct Report {
     /// The numbers of the lines that tell of an unfinished write, or of a lost or wrong head; the first
     /// [`MOST_FINDINGS`].
     pub recovered: Vec<u64>,
-    /// How many lines the head does not know yet: those of the last batch, after a crash or while it is written.
+    /// How many lines the head does not know yet: those of the last batch, after a loss of power, or while it is written.
     pub head_lags: u64,
     /// How many bytes of an unfinished write are at the very end. They are moved aside at the next start.
     pub torn: u64,
@@ -128,7 +129,7 @@ pub enum What {
     #[error("the head is missing, so that nobody can tell whether the end was cut off")]
     NoHead,
     /// The head is not one of ours.
-    #[error("the head was edited: it does not have the form of one")]
+    #[error("the head was edited or damaged: it does not have the form of one")]
     BadHead,
 }
 
@@ -178,21 +179,33 @@ pub fn verify(path: &Path, after: u64) -> Result<Report, VerifyError> {
         return Err(VerifyError::Nothing { path: path.to_owned() });
     }
     let mut walk = Walk::new(after, head.link().cloned());
-    let count = files.len();
-    for (index, (path, mut file)) in files.into_iter().enumerate() {
+    // Whoever has renamed the last one may have made an empty one after it.
+    let last = files.iter().rposition(|file| file.has_content).unwrap_or(0);
+    for (index, Opened { path, mut file, .. }) in files.into_iter().enumerate() {
         file.seek(SeekFrom::Start(0)).map_err(reading(&path))?;
-        let mut lines = Lines::of(file);
-        let mut number = 0;
-        while let Some(line) = lines.next().map_err(reading(&path))? {
-            number += 1;
-            walk.take(&path, number, &line, index + 1 == count);
-        }
+        walk.read(&path, Lines::of(file), index >= last).map_err(reading(&path))?;
     }
     Ok(walk.finish(&paths, &head))
 }
 
+struct Opened {
+    path: PathBuf,
+    file: File,
+    has_content: bool,
+    /// The number of its first line. What has no line at all comes last, where it is reported.
+    first: u64,
+}
+
+impl Opened {
+    fn new(path: &Path, file: File) -> io::Result<Self> {
+        let first = files::first_claim(&file)?.map_or(u64::MAX, |claim| claim.link.seq);
+        let has_content = file.metadata()?.len() > 0;
+        Ok(Self { path: path.to_owned(), file, has_content, first })
+    }
+}
+
 /// The files in the order of their lines. All are open before the first is read, so that renaming does no harm.
-fn open_all(paths: &Paths) -> Result<Vec<(PathBuf, File)>, VerifyError> {
+fn open_all(paths: &Paths) -> Result<Vec<Opened>, VerifyError> {
     const TRIES: usize = 5;
     let reading = |path: &Path| {
         let path = path.to_owned();
@@ -213,20 +226,19 @@ fn open_all(paths: &Paths) -> Result<Vec<(PathBuf, File)>, VerifyError> {
                 return Err(VerifyError::Compressed { path: path.clone() });
             }
             match File::open(path) {
-                Ok(file) => {
-                    let first = files::first_claim(&file).map_err(reading(path))?;
-                    // What has no line at all comes last, where it is reported.
-                    let first = first.map_or(u64::MAX, |claim| claim.link.seq);
-                    opened.push((first, path.clone(), file));
-                }
+                Ok(file) => opened.push(Opened::new(path, file).map_err(reading(path))?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(reading(path)(error)),
             }
         }
         let again = paths.all().map_err(reading(paths.folder()))?;
         if again == found && opened.len() == found.len() {
-            opened.sort_by(|(one, a, _), (other, b, _)| one.cmp(other).then_with(|| a.cmp(b)));
-            return Ok(opened.into_iter().map(|(_, path, file)| (path, file)).collect());
+            opened.sort_by(|one, other| {
+                let has_none = |file: &Opened| !file.has_content;
+                let by_line = (one.first, has_none(one)).cmp(&(other.first, has_none(other)));
+                by_line.then_with(|| one.path.cmp(&other.path))
+            });
+            return Ok(opened);
         }
     }
     Err(VerifyError::Restless { path: paths.folder().to_owned() })
@@ -270,17 +282,26 @@ impl Walk {
         }
     }
 
-    fn take(&mut self, path: &Path, number: u64, line: &Line<'_>, is_last_file: bool) {
+    fn read<R: BufRead>(&mut self, path: &Path, mut lines: Lines<R>, is_last_file: bool) -> io::Result<()> {
+        let mut number = 0;
+        while let Some(line) = lines.next()? {
+            number += 1;
+            if is_last_file && !line.is_whole && line.length < LONGEST_LINE {
+                // Unfinished, whatever is behind it by now. The head tells whether a whole line was there once.
+                self.report.torn += line.length;
+                break;
+            }
+            self.take(path, number, &line);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path, number: u64, line: &Line<'_>) {
         if self.last_file.as_deref() != Some(path) {
             self.last_file = Some(path.to_owned());
             self.report.files += 1;
         }
         let expected = self.report.end.seq.saturating_add(1);
-        if !line.is_whole && is_last_file {
-            // Nobody was told of it, unless the head knows of more lines than there are.
-            self.report.torn += line.length;
-            return;
-        }
         self.report.lines += 1;
         let claim = chain::claim(line.text).filter(|_| line.is_whole);
         let Some(claim) = claim else {
@@ -334,12 +355,16 @@ impl Walk {
         self.report.last = moment(&self.last_line);
         match head {
             Head::Missing => self.find(&paths.head(), None, None, What::NoHead),
-            Head::Unreadable => self.find(&paths.head(), None, None, What::BadHead),
-            Head::At(known) if known.seq > last => {
+            Head::Unreadable | Head::Damaged(_) => self.find(&paths.head(), None, None, What::BadHead),
+            Head::At(_) => {}
+        }
+        match head.link() {
+            Some(known) if known.seq > last => {
                 let file = self.last_file.clone().unwrap_or_else(|| paths.path().to_owned());
                 self.find(&file, None, None, What::CutOff { known: known.seq, last });
             }
-            Head::At(known) => self.report.head_lags = last - known.seq,
+            Some(known) => self.report.head_lags = last - known.seq,
+            None => {}
         }
         self.report
     }

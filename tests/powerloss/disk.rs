@@ -52,6 +52,16 @@ impl Operation {
             .then(|| std::str::from_utf8(&self.data).unwrap().trim_end())
     }
 
+    /// Whether it waits for the disk.
+    pub fn is_sync(&self) -> bool {
+        matches!(self.kind, b'S' | b'D')
+    }
+
+    /// Whether it makes, renames or removes a file.
+    pub fn is_naming(&self) -> bool {
+        matches!(self.kind, b'O' | b'R' | b'U')
+    }
+
     /// Whether it writes to the file of this name.
     pub fn writes_to(&self, name: &str) -> bool {
         self.kind == b'W' && self.name == name

@@ -1,5 +1,5 @@
 //! What a loss of power, a failing disk and a flipped bit leave of the journal: all that was confirmed, or a word of
-//! damage.
+//! damage. What they leave of the audit trail is in `trail`.
 //!
 //! The journal runs in a process of its own, over a shim that notes what is done to its files and fails on demand
 //! (`shim.c`). From the trace come the disks that a loss of power may leave at each point (`disk`); the real code opens
@@ -11,6 +11,7 @@
 
 mod disk;
 mod full;
+mod trail;
 mod writer;
 
 use std::collections::BTreeMap;

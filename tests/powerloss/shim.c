@@ -6,7 +6,7 @@
  *   SHIM_FOLDER  the folder; only files directly in it are looked at
  *   SHIM_TRACE   the file for the trace, elsewhere
  *   SHIM_FAULT   first,count,errno,kind: operations first .. first+count-1 fail; kind e: with the error at once;
- *                kind s: the first, if it is a write, is cut short before
+ *                kind s: the first, if it is a write, is cut short before; kind k: the process dies before the first
  *   SHIM_SPACE   bytes: together the files cannot become larger than this
  *
  * A file whose name is "acks" is the writer's own: noted, but never failed and not counted.
@@ -48,7 +48,7 @@ static int trace = -1;
 static char names[FILES][NAME]; /* by descriptor; "." is the folder, "" is none of ours */
 static uint32_t operations;
 static uint32_t fault_first, fault_count;
-static int fault_errno, fault_short;
+static int fault_errno, fault_short, fault_kill;
 static uint64_t space = UINT64_MAX;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -76,6 +76,7 @@ __attribute__((constructor)) static void begin(void) {
         char kind = 0;
         if (sscanf(text, "%u,%u,%d,%c", &fault_first, &fault_count, &fault_errno, &kind) != 4) die("SHIM_FAULT");
         fault_short = kind == 's';
+        fault_kill = kind == 'k';
     }
     text = getenv("SHIM_TRACE");
     if (!text) die("SHIM_TRACE");
@@ -121,6 +122,7 @@ static int fails(const char *name, uint32_t *number, int *is_short) {
     if (is_acks(name)) return 0;
     *number = ++operations;
     if (!fault_count || operations < fault_first || operations >= fault_first + fault_count) return 0;
+    if (fault_kill) _exit(9);
     if (fault_short && operations == fault_first) {
         *is_short = 1;
         return 0;

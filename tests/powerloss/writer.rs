@@ -233,7 +233,7 @@ fn the_other_process() {
 }
 
 /// Tries a few times: what fails by the shim's will does not fail for ever.
-fn patiently<T, E: std::fmt::Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
+pub fn patiently<T, E: std::fmt::Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
     for _ in 0..40 {
         if let Ok(done) = attempt() {
             return done;

@@ -169,6 +169,58 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn what_is_longer_than_any_line_is_no_unfinished_write() {
+    let junk = |lines: &mut Vec<String>| lines.insert(2, "x".repeat(usize::try_from(LONGEST_LINE).unwrap()));
+    assert_eq!(findings(junk), [(Some(3), Some(3), What::Malformed)]);
+    let junk = |lines: &mut Vec<String>| lines.push("x".repeat(usize::try_from(2 * LONGEST_LINE).unwrap()));
+    assert_eq!(findings(junk), [(Some(7), Some(7), What::Malformed)]);
+}
+
+/// A file that grows after its end was reached.
+struct Growing(Vec<Vec<u8>>);
+
+impl io::Read for Growing {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let Some(part) = self.0.first_mut() else {
+            return Ok(0);
+        };
+        let count = part.len().min(to.len());
+        to[..count].copy_from_slice(&part[..count]);
+        part.drain(..count);
+        if count == 0 {
+            self.0.remove(0);
+        }
+        Ok(count)
+    }
+}
+
+#[test]
+fn half_a_line_at_the_end_is_the_end_even_if_the_rest_comes_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_trail(folder.path(), &[3], u64::MAX);
+    let text = fs::read(&path).unwrap();
+    let half = text.len() - 100;
+    let mut walk = Walk::new(0, None);
+    let growing = Growing(vec![text[..half].to_vec(), text[half..].to_vec()]);
+    walk.read(&path, Lines::new(io::BufReader::new(growing)), true).unwrap();
+    assert_eq!((walk.report.findings, walk.report.end.seq), (Vec::new(), 3));
+    assert!(walk.report.torn > 0);
+}
+
+#[test]
+fn a_damaged_place_of_the_head_is_found_and_the_other_one_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_trail(folder.path(), &[2, 2], u64::MAX);
+    let head = Paths::new(&path).head();
+    let mut text = fs::read(&head).unwrap();
+    text[20] ^= 1;
+    fs::write(&head, text).unwrap();
+    let report = verify(&path, 0).unwrap();
+    assert_eq!(report.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>(), [&What::BadHead]);
+    assert!(report.head_lags <= 2, "{report:?}");
+}
+
+#[test]
 fn files_that_were_taken_away_on_purpose_are_not_missed() {
     let folder = tempfile::tempdir().unwrap();
     let path = write_trail(folder.path(), &[5, 5, 5], 3_000);
