@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::super::machine::{Event, GrantState, Holding};
 use super::{Executor, StepError};
 use crate::clock;
-use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId};
+use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId, Revision};
 use crate::http::Lane;
 use crate::okta::{GroupsOf, Look, Presence};
 use crate::telemetry::metrics::OutcomeLabels;
@@ -60,6 +60,9 @@ impl Executor {
         }
         for (id, group) in missing {
             let membership = Membership { group: group.clone(), user: user.clone() };
+            let Some(revision) = self.state(id).map(|state| state.terms.revision) else {
+                continue;
+            };
             // This look knows what an empty list and one with gaps are worth.
             let looking = self.memberships.look(&membership, Lane::Verification);
             let Some(found) = stop.run_until_cancelled(looking).await else {
@@ -67,7 +70,7 @@ impl Executor {
             };
             let look = found.map_err(|source| StepError::Okta { doing: "look up the membership", source })?;
             if look.presence == Presence::NotMember {
-                self.missing(id, &membership, &look).await?;
+                self.missing(id, revision, &membership, &look).await?;
             }
         }
         Ok(())
@@ -92,12 +95,19 @@ impl Executor {
         Ok(())
     }
 
-    async fn missing(&self, id: &GrantId, membership: &Membership, look: &Look) -> Result<(), StepError> {
+    async fn missing(
+        &self,
+        id: &GrantId,
+        revision: Revision,
+        membership: &Membership,
+        look: &Look,
+    ) -> Result<(), StepError> {
         let Membership { group, user } = membership;
         let _turn = self.locks.lock(membership).await;
         let mut was = None;
         let missing = |state: &GrantState| {
-            was = expected(state, group);
+            // A later revision may have given it since the look.
+            was = expected(state, group).filter(|_| state.terms.revision == revision);
             let okta_request_ids = look.request_ids.clone();
             was.map(|_| Event::FoundMissing { group: group.clone(), okta_request_ids })
         };
