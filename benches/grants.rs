@@ -122,7 +122,9 @@ async fn measure(grants: usize) -> (Vec<Cost>, Duration) {
     for number in 0..=grants {
         let login = format!("person{number}@example.com");
         let user = world.okta.add_user(NewUser::active(&login, "Ada", "Lovelace"));
-        let granted = world.apono.grant(Grant::new(INTEGRATION, &login, &[&group]));
+        let lasts = jiff::SignedDuration::from_hours(1);
+        let until = SimClock::system().now().checked_add(lasts).unwrap();
+        let granted = world.apono.grant(Grant::new(INTEGRATION, &login, &[&group]).until(until));
         let result = world.apono.wait_for_result(&granted.task_id).await;
         assert_eq!(result["code"], "granted", "{result}");
         assert!(world.okta.is_member(&group, &user));
