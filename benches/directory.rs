@@ -10,22 +10,17 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time and reads its arguments")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod stage;
+
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use apono_connector::secrets::generate_rsa;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use simulator::apono::{self, AponoSimulator};
-use simulator::clock::SimClock;
-use simulator::net::{Server, serve};
-use simulator::okta::{self, Limits, OktaSimulator};
-use tempfile::TempDir;
+use simulator::okta::{self, Limits};
 use tokio::process::{Child, Command};
 
-const INTEGRATION: &str = "069cf551-c124-43f6";
-const CLIENT: &str = "0oaconnector00000001";
+use stage::{INTEGRATION, Stage};
 
 /// One run's cost.
 struct Cost {
@@ -86,8 +81,8 @@ async fn measure(users: usize, groups: usize, members: usize) -> Vec<Cost> {
     let first = meter.cost("first run");
     meter.before = Sample::of(&meter);
     meter.began = Instant::now();
-    let task = meter.world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
-    let result = meter.world.apono.wait_for_result(&task).await;
+    let task = meter.world.stage.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+    let result = meter.world.stage.apono.wait_for_result(&task).await;
     assert_eq!(result["output"]["outcome"], "completed", "{result}");
     vec![reading, first, meter.cost("nothing new")]
 }
@@ -116,9 +111,9 @@ impl Sample {
         Self {
             cpu,
             peak_mib,
-            okta: world.okta.total_calls(),
-            apono: world.apono.total_calls(),
-            writes: world.apono.scim_writes(),
+            okta: world.stage.okta.total_calls(),
+            apono: world.stage.apono.total_calls(),
+            writes: world.stage.apono.scim_writes(),
         }
     }
 }
@@ -139,7 +134,7 @@ impl Meter {
     }
 
     async fn until_logged(&self, text: &str) {
-        let log = self.world.folder.path().join("log");
+        let log = self.world.log();
         while !std::fs::read_to_string(&log).unwrap().contains(text) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -160,63 +155,33 @@ fn usage(connector: &Child) -> (Duration, f64) {
 }
 
 struct World {
-    okta: OktaSimulator,
-    apono: AponoSimulator,
-    folder: TempDir,
-    okta_server: Server,
-    apono_server: Server,
+    stage: Stage,
+    configuration: PathBuf,
 }
 
 impl World {
     fn new(users: usize, groups: usize, members: usize) -> Self {
-        let clock = SimClock::system();
-        let settings = okta::Settings { limits: Limits::unlimited(), ..okta::Settings::default() };
-        let okta = OktaSimulator::new(settings, clock.clone());
+        let stage = Stage::new(okta::Settings { limits: Limits::unlimited(), ..okta::Settings::default() });
         let seed = okta::Seed { users, groups, members_per_group: members, seed: 1, ..okta::Seed::default() };
-        okta.seed(seed);
-        let apono = AponoSimulator::new(apono::Settings::default(), clock);
-        apono.set_exchange_log(0);
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let okta_server = serve(okta.router(), any_port).unwrap();
-        okta.set_origin(okta_server.url());
-        let apono_server = serve(apono.router(), any_port).unwrap();
-        let key = generate_rsa(2048).unwrap();
-        okta.register_client(CLIENT, key.public_jwk, &["okta.users.read", "okta.groups.manage"]);
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("token", &apono::Settings::default().token);
-        let private: Value = serde_json::from_str(key.private_jwk.expose_secret()).unwrap();
-        write("okta.json", &json!({ "client_id": CLIENT, "private_key": private }).to_string());
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        write(
-            "connector.toml",
-            &format!(
-                "[apono]\nurl = \"{}\"\nconnector_id = \"okta-connector\"\ntoken_file = \"{}\"\n\
-                 [[okta]]\nintegration_id = \"{INTEGRATION}\"\norganization_url = \"{}\"\ncredentials_file = \"{}\"\n\
-                 [state]\nurl = \"sqlite:{}\"\n[audit]\nfile = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n",
-                apono_server.url(),
-                at("token"),
-                okta_server.url(),
-                at("okta.json"),
-                at("state.db"),
-                at("audit.jsonl"),
-            ),
-        );
-        Self { okta, apono, folder, okta_server, apono_server }
+        stage.okta.seed(seed);
+        let configuration = stage.configure("");
+        Self { stage, configuration }
     }
 
     fn start(&self) -> Child {
-        // Both servers live as long as the world.
-        let _ = (&self.okta_server, &self.apono_server);
         Command::new(env!("CARGO_BIN_EXE_apono-connector"))
             .args(["run", "--config"])
-            .arg(self.folder.path().join("connector.toml"))
+            .arg(&self.configuration)
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
+            .stderr(std::fs::File::create(self.log()).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.stage.folder.path().join("log")
     }
 }

@@ -10,26 +10,22 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time and reads its arguments")]
 
+mod stage;
+
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use apono_connector::app::{App, Outside};
-use apono_connector::config::{Settings, Sources, load};
+use apono_connector::config::{Sources, load};
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
-use apono_connector::secrets::generate_rsa;
 use futures_util::future::BoxFuture;
-use secrecy::ExposeSecret;
-use serde_json::{Value, json};
-use simulator::apono::{self, AponoSimulator, Grant};
+use serde_json::json;
+use simulator::apono::Grant;
 use simulator::clock::SimClock;
-use simulator::net::{Server, serve};
-use simulator::okta::{self, Limits, NewGroup, NewUser, OktaSimulator};
-use tempfile::TempDir;
+use simulator::okta::{self, Limits, NewGroup, NewUser};
 
-const INTEGRATION: &str = "069cf551-c124-43f6";
-const CLIENT: &str = "0oaconnector00000001";
+use stage::{INTEGRATION, Stage};
 
 /// Notes when a task came and when its result went, and how long Okta had a call in between.
 #[derive(Debug)]
@@ -106,9 +102,14 @@ fn ms(duration: Duration) -> f64 {
 }
 
 async fn measure(grants: usize) -> (Vec<Cost>, Duration) {
-    let world = World::new();
+    let world = Stage::new(okta::Settings {
+        limits: Limits::unlimited(),
+        visibility_lag: Duration::ZERO,
+        ..okta::Settings::default()
+    });
     let group = world.okta.add_group(NewGroup::named("oncall"));
-    let settings = world.settings();
+    let file = Some(world.configure("[okta.directory]\nenabled = false\n"));
+    let settings = load(&Sources { file, environment: BTreeMap::new(), flags: Vec::new() }).unwrap().settings;
     let real = Outside::real(&settings).unwrap();
     let timed = Arc::new(Timed {
         inner: Arc::clone(&real.transport),
@@ -160,56 +161,4 @@ fn sync(folder: &std::path::Path) -> Duration {
         .collect();
     times.sort();
     times[times.len() / 2]
-}
-
-struct World {
-    okta: OktaSimulator,
-    apono: AponoSimulator,
-    folder: TempDir,
-    okta_server: Server,
-    apono_server: Server,
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = SimClock::system();
-        let settings = okta::Settings {
-            limits: Limits::unlimited(),
-            visibility_lag: Duration::ZERO,
-            ..okta::Settings::default()
-        };
-        let okta = OktaSimulator::new(settings, clock.clone());
-        let apono = AponoSimulator::new(apono::Settings::default(), clock);
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let okta_server = serve(okta.router(), any_port).unwrap();
-        okta.set_origin(okta_server.url());
-        let apono_server = serve(apono.router(), any_port).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        Self { okta, apono, folder, okta_server, apono_server }
-    }
-
-    fn settings(&self) -> Settings {
-        let key = generate_rsa(2048).unwrap();
-        self.okta.register_client(CLIENT, key.public_jwk, &["okta.users.read", "okta.groups.manage"]);
-        let at = |name: &str| self.folder.path().join(name).display().to_string();
-        let write = |name: &str, text: &str| std::fs::write(self.folder.path().join(name), text).unwrap();
-        write("token", &apono::Settings::default().token);
-        let private: Value = serde_json::from_str(key.private_jwk.expose_secret()).unwrap();
-        write("okta.json", &json!({ "client_id": CLIENT, "private_key": private }).to_string());
-        let configuration = format!(
-            "[apono]\nurl = \"{}\"\nconnector_id = \"okta-connector\"\ntoken_file = \"{}\"\n\
-             [[okta]]\nintegration_id = \"{INTEGRATION}\"\norganization_url = \"{}\"\ncredentials_file = \"{}\"\n\
-             [okta.directory]\nenabled = false\n\
-             [state]\nurl = \"sqlite:{}\"\n[audit]\nfile = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
-            self.apono_server.url(),
-            at("token"),
-            self.okta_server.url(),
-            at("okta.json"),
-            at("state.db"),
-            at("audit.jsonl"),
-        );
-        write("connector.toml", &configuration);
-        let file = Some(self.folder.path().join("connector.toml"));
-        load(&Sources { file, environment: BTreeMap::new(), flags: Vec::new() }).unwrap().settings
-    }
 }
