@@ -97,13 +97,18 @@ fn router(desk: Desk) -> Router {
         .with_state(Arc::new(desk))
 }
 
+/// Whether the caller is root or the connector's own user. Whom the kernel does not name is neither.
+fn may_ask(caller: Option<u32>, owner: u32) -> bool {
+    caller.is_some_and(|caller| caller == 0 || caller == owner)
+}
+
 async fn only_owners(
     State(owner): State<u32>,
     ConnectInfo(Caller(uid)): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
-    if uid.is_some_and(|uid| uid == 0 || uid == owner) {
+    if may_ask(uid, owner) {
         return next.run(request).await;
     }
     refuse(StatusCode::FORBIDDEN, "only root and the connector's own user are served here")
@@ -149,4 +154,15 @@ fn failed(error: &LedgerError) -> Response {
 
 fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "error": message }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_connectors_own_user_may_ask() {
+        assert!(may_ask(Some(0), 993) && may_ask(Some(993), 993));
+        assert!(!may_ask(Some(1000), 993) && !may_ask(None, 993) && !may_ask(None, 0));
+    }
 }

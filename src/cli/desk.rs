@@ -18,9 +18,9 @@ use serde_json::json;
 
 use super::{Exit, complain};
 use crate::access::book::{Book, IllegalRecord};
-use crate::access::journal::{Inspection, JournalError, OpenError};
+use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged};
 use crate::access::view::{self, Filter, Listing, Story};
-use crate::config::{Sources, load};
+use crate::config::{Sources, State, load};
 use crate::domain::GrantId;
 use crate::http::transport::{HttpsError, HttpsTransport, Request, Response, Transport, TransportError};
 use crate::http::url::{Base, BaseError};
@@ -36,6 +36,8 @@ pub(super) enum Desk {
 pub(super) struct Client {
     transport: HttpsTransport,
     base: Base,
+    /// What the daemon has written about itself, and its socket.
+    daemon: (String, PathBuf),
 }
 
 /// A journal, where there is one.
@@ -68,8 +70,8 @@ pub(super) enum DeskError {
     Client(#[source] HttpsError),
     #[error("the connector cannot be asked")]
     Base(#[source] BaseError),
-    #[error("the connector did not answer")]
-    Call(#[source] TransportError),
+    #[error("there is no journal at the configured place")]
+    NoJournal,
     #[error("the connector answered {status}: {message}")]
     Refused { status: StatusCode, message: String },
     #[error("the connector's answer cannot be read; is it another version than this one?")]
@@ -88,8 +90,8 @@ impl From<&DeskError> for Exit {
                 Self::Io
             }
             DeskError::Refused { status, .. } if *status == StatusCode::FORBIDDEN => Self::NotPermitted,
-            DeskError::Deaf { .. } | DeskError::Call(_) | DeskError::NotRunning => Self::Unavailable,
-            DeskError::Refused { .. } => Self::Io,
+            DeskError::Deaf { .. } | DeskError::NotRunning => Self::Unavailable,
+            DeskError::Refused { .. } | DeskError::NoJournal => Self::Io,
             DeskError::Base(_) | DeskError::Unreadable(_) => Self::Bug,
         }
     }
@@ -100,6 +102,28 @@ pub(super) fn at_the_desk(
     sources: &Sources,
     work: impl AsyncFnOnce(Desk) -> Result<Exit, DeskError>,
 ) -> Exit {
+    with_state(sources, async |state| {
+        let desk = Desk::find(&state.file, state.socket())?;
+        desk.note();
+        work(desk).await
+    })
+}
+
+/// Runs `work` with what can be read of a damaged journal.
+pub(super) fn at_the_ruins(
+    sources: &Sources,
+    work: impl AsyncFnOnce(Desk) -> Result<Exit, DeskError>,
+) -> Exit {
+    with_state(sources, async |state| {
+        let (desk, lost) = Desk::salvage(&state.file)?;
+        complain(&format!(
+            "nothing of this was checked, and {lost} entries at least could not be used; look at each of these memberships in Okta"
+        ));
+        work(desk).await
+    })
+}
+
+fn with_state(sources: &Sources, work: impl AsyncFnOnce(State) -> Result<Exit, DeskError>) -> Exit {
     let state = match load(sources) {
         Ok(loaded) => loaded.settings.state,
         Err(error) => {
@@ -114,37 +138,39 @@ pub(super) fn at_the_desk(
             return Exit::Io;
         }
     };
-    let worked = runtime.block_on(async {
-        let desk = Desk::find(&state.file, state.socket()).await?;
-        work(desk).await
-    });
-    worked.unwrap_or_else(|error| {
+    runtime.block_on(work(state)).unwrap_or_else(|error| {
         complain(&chain(&error).to_string());
         Exit::from(&error)
     })
 }
 
 impl Desk {
-    async fn find(state: &Path, socket: PathBuf) -> Result<Self, DeskError> {
+    fn find(state: &Path, socket: PathBuf) -> Result<Self, DeskError> {
         match Inspection::open(state) {
             Ok(inspection) => {
                 let path = state.to_owned();
                 Ok(Self::Stopped(Stopped { path, inspection, book: OnceCell::new() }))
             }
-            Err(OpenError::InUse { by, .. }) => {
-                let client = Client::new(&socket)?;
-                match client.send(Method::GET, &["grants"], &[], None).await {
-                    Ok(_) => Ok(Self::Running(client)),
-                    Err(DeskError::Call(source)) => Err(DeskError::Deaf { by, socket, source }),
-                    Err(error) => Err(error),
-                }
-            }
+            Err(OpenError::InUse { by, .. }) => Client::new(by, socket).map(Self::Running),
             Err(error) => Err(DeskError::State(error)),
         }
     }
 
+    /// Over a damaged journal: whatever can be read of it, unchecked, and how many entries at least could not be used.
+    fn salvage(state: &Path) -> Result<(Self, usize), DeskError> {
+        let salvaged = Inspection::salvage(state).map_err(DeskError::State)?;
+        let Salvaged { entries, mut lost } = salvaged.ok_or(DeskError::NoJournal)?;
+        let mut book = Book::default();
+        for entry in entries {
+            // One that does not follow what is known is the trace of one that was lost.
+            lost += usize::from(book.apply(&[entry.record]).is_err());
+        }
+        let path = state.to_owned();
+        Ok((Self::Stopped(Stopped { path, inspection: None, book: OnceCell::from(book) }), lost))
+    }
+
     /// Says once where an answer comes from, when that is not the daemon.
-    pub(super) fn note(&self) {
+    fn note(&self) {
         match self {
             Self::Running(_) => {}
             Self::Stopped(Stopped { inspection: None, path, .. }) => {
@@ -227,10 +253,10 @@ fn query(filter: &Filter) -> Vec<(&'static str, String)> {
 }
 
 impl Client {
-    fn new(socket: &Path) -> Result<Self, DeskError> {
-        let transport = HttpsTransport::through(socket).map_err(DeskError::Client)?;
+    fn new(by: String, socket: PathBuf) -> Result<Self, DeskError> {
+        let transport = HttpsTransport::through(&socket).map_err(DeskError::Client)?;
         let base = Base::parse("http://localhost").map_err(DeskError::Base)?;
-        Ok(Self { transport, base })
+        Ok(Self { transport, base, daemon: (by, socket) })
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &[&str], query: &Pairs) -> Result<T, DeskError> {
@@ -251,7 +277,10 @@ impl Client {
             request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request.body = Bytes::from(body);
         }
-        let response = self.transport.send(request, PATIENCE).await.map_err(DeskError::Call)?;
+        let response = self.transport.send(request, PATIENCE).await.map_err(|source| {
+            let (by, socket) = self.daemon.clone();
+            DeskError::Deaf { by, socket, source }
+        })?;
         if response.status.is_success() {
             return Ok(response);
         }

@@ -31,7 +31,6 @@ pub(super) fn explain(arguments: &ExplainArgs, sources: &Sources) -> Exit {
 }
 
 async fn tell(desk: &Desk, arguments: &ExplainArgs) -> Result<Exit, DeskError> {
-    desk.note();
     let Some(story) = desk.story(&arguments.grant).await? else {
         return Ok(unknown(&arguments.grant));
     };

@@ -8,21 +8,17 @@
 //! # Not here
 //! Where answers come from: `desk`. A grant's story: `explain`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::desk::{Desk, DeskError, at_the_desk};
+use super::desk::{Desk, DeskError, at_the_desk, at_the_ruins};
 use super::{Exit, complain, say};
-use crate::access::book::Book;
-use crate::access::journal::Inspection;
 use crate::access::view::{self, Filter, GrantView, Story};
 use crate::clock::{self, SystemClock};
-use crate::config::{Sources, load};
+use crate::config::Sources;
 use crate::domain::{GrantId, IntegrationId, OktaGroupId};
-use crate::telemetry::chain;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum GrantsCommand {
@@ -76,7 +72,9 @@ pub(super) struct RevokeArgs {
 
 pub(super) fn grants(command: &GrantsCommand, sources: &Sources) -> Exit {
     match command {
-        GrantsCommand::List(arguments) if arguments.salvage => salvage(arguments, sources),
+        GrantsCommand::List(arguments) if arguments.salvage => {
+            at_the_ruins(sources, async |desk| list(&desk, arguments).await)
+        }
         GrantsCommand::List(arguments) => at_the_desk(sources, async |desk| list(&desk, arguments).await),
         GrantsCommand::Show { grant, json } => {
             at_the_desk(sources, async |desk| show(&desk, grant, *json).await)
@@ -86,7 +84,6 @@ pub(super) fn grants(command: &GrantsCommand, sources: &Sources) -> Exit {
 }
 
 async fn list(desk: &Desk, arguments: &ListArgs) -> Result<Exit, DeskError> {
-    desk.note();
     let mut filter = arguments.filter();
     let now = SystemClock::shared().now();
     let mut any = false;
@@ -111,7 +108,6 @@ async fn list(desk: &Desk, arguments: &ListArgs) -> Result<Exit, DeskError> {
 }
 
 async fn show(desk: &Desk, id: &GrantId, json: bool) -> Result<Exit, DeskError> {
-    desk.note();
     let Some(Story { grant, .. }) = desk.story(id).await? else {
         return Ok(unknown(id));
     };
@@ -145,56 +141,6 @@ async fn revoke(desk: &Desk, arguments: &RevokeArgs) -> Result<Exit, DeskError> 
         }
         clock::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// For a person whose journal is damaged: who may be in which group because of a grant.
-fn salvage(arguments: &ListArgs, sources: &Sources) -> Exit {
-    let state = match load(sources) {
-        Ok(loaded) => loaded.settings.state.file,
-        Err(error) => {
-            complain(&error.to_string());
-            return Exit::Config;
-        }
-    };
-    match read_past_damage(&state) {
-        Ok(Some((book, lost))) => {
-            complain(&format!(
-                "nothing of this was checked, and {lost} entries at least could not be used; look at each of these memberships in Okta"
-            ));
-            let mut filter = arguments.filter();
-            loop {
-                let listing = view::list(&book, &filter);
-                for grant in &listing.items {
-                    print(grant, arguments.json, SystemClock::shared().now());
-                }
-                match listing.next {
-                    None => return Exit::Done,
-                    next => filter.after = next,
-                }
-            }
-        }
-        Ok(None) => {
-            complain(&format!("there is no journal {}", state.display()));
-            Exit::Io
-        }
-        Err(error) => {
-            complain(&chain(&error).to_string());
-            Exit::Io
-        }
-    }
-}
-
-fn read_past_damage(state: &Path) -> Result<Option<(Book, usize)>, crate::access::journal::OpenError> {
-    let Some(salvaged) = Inspection::salvage(state)? else {
-        return Ok(None);
-    };
-    let mut book = Book::default();
-    let mut lost = salvaged.lost;
-    for entry in salvaged.entries {
-        // One that does not follow what is known is the trace of one that was lost.
-        lost += usize::from(book.apply(&[entry.record]).is_err());
-    }
-    Ok(Some((book, lost)))
 }
 
 impl ListArgs {
