@@ -8,7 +8,7 @@
 //! # Not here
 //! When records are written, and what follows when they cannot be: `ledger`. Their form: `audit`.
 
-use super::machine::{EndReason, Ending, Event, GrantState, Holding, Source};
+use super::machine::{EndReason, Ending, Event, GrantState, Holding, Seen, Source};
 use super::view::{self, source};
 use crate::apono::Code;
 use crate::audit::{AuditRecord, Kind, MemberState};
@@ -223,17 +223,17 @@ fn holding<'a>(state: Option<&'a GrantState>, group: &OktaGroupId) -> Option<&'a
 /// What a holding that nobody looks at now knows of the membership.
 fn seen(holding: Option<&Holding>) -> MemberState {
     match holding {
-        Some(Holding::Active { missing: true, .. } | Holding::Standing { missing: true }) => {
+        Some(Holding::Active { seen: Seen::Missing, .. } | Holding::Standing { missing: true }) => {
             MemberState::NotMember
         }
-        Some(
-            Holding::Active { verified: true, missing: false, .. } | Holding::Standing { missing: false },
-        ) => MemberState::Member,
+        Some(Holding::Active { seen: Seen::There, .. } | Holding::Standing { missing: false }) => {
+            MemberState::Member
+        }
         Some(
             Holding::Wanted
             | Holding::Refused { .. }
             | Holding::Granting
-            | Holding::Active { verified: false, missing: false, .. }
+            | Holding::Active { seen: Seen::NotYet, .. }
             | Holding::Removing
             | Holding::Ended { .. },
         )

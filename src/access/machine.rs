@@ -46,10 +46,8 @@ pub enum Holding {
     Granting,
     /// Added.
     Active {
-        /// Whether the membership was seen.
-        verified: bool,
-        /// Whether somebody else was seen to have removed it since. The duty stays: one look is no proof for ever.
-        missing: bool,
+        /// What looks have shown.
+        seen: Seen,
         /// Okta's ids of the requests.
         okta_request_ids: Vec<String>,
     },
@@ -62,6 +60,17 @@ pub enum Holding {
         /// Okta's ids of the requests.
         okta_request_ids: Vec<String>,
     },
+}
+
+/// What looks have shown of a membership that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Okta has accepted it, and does not show it yet.
+    NotYet,
+    /// It was there.
+    There,
+    /// It was there, and somebody else has removed it since. The duty stays: one look is no proof for ever.
+    Missing,
 }
 
 impl Holding {
@@ -172,11 +181,13 @@ impl GrantState {
                     *holding = Holding::Wanted;
                 }
                 // Let go by an earlier revision, or removed by somebody else, and wanted again: the duty stays.
-                Holding::Removing | Holding::Active { missing: true, .. } => *holding = Holding::Granting,
+                Holding::Removing | Holding::Active { seen: Seen::Missing, .. } => {
+                    *holding = Holding::Granting;
+                }
                 Holding::Wanted
                 | Holding::Standing { missing: false }
                 | Holding::Granting
-                | Holding::Active { missing: false, .. } => {}
+                | Holding::Active { seen: Seen::NotYet | Seen::There, .. } => {}
             }
         }
     }
@@ -277,19 +288,19 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
         // The answer may come in after the grant was ended.
         (
             Event::Granted { verified, okta_request_ids, .. },
-            Holding::Granting | Holding::Active { verified: false, .. },
+            Holding::Granting | Holding::Active { seen: Seen::NotYet, .. },
         ) => Holding::Active {
-            verified: *verified,
-            missing: false,
+            seen: if *verified { Seen::There } else { Seen::NotYet },
             okta_request_ids: okta_request_ids.clone(),
         },
         (Event::FoundMissing { .. }, Holding::Standing { missing: false }) if !released => {
             Holding::Standing { missing: true }
         }
-        (Event::FoundMissing { .. }, Holding::Active { verified, missing: false, okta_request_ids })
+        // What never showed, nobody has removed.
+        (Event::FoundMissing { .. }, Holding::Active { seen: Seen::There, okta_request_ids })
             if !released =>
         {
-            Holding::Active { verified: *verified, missing: true, okta_request_ids: okta_request_ids.clone() }
+            Holding::Active { seen: Seen::Missing, okta_request_ids: okta_request_ids.clone() }
         }
         (Event::RevokeIntended { .. }, Holding::Granting | Holding::Active { .. } | Holding::Removing)
             if released =>

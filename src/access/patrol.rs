@@ -19,7 +19,7 @@ use tracing::debug;
 use super::book::Book;
 use super::executor::{Executor, StepError, is_worth_a_look};
 use super::ledger::Ledger;
-use crate::clock;
+use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, IntegrationId, OktaGroupId, OktaUserId};
 use crate::telemetry::chain;
 
@@ -28,6 +28,7 @@ use crate::telemetry::chain;
 pub struct Patrol {
     executor: Arc<Executor>,
     ledger: Arc<Ledger>,
+    clock: SharedClock,
     interval: Duration,
     /// Grants whose group was reported to be filled by a rule.
     reported: BTreeSet<(GrantId, OktaGroupId)>,
@@ -40,27 +41,32 @@ type Round = BTreeMap<OktaUserId, Vec<(GrantId, OktaGroupId)>>;
 const PACE: Duration = Duration::from_secs(1);
 
 impl Patrol {
-    /// Every `interval`, or as long as a round takes.
-    pub fn new(executor: Arc<Executor>, ledger: Arc<Ledger>, interval: Duration) -> Self {
-        Self { executor, ledger, interval, reported: BTreeSet::new() }
+    /// A round begins every `interval`, or as soon as the one before it has ended.
+    pub fn new(executor: Arc<Executor>, ledger: Arc<Ledger>, clock: SharedClock, interval: Duration) -> Self {
+        Self { executor, ledger, clock, interval, reported: BTreeSet::new() }
     }
 
     /// Goes round until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        while stop.run_until_cancelled(clock::sleep(self.interval)).await.is_some() {
+        let mut wait = self.interval;
+        while stop.run_until_cancelled(clock::sleep(wait)).await.is_some() {
+            let begun = self.clock.elapsed();
             let round = self.ledger.read(|book| round(book, self.executor.integration()));
             let live: BTreeSet<_> = round.values().flatten().cloned().collect();
             self.reported.retain(|told| live.contains(told));
             for (user, holdings) in round {
                 if let Err(error) = self.look(&user, &holdings, &stop).await {
-                    // The next round looks again.
-                    debug!(okta.user_id = %user, error = %chain(&error), "the round breaks off: {}", chain(&error));
-                    break;
+                    // The next round looks again. Whom one user's looks fail for, the others are looked at.
+                    debug!(okta.user_id = %user, error = %chain(&error), "cannot look at {user}: {}", chain(&error));
+                    if error.is_outage() {
+                        break;
+                    }
                 }
                 if stop.run_until_cancelled(clock::sleep(PACE)).await.is_none() {
                     return;
                 }
             }
+            wait = self.interval.saturating_sub(self.clock.elapsed().saturating_sub(begun));
         }
     }
 

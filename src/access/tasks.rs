@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::machine::{EndReason, GrantState, Holding};
+use super::machine::{EndReason, GrantState, Holding, Seen};
 use crate::apono::{Code, Lease, ResourceResult, TaskResult};
 use crate::domain::{GrantId, OktaGroupId, Revision};
 
@@ -183,7 +183,7 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
     }
     match grant.holdings.get(group) {
         Some(Holding::Refused { code, message }) => result(*code, message.clone(), &[]),
-        Some(Holding::Standing { missing: true } | Holding::Active { missing: true, .. }) => result(
+        Some(Holding::Standing { missing: true } | Holding::Active { seen: Seen::Missing, .. }) => result(
             Code::Unverified,
             format!("{user} was a member of the group, but somebody else has removed the membership since"),
             &[],
@@ -193,10 +193,10 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
             format!("{user} was a member of the group already and will stay one"),
             &[],
         ),
-        Some(Holding::Active { verified: true, okta_request_ids, missing: false }) => {
+        Some(Holding::Active { seen: Seen::There, okta_request_ids }) => {
             result(Code::Granted, format!("{user} is a member of the group"), okta_request_ids)
         }
-        Some(Holding::Active { verified: false, okta_request_ids, missing: false }) => result(
+        Some(Holding::Active { seen: Seen::NotYet, okta_request_ids }) => result(
             Code::Unverified,
             format!(
                 "Okta accepted {user} as a member of the group but does not show it yet; it will be removed in time"

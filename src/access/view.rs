@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Book;
 use super::journal::{Entry, Record};
-use super::machine::{self, EndReason, Ending, Event, GrantState, Holding, Source, Step};
+use super::machine::{self, EndReason, Ending, Event, GrantState, Holding, Seen, Source, Step};
 use super::tasks::{Ask, Closure, TaskEvent};
 use crate::domain::{GrantId, IntegrationId, OktaGroupId, OktaUserId, RequestContext, Revision, TaskId};
 
@@ -197,9 +197,9 @@ fn words(holding: &Holding) -> String {
         Holding::Standing { missing: false } => "standing before the grant".to_owned(),
         Holding::Standing { missing: true } => "stood before the grant, removed by somebody else".to_owned(),
         Holding::Granting => "being added".to_owned(),
-        Holding::Active { missing: true, .. } => "added, removed by somebody else".to_owned(),
-        Holding::Active { verified: true, .. } => "member".to_owned(),
-        Holding::Active { verified: false, .. } => "added, not seen yet".to_owned(),
+        Holding::Active { seen: Seen::Missing, .. } => "added, removed by somebody else".to_owned(),
+        Holding::Active { seen: Seen::There, .. } => "member".to_owned(),
+        Holding::Active { seen: Seen::NotYet, .. } => "added, not seen yet".to_owned(),
         Holding::Removing => "being removed".to_owned(),
         Holding::Ended { how, .. } => ended(*how).to_owned(),
     }

@@ -247,7 +247,8 @@ impl Builder {
         );
         let executor = Arc::new(executor);
         if let Some(settings) = settings {
-            let patrol = Patrol::new(Arc::clone(&executor), Arc::clone(&ledger), settings.look_interval);
+            let (executor, ledger, clock) = (Arc::clone(&executor), Arc::clone(&ledger), Arc::clone(&clock));
+            let patrol = Patrol::new(executor, ledger, clock, settings.look_interval);
             self.runs("patrol", |stop| async move { patrol.run(stop).await });
         }
         let reconciler =

@@ -5,10 +5,11 @@ use std::time::Duration;
 use apono_connector::access::journal::Record;
 use apono_connector::access::machine::Event;
 use simulator::apono::Grant;
+use simulator::fault::Fault;
 use simulator::okta::NewUser;
 
 use crate::scene::Scene;
-use crate::world::INTEGRATION;
+use crate::world::{INTEGRATION, World};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -95,5 +96,63 @@ async fn a_membership_that_is_there_is_left_alone_whatever_one_look_shows() {
     scene.world.pass(2 * HOUR).await;
     assert_eq!((missing(&scene, &granted.grant_id), missing(&scene, &bobs.grant_id)), (None, None));
     assert!(scene.is_member() && scene.world.okta.is_member(&scene.group, &other));
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_rule_that_comes_while_a_grant_lives_is_told_once() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    scene.given(4 * HOUR).await;
+    let told = |world: &World| {
+        let warnings = world.warnings();
+        warnings.iter().filter(|warning| warning.contains("a group rule has come to fill group")).count()
+    };
+    scene.world.pass(HOUR).await;
+    assert_eq!(told(&scene.world), 0);
+    let rule = scene.world.okta.add_group_rule("everybody", &[&scene.group], "ACTIVE");
+    scene.world.until("it is told", |world| (told(world) > 0).then_some(())).await;
+    scene.world.pass(HOUR).await;
+    assert_eq!(told(&scene.world), 1);
+    assert!(scene.is_member(), "its end is the policy's matter");
+    scene.world.okta.set_group_rule_status(&rule, "INACTIVE");
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_addition_that_shows_late_is_verified_and_one_that_never_showed_is_nobodys_removal() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    scene.world.okta.configure(|settings| settings.visibility_lag = Duration::from_mins(20));
+    let granted = scene.grant(2 * HOUR);
+    assert_eq!(scene.world.result(&granted.task_id).await["code"], "unverified");
+    let is_verified = |scene: &Scene| {
+        scene.world.journal.entries().into_iter().any(|entry| match entry.record {
+            Record::Grant { event: Event::Granted { verified, .. }, .. } => verified,
+            Record::Grant { .. } | Record::Task { .. } => false,
+        })
+    };
+    scene.world.pass(10 * Duration::from_mins(1)).await;
+    assert!(!is_verified(&scene));
+    scene.world.until("it is verified", |_| is_verified(&scene).then_some(())).await;
+    assert_eq!(missing(&scene, &granted.grant_id), None, "what had not shown yet was not removed by anybody");
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_user_who_cannot_be_looked_at_hides_nobody_else() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    let bob = scene.world.okta.add_user(NewUser::active("bob@example.com", "Bob", "Babbage"));
+    let adas = scene.given(2 * HOUR).await;
+    let bobs = Grant::new(INTEGRATION, "bob@example.com", &[&scene.group]).until(scene.world.after(2 * HOUR));
+    let bobs = scene.world.apono.grant(bobs);
+    assert_eq!(scene.world.result(&bobs.task_id).await["code"], "granted");
+    // In the order of their ids.
+    let (hidden, other, others) =
+        if bob < scene.user { (&bob, &scene.user, &adas) } else { (&scene.user, &bob, &bobs) };
+    scene.world.okta.faults().on_path("list_user_groups", hidden, Fault::status(403));
+    scene.world.okta.remove_member(&scene.group, other);
+    scene.world.until("it is noticed", |_| missing(&scene, &others.grant_id)).await;
     scene.nothing_is_left(connector).await;
 }

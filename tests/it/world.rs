@@ -29,6 +29,7 @@ use simulator::okta::{self, OktaSimulator};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -50,7 +51,8 @@ pub struct World {
     pub folder: TempDir,
     pub settings: String,
     sim_clock: SimClock,
-    errors: Errors,
+    errors: Messages,
+    warnings: Messages,
     seed: u64,
     _log: DefaultGuard,
 }
@@ -108,9 +110,10 @@ listen = "127.0.0.1:0"
             state = at("state.db"),
         );
         let wall = VirtualClock::shared(origin);
-        let errors = Errors::default();
+        let (errors, warnings) = (Messages::of(Level::ERROR), Messages::of(Level::WARN));
         let log = tracing_subscriber::registry()
             .with(errors.clone().with_filter(LevelFilter::ERROR))
+            .with(warnings.clone().with_filter(LevelFilter::WARN))
             .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(lines));
         Self {
             okta,
@@ -123,6 +126,7 @@ listen = "127.0.0.1:0"
             settings,
             sim_clock,
             errors,
+            warnings,
             seed: 1,
             _log: tracing::subscriber::set_default(log),
         }
@@ -246,7 +250,12 @@ listen = "127.0.0.1:0"
 
     /// Forgets error events so far; returns them.
     pub fn take_errors(&self) -> Vec<String> {
-        std::mem::take(&mut self.errors.0.lock().unwrap())
+        std::mem::take(&mut self.errors.seen.lock().unwrap())
+    }
+
+    /// What people were warned of so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.seen.lock().unwrap().clone()
     }
 
     /// The secret file that holds the Okta credentials.
@@ -327,11 +336,20 @@ impl Transport for InProcess {
     }
 }
 
-/// Collects error events: any that nobody took fails the test.
-#[derive(Clone, Default)]
-struct Errors(Arc<Mutex<Vec<String>>>);
+/// Collects the messages of one level. An error that nobody took fails the test.
+#[derive(Clone)]
+struct Messages {
+    level: Level,
+    seen: Arc<Mutex<Vec<String>>>,
+}
 
-impl<S: tracing::Subscriber> Layer<S> for Errors {
+impl Messages {
+    fn of(level: Level) -> Self {
+        Self { level, seen: Arc::default() }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Messages {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Message(String);
         impl Visit for Message {
@@ -341,10 +359,10 @@ impl<S: tracing::Subscriber> Layer<S> for Errors {
                 }
             }
         }
-        if *event.metadata().level() == tracing::Level::ERROR {
+        if *event.metadata().level() == self.level {
             let mut message = Message(String::new());
             event.record(&mut message);
-            self.0.lock().unwrap().push(message.0);
+            self.seen.lock().unwrap().push(message.0);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::super::machine::{Event, GrantState, Holding};
+use super::super::machine::{Event, GrantState, Holding, Seen};
 use super::{Executor, StepError};
 use crate::clock;
 use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId, Revision};
@@ -23,17 +23,6 @@ use crate::telemetry::metrics::OutcomeLabels;
 
 /// Between the two looks; well beyond the lag of Okta's reads.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
-
-/// What is expected of a holding that lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    /// Added, and not seen yet.
-    Unseen,
-    /// Given by us.
-    Given,
-    /// There before us.
-    Standing,
-}
 
 impl Executor {
     /// Looks at one user's groups, where these holdings count on them. At a stop it leaves the network in the lurch, and
@@ -86,7 +75,7 @@ impl Executor {
         let verified = |state: &GrantState| {
             let okta_request_ids = seen.request_ids.clone();
             let event = Event::Granted { group: group.clone(), verified: true, okta_request_ids };
-            (expected(state, group) == Some(Expected::Unseen)).then_some(event)
+            (awaited(state, group) == Some(Awaited::Proof)).then_some(event)
         };
         if self.record("the late proof of the addition", id, verified).await? {
             info!(grant.id = %id, okta.group_id = %group, okta.user_id = %user,
@@ -104,19 +93,17 @@ impl Executor {
     ) -> Result<(), StepError> {
         let Membership { group, user } = membership;
         let _turn = self.locks.lock(membership).await;
-        let mut was = None;
+        let mut change = None;
         let missing = |state: &GrantState| {
             // A later revision may have given it since the look.
-            was = expected(state, group).filter(|_| state.terms.revision == revision);
+            let is_of_the_look = state.terms.revision == revision;
+            change = awaited(state, group).filter(|_| is_of_the_look).and_then(Awaited::change);
             let okta_request_ids = look.request_ids.clone();
-            was.map(|_| Event::FoundMissing { group: group.clone(), okta_request_ids })
+            change.map(|_| Event::FoundMissing { group: group.clone(), okta_request_ids })
         };
-        if !self.record("that the membership is missing", id, missing).await? {
+        self.record("that the membership is missing", id, missing).await?;
+        let Some(change) = change else {
             return Ok(());
-        }
-        let change = match was {
-            Some(Expected::Standing) => "standing_membership_removed",
-            Some(Expected::Given | Expected::Unseen) | None => "granted_membership_removed",
         };
         self.count(change);
         warn!(grant.id = %id, okta.group_id = %group, okta.user_id = %user, change,
@@ -148,16 +135,37 @@ impl Executor {
     }
 }
 
-/// What a look should show for this holding, if it counts on the membership and nothing else was noticed yet.
-fn expected(state: &GrantState, group: &OktaGroupId) -> Option<Expected> {
+/// What a look can show anew of a holding that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// That an addition has come to be.
+    Proof,
+    /// That what was given is gone.
+    LossOfGiven,
+    /// That what stood before is gone.
+    LossOfStanding,
+}
+
+impl Awaited {
+    /// What it is called when the membership is gone. What never showed, nobody has removed.
+    fn change(self) -> Option<&'static str> {
+        match self {
+            Self::Proof => None,
+            Self::LossOfGiven => Some("granted_membership_removed"),
+            Self::LossOfStanding => Some("standing_membership_removed"),
+        }
+    }
+}
+
+fn awaited(state: &GrantState, group: &OktaGroupId) -> Option<Awaited> {
     if state.releases(group) {
         return None;
     }
     match state.holdings.get(group)? {
-        Holding::Active { verified: true, missing: false, .. } => Some(Expected::Given),
-        Holding::Active { verified: false, missing: false, .. } => Some(Expected::Unseen),
-        Holding::Standing { missing: false } => Some(Expected::Standing),
-        Holding::Active { missing: true, .. }
+        Holding::Active { seen: Seen::NotYet, .. } => Some(Awaited::Proof),
+        Holding::Active { seen: Seen::There, .. } => Some(Awaited::LossOfGiven),
+        Holding::Standing { missing: false } => Some(Awaited::LossOfStanding),
+        Holding::Active { seen: Seen::Missing, .. }
         | Holding::Standing { missing: true }
         | Holding::Wanted
         | Holding::Refused { .. }
@@ -169,5 +177,5 @@ fn expected(state: &GrantState, group: &OktaGroupId) -> Option<Expected> {
 
 /// Whether a look at this holding could show anything new.
 pub(in super::super) fn is_worth_a_look(state: &GrantState, group: &OktaGroupId) -> bool {
-    expected(state, group).is_some()
+    awaited(state, group).is_some()
 }

@@ -12,7 +12,7 @@
 
 use tracing::{info, warn};
 
-use super::super::machine::{Ending, Event, GrantState, Holding, Step};
+use super::super::machine::{Ending, Event, GrantState, Holding, Seen, Step};
 use super::super::policy::RuleManaged;
 use super::super::sight::Shown;
 use super::{Executor, StepError};
@@ -82,10 +82,9 @@ impl Executor {
         );
         let how = match (state.holdings.get(group), before) {
             // Seen to be there once, and not before our removal: somebody else had removed it.
-            (
-                Some(Holding::Active { verified: true, .. } | Holding::Active { missing: true, .. }),
-                Some(Presence::NotMember),
-            ) => Ending::NotMember,
+            (Some(Holding::Active { seen: Seen::There | Seen::Missing, .. }), Some(Presence::NotMember)) => {
+                Ending::NotMember
+            }
             _ => Ending::Revoked,
         };
         self.end(id, group, how, written.request_id.into_iter().collect()).await

@@ -224,16 +224,16 @@ fn what_somebody_else_removed_is_not_asked_for_again_until_a_later_revision() {
 
 /// One holding of each kind, under the name that the diagram gives it.
 fn holdings() -> Vec<(&'static str, Holding)> {
-    let active = |verified, missing| Holding::Active { verified, missing, okta_request_ids: Vec::new() };
+    let active = |seen| Holding::Active { seen, okta_request_ids: Vec::new() };
     let all = vec![
         ("Wanted", Holding::Wanted),
         ("Refused", Holding::Refused { code: Code::NotPermitted, message: String::new() }),
         ("Standing", Holding::Standing { missing: false }),
         ("StandingMissing", Holding::Standing { missing: true }),
         ("Granting", Holding::Granting),
-        ("Unseen", active(false, false)),
-        ("Active", active(true, false)),
-        ("Missing", active(true, true)),
+        ("Unseen", active(Seen::NotYet)),
+        ("Active", active(Seen::There)),
+        ("Missing", active(Seen::Missing)),
         ("Removing", Holding::Removing),
         ("Ended", Holding::Ended { how: Ending::Revoked, okta_request_ids: Vec::new() }),
     ];
@@ -250,9 +250,9 @@ fn state_name(holding: &Holding) -> &'static str {
         Holding::Standing { missing: false } => "Standing",
         Holding::Standing { missing: true } => "StandingMissing",
         Holding::Granting => "Granting",
-        Holding::Active { missing: true, .. } => "Missing",
-        Holding::Active { verified: false, .. } => "Unseen",
-        Holding::Active { verified: true, .. } => "Active",
+        Holding::Active { seen: Seen::Missing, .. } => "Missing",
+        Holding::Active { seen: Seen::NotYet, .. } => "Unseen",
+        Holding::Active { seen: Seen::There, .. } => "Active",
         Holding::Removing => "Removing",
         Holding::Ended { .. } => "Ended",
     }
