@@ -88,6 +88,21 @@ pub fn project(
                 ..blank(id, after, group, Kind::MissingNoticed)
             }]
         }
+        Event::AddedByOthers { group, by, okta_request_ids } => {
+            let by = by.as_deref().unwrap_or("somebody else");
+            let rule = if matches!(holding(Some(after), group), Some(Holding::Standing { .. })) {
+                "the membership stands again, and stays"
+            } else {
+                "the membership ends with the grant all the same"
+            };
+            vec![AuditRecord {
+                detail: Some(format!("added by {by} while the grant lives; {rule}")),
+                before: seen(holding(before, group)),
+                after: MemberState::Member,
+                okta_request_ids: okta_request_ids.clone(),
+                ..blank(id, after, group, Kind::AdditionNoticed)
+            }]
+        }
         Event::EndRequested { reason, due, by } => open_groups(after)
             .map(|group| AuditRecord {
                 detail: Some(format!("{}; due since {due}", end_reason(*reason, by.as_deref()))),
@@ -226,9 +241,9 @@ fn seen(holding: Option<&Holding>) -> MemberState {
         Some(Holding::Active { seen: Seen::Missing, .. } | Holding::Standing { missing: true }) => {
             MemberState::NotMember
         }
-        Some(Holding::Active { seen: Seen::There, .. } | Holding::Standing { missing: false }) => {
-            MemberState::Member
-        }
+        Some(
+            Holding::Active { seen: Seen::There | Seen::ByOthers, .. } | Holding::Standing { missing: false },
+        ) => MemberState::Member,
         Some(
             Holding::Wanted
             | Holding::Refused { .. }

@@ -115,6 +115,7 @@ impl Record {
                 | Event::Refused { .. }
                 | Event::StandingFound { .. }
                 | Event::FoundMissing { .. }
+                | Event::AddedByOthers { .. }
                 | Event::GrantIntended { .. } => false,
             },
             Self::Task { event, .. } => match event {

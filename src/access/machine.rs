@@ -71,6 +71,8 @@ pub enum Seen {
     There,
     /// It was there, and somebody else has removed it since. The duty stays: one look is no proof for ever.
     Missing,
+    /// It is there, and somebody else has added it since we did. It ends with the grant all the same.
+    ByOthers,
 }
 
 impl Holding {
@@ -187,7 +189,7 @@ impl GrantState {
                 Holding::Wanted
                 | Holding::Standing { missing: false }
                 | Holding::Granting
-                | Holding::Active { seen: Seen::NotYet | Seen::There, .. } => {}
+                | Holding::Active { seen: Seen::NotYet | Seen::There | Seen::ByOthers, .. } => {}
             }
         }
     }
@@ -224,6 +226,7 @@ pub fn advance(state: &mut Option<GrantState>, event: &Event) -> Result<(), Ille
             | Event::Refused { .. }
             | Event::StandingFound { .. }
             | Event::FoundMissing { .. }
+            | Event::AddedByOthers { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::EndRequested { .. }
@@ -260,6 +263,7 @@ pub fn advance(state: &mut Option<GrantState>, event: &Event) -> Result<(), Ille
         Event::Refused { group, .. }
         | Event::StandingFound { group, .. }
         | Event::FoundMissing { group, .. }
+        | Event::AddedByOthers { group, .. }
         | Event::GrantIntended { group }
         | Event::Granted { group, .. }
         | Event::RevokeIntended { group }
@@ -297,10 +301,18 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
             Holding::Standing { missing: true }
         }
         // What never showed, nobody has removed.
-        (Event::FoundMissing { .. }, Holding::Active { seen: Seen::There, okta_request_ids })
-            if !released =>
-        {
-            Holding::Active { seen: Seen::Missing, okta_request_ids: okta_request_ids.clone() }
+        (
+            Event::FoundMissing { .. },
+            Holding::Active { seen: Seen::There | Seen::ByOthers, okta_request_ids },
+        ) if !released => Holding::Active { seen: Seen::Missing, okta_request_ids: okta_request_ids.clone() },
+        (Event::AddedByOthers { .. }, Holding::Standing { missing: true }) if !released => {
+            Holding::Standing { missing: false }
+        }
+        (
+            Event::AddedByOthers { .. },
+            Holding::Active { seen: Seen::There | Seen::Missing, okta_request_ids },
+        ) if !released => {
+            Holding::Active { seen: Seen::ByOthers, okta_request_ids: okta_request_ids.clone() }
         }
         (Event::RevokeIntended { .. }, Holding::Granting | Holding::Active { .. } | Holding::Removing)
             if released =>
@@ -319,6 +331,7 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
             | Event::Refused { .. }
             | Event::StandingFound { .. }
             | Event::FoundMissing { .. }
+            | Event::AddedByOthers { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::RevokeIntended { .. }

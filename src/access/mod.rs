@@ -7,6 +7,7 @@
 //! # Not here
 //! The directory that is pushed to Apono: `directory`. Neither module knows the other.
 
+mod additions;
 pub mod audited;
 mod backlog;
 pub mod book;

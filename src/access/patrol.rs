@@ -7,7 +7,7 @@
 //! - What was told once is not told again, nor forgotten before its grant is.
 //!
 //! # Not here
-//! What a look shows and what is recorded of it: `executor::noticing`.
+//! What a look shows and what is recorded of it: `executor::noticing`. Whose an addition in the log is: `additions`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,11 +16,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::additions::Additions;
 use super::book::Book;
 use super::executor::{Executor, StepError, is_worth_a_look};
 use super::ledger::Ledger;
+use super::machine::{Holding, Seen};
 use crate::clock::{self, SharedClock};
-use crate::domain::{GrantId, IntegrationId, OktaGroupId, OktaUserId};
+use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId};
+use crate::http::Lane;
+use crate::okta::{LogKind, PageError, SystemLog};
 use crate::telemetry::chain;
 
 /// One organization's rounds.
@@ -30,6 +34,8 @@ pub struct Patrol {
     ledger: Arc<Ledger>,
     clock: SharedClock,
     interval: Duration,
+    log: SystemLog,
+    additions: Additions,
     /// Grants whose group was reported to be filled by a rule.
     reported: BTreeSet<(GrantId, OktaGroupId)>,
 }
@@ -39,11 +45,31 @@ type Round = BTreeMap<OktaUserId, Vec<(GrantId, OktaGroupId)>>;
 
 /// Between two users.
 const PACE: Duration = Duration::from_secs(1);
+/// Of the System Log, in one round; the next goes on where this one ended.
+const MOST_PAGES: usize = 20;
+
+/// The System Log was not read to its end.
+#[derive(Debug, thiserror::Error)]
+enum LogError {
+    /// Okta.
+    #[error("cannot read the System Log")]
+    Page(#[source] PageError),
+    /// The journal.
+    #[error("cannot note what the System Log tells")]
+    Step(#[source] StepError),
+}
 
 impl Patrol {
     /// A round begins every `interval`, or as soon as the one before it has ended.
-    pub fn new(executor: Arc<Executor>, ledger: Arc<Ledger>, clock: SharedClock, interval: Duration) -> Self {
-        Self { executor, ledger, clock, interval, reported: BTreeSet::new() }
+    pub fn new(
+        executor: Arc<Executor>,
+        ledger: Arc<Ledger>,
+        clock: SharedClock,
+        interval: Duration,
+        log: SystemLog,
+    ) -> Self {
+        let (additions, reported) = (Additions::default(), BTreeSet::new());
+        Self { executor, ledger, clock, interval, log, additions, reported }
     }
 
     /// Goes round until `stop`.
@@ -54,6 +80,12 @@ impl Patrol {
             let round = self.ledger.read(|book| round(book, self.executor.integration()));
             let live: BTreeSet<_> = round.values().flatten().cloned().collect();
             self.reported.retain(|told| live.contains(told));
+            let before = self.additions.clone();
+            if let Some(Err(error)) = stop.run_until_cancelled(self.read_log()).await {
+                // The next round reads it again.
+                self.additions = before;
+                debug!(error = %chain(&error), "{}", chain(&error));
+            }
             for (user, holdings) in round {
                 if let Err(error) = self.look(&user, &holdings, &stop).await {
                     // The next round looks again. Whom one user's looks fail for, the others are looked at.
@@ -68,6 +100,50 @@ impl Patrol {
             }
             wait = self.interval.saturating_sub(self.clock.elapsed().saturating_sub(begun));
         }
+    }
+
+    /// Looks in the System Log, where it is open to us, for additions by others.
+    async fn read_log(&mut self) -> Result<(), LogError> {
+        if !self.log.is_open() {
+            return Ok(());
+        }
+        let mut until = self.executor.watch().oktas_now();
+        let holders = self.ledger.read(|book| given(book, self.executor.integration()));
+        let live: BTreeSet<_> = holders.keys().cloned().collect();
+        let since = self.additions.from(until);
+        let mut cursor = None;
+        for page in 1.. {
+            if live.is_empty() {
+                break;
+            }
+            let (kind, lane) = (LogKind::MemberAdded, Lane::Verification);
+            let read =
+                self.log.page(kind, since, until, cursor.as_ref(), lane).await.map_err(LogError::Page)?;
+            for event in &read.items {
+                let Some(other) = self.additions.take(event, &live) else {
+                    continue;
+                };
+                for id in holders.get(&other.membership).into_iter().flatten() {
+                    let noted = self.executor.added_by_others(
+                        id,
+                        &other.membership,
+                        other.by.as_deref(),
+                        other.request_id.as_deref(),
+                    );
+                    noted.await.map_err(LogError::Step)?;
+                }
+            }
+            cursor = read.next;
+            if cursor.is_none() {
+                break;
+            }
+            if page == MOST_PAGES {
+                until = read.items.last().map_or(since, |last| last.published);
+                break;
+            }
+        }
+        self.additions.read_to(until, &live);
+        Ok(())
     }
 
     async fn look(
@@ -85,6 +161,22 @@ impl Patrol {
         }
         Ok(())
     }
+}
+
+/// What was given and seen, and by which grants.
+fn given(book: &Book, integration: &IntegrationId) -> BTreeMap<Membership, Vec<GrantId>> {
+    let mut given = BTreeMap::<_, Vec<_>>::new();
+    for (id, state) in book.grants().filter(|(_, state)| state.terms.integration == *integration) {
+        for (group, holding) in &state.holdings {
+            if let (Some(user), Holding::Active { seen: Seen::There, .. }) = (&state.user, holding)
+                && !state.releases(group)
+            {
+                let membership = Membership { group: group.clone(), user: user.clone() };
+                given.entry(membership).or_default().push(id.clone());
+            }
+        }
+    }
+    given
 }
 
 /// The holdings that count on a membership.

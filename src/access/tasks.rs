@@ -193,7 +193,7 @@ fn granted(grant: &GrantState, revision: Revision, group: &OktaGroupId) -> Optio
             format!("{user} was a member of the group already and will stay one"),
             &[],
         ),
-        Some(Holding::Active { seen: Seen::There, okta_request_ids }) => {
+        Some(Holding::Active { seen: Seen::There | Seen::ByOthers, okta_request_ids }) => {
             result(Code::Granted, format!("{user} is a member of the group"), okta_request_ids)
         }
         Some(Holding::Active { seen: Seen::NotYet, okta_request_ids }) => result(

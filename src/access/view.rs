@@ -199,6 +199,9 @@ fn words(holding: &Holding) -> String {
         Holding::Granting => "being added".to_owned(),
         Holding::Active { seen: Seen::Missing, .. } => "added, removed by somebody else".to_owned(),
         Holding::Active { seen: Seen::There, .. } => "member".to_owned(),
+        Holding::Active { seen: Seen::ByOthers, .. } => {
+            "member, added by somebody else too; ends with the grant".to_owned()
+        }
         Holding::Active { seen: Seen::NotYet, .. } => "added, not seen yet".to_owned(),
         Holding::Removing => "being removed".to_owned(),
         Holding::Ended { how, .. } => ended(*how).to_owned(),
@@ -265,6 +268,9 @@ fn happened(event: &Event) -> String {
             format!("{group}: Okta accepted the addition and does not show it yet")
         }
         Event::FoundMissing { group, .. } => format!("{group}: somebody else has removed the membership"),
+        Event::AddedByOthers { group, by, .. } => {
+            format!("{group}: {} has added the user as well", by.as_deref().unwrap_or("somebody else"))
+        }
         Event::EndRequested { reason: why, due, by } => {
             let by = by.as_ref().map_or_else(String::new, |by| format!(" ({by})"));
             format!("over: {}{by}; removals are due since {due}", reason(*why))
@@ -285,6 +291,7 @@ fn request_ids(event: &Event) -> &[String] {
         Event::StandingFound { okta_request_ids, .. }
         | Event::Granted { okta_request_ids, .. }
         | Event::FoundMissing { okta_request_ids, .. }
+        | Event::AddedByOthers { okta_request_ids, .. }
         | Event::Ended { okta_request_ids, .. } => okta_request_ids,
         Event::Accepted { .. }
         | Event::Revised { .. }

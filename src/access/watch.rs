@@ -93,6 +93,11 @@ impl Watch {
         }
     }
 
+    /// Okta's clock, or our own until it is known.
+    pub fn oktas_now(&self) -> Timestamp {
+        self.budget.peers_now().unwrap_or_else(|| self.clock.now())
+    }
+
     /// The wall clock, or Okta's where that is ahead: a clock that is behind lets no grant last longer.
     pub fn latest(&self) -> Timestamp {
         let now = self.clock.now();

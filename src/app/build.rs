@@ -211,6 +211,7 @@ impl Builder {
             organization: settings.url.clone(),
             credentials,
             scopes: vec!["okta.users.read", groups],
+            optional_scopes: if settings.access.is_some() { vec![okta::LOG_SCOPE] } else { Vec::new() },
             timeout: self.settings.http.request_timeout,
         };
         okta::connect(okta_settings, &surroundings, &Arc::new(budget))
@@ -248,7 +249,8 @@ impl Builder {
         let executor = Arc::new(executor);
         if let Some(settings) = settings {
             let (executor, ledger, clock) = (Arc::clone(&executor), Arc::clone(&ledger), Arc::clone(&clock));
-            let patrol = Patrol::new(executor, ledger, clock, settings.look_interval);
+            let log = organization.log.clone();
+            let patrol = Patrol::new(executor, ledger, clock, settings.look_interval, log);
             self.runs("patrol", |stop| async move { patrol.run(stop).await });
         }
         let reconciler =

@@ -124,6 +124,7 @@ fn activity(kind: Kind) -> (u32, &'static str) {
         Kind::Refused => (OTHER, "Access Refused"),
         Kind::StandingNoticed => (OTHER, "Standing Membership Noticed"),
         Kind::MissingNoticed => (OTHER, "Missing Membership Noticed"),
+        Kind::AdditionNoticed => (OTHER, "Other Addition Noticed"),
     }
 }
 
@@ -140,7 +141,8 @@ fn status(kind: Kind) -> Option<(u32, &'static str)> {
         | Kind::Removed
         | Kind::Released
         | Kind::StandingNoticed
-        | Kind::MissingNoticed => Some((1, "Success")),
+        | Kind::MissingNoticed
+        | Kind::AdditionNoticed => Some((1, "Success")),
         Kind::Refused => Some((2, "Failure")),
     }
 }
@@ -164,6 +166,9 @@ fn message(record: &AuditRecord) -> String {
             format!(
                 "{user} is not in group {group} any more, though grant {grant} lives: somebody else has removed it"
             )
+        }
+        Kind::AdditionNoticed => {
+            format!("somebody else has added {user} to group {group} while grant {grant} lives")
         }
         Kind::StandingNoticed => {
             format!(

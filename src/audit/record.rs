@@ -73,6 +73,8 @@ pub enum Kind {
     StandingNoticed,
     /// Somebody else has removed the membership while the grant lives.
     MissingNoticed,
+    /// Somebody else has added the user while the grant lives.
+    AdditionNoticed,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
         Self::Refused,
         Self::StandingNoticed,
         Self::MissingNoticed,
+        Self::AdditionNoticed,
     ];
 
     /// The word in the file.
@@ -107,6 +110,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::StandingNoticed => "standing_noticed",
             Self::MissingNoticed => "missing_noticed",
+            Self::AdditionNoticed => "addition_noticed",
         }
     }
 }

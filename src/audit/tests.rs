@@ -175,7 +175,8 @@ fn effects_are_ocsf_activities_and_nothing_else_is() {
             | Kind::Released
             | Kind::Refused
             | Kind::StandingNoticed
-            | Kind::MissingNoticed => 99,
+            | Kind::MissingNoticed
+            | Kind::AdditionNoticed => 99,
         };
         assert_eq!(event["activity_id"], activity);
         assert_eq!(event["type_uid"], 300_600 + activity);

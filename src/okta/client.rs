@@ -93,5 +93,6 @@ pub(super) mod bucket {
     pub(in crate::okta) const USER_GROUPS: &str = "/api/v1/users/{id}/groups";
     pub(in crate::okta) const GROUPS: &str = "/api/v1/groups";
     pub(in crate::okta) const GROUP: &str = "/api/v1/groups/{id}";
+    pub(in crate::okta) const LOGS: &str = "/api/v1/logs";
     pub(in crate::okta) const TOKEN: &str = "/oauth2/v1/token";
 }

@@ -15,6 +15,8 @@ mod directory;
 pub mod errors;
 mod memberships;
 pub mod page;
+mod refusal;
+mod system_log;
 mod tokens;
 mod wire;
 
@@ -25,7 +27,9 @@ pub use directory::{Directory, PageError};
 pub use errors::{Answer, OktaError};
 pub use memberships::{GroupsOf, Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
-pub use tokens::{TokenError, TokenStatus, Tokens};
+pub use refusal::TokenError;
+pub use system_log::{LogEvent, LogKind, SCOPE as LOG_SCOPE, SystemLog};
+pub use tokens::{TokenStatus, Tokens};
 
 use crate::clock::SharedClock;
 use crate::entropy::SharedEntropy;
@@ -46,6 +50,8 @@ pub struct Settings {
     pub credentials: Reloading<Credentials>,
     /// OAuth scopes to ask for.
     pub scopes: Vec<&'static str>,
+    /// Asked for too; their absence takes a comfort away and is no failure.
+    pub optional_scopes: Vec<&'static str>,
     /// Limit for one request.
     pub timeout: Duration,
 }
@@ -72,6 +78,8 @@ pub struct Organization {
     pub directory: Directory,
     /// Looks up and changes single memberships.
     pub memberships: Memberships,
+    /// Reads what has happened, where that was granted.
+    pub log: SystemLog,
     /// The rate budget that all of them share.
     pub budget: Arc<Budget>,
 }
@@ -93,6 +101,7 @@ pub fn connect(settings: Settings, surroundings: &Surroundings, budget: &Arc<Bud
     let exchange = Exchange { authorize: Some(Arc::clone(&tokens) as _), ..exchange };
     let client = Arc::new(Client::new(organization, exchange, timeout));
     Organization {
+        log: SystemLog::new(Arc::clone(&client), Arc::clone(&tokens)),
         tokens,
         directory: Directory::new(Arc::clone(&client)),
         memberships: Memberships::new(client),

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -31,10 +31,11 @@ use super::Settings;
 use super::assertion::{Claims, sign};
 use super::client::bucket;
 use super::errors::Answer;
+use super::refusal::{TokenError, cure};
 use crate::http::bearer::bearer;
 use crate::http::classify::http_date;
 use crate::http::retry::{Patience, Repeatable, doubling};
-use crate::http::{Authorize, AuthorizeError, Call, Class, Exchange, ExchangeError, Lane, Request, Response};
+use crate::http::{Authorize, AuthorizeError, Call, Class, Exchange, Lane, Request, Response};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::OutcomeLabels;
 
@@ -51,6 +52,8 @@ pub struct Tokens {
 struct State {
     held: Option<Held>,
     failure: Option<Failure>,
+    /// Until then, optional scopes are not asked for: Okta refused a request because of them.
+    modest_until: Duration,
 }
 
 /// Times are on the monotonic clock.
@@ -59,6 +62,7 @@ struct Held {
     renew_at: Duration,
     expires_at: Duration,
     missing_scopes: Vec<&'static str>,
+    optional_scopes: Vec<&'static str>,
 }
 
 struct Failure {
@@ -82,56 +86,6 @@ pub enum TokenStatus {
     Failing(Arc<TokenError>),
 }
 
-/// No token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// The key does not sign.
-    #[error("the assertion cannot be signed with the private key")]
-    Sign(#[source] jsonwebtoken::errors::Error),
-    /// Okta was not reached.
-    #[error("{organization} cannot be asked for a token")]
-    Unreachable {
-        /// Whom.
-        organization: String,
-        /// Why not.
-        #[source]
-        source: ExchangeError,
-    },
-    /// Okta refused, and says why.
-    #[error("{cure}")]
-    Refused {
-        /// What to do about it, with Okta's own text.
-        cure: String,
-        /// Whether trying again can help.
-        class: Class,
-        /// What Okta said.
-        #[source]
-        answer: Box<Answer>,
-    },
-    /// Success without a token in it.
-    #[error(
-        "{organization} answered the token request with something that is not a token; is organization_url an Okta organization?"
-    )]
-    Unreadable {
-        /// Whom.
-        organization: String,
-        /// The parser's complaint.
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-impl TokenError {
-    /// Whether trying again can help.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Sign(_) | Self::Unreadable { .. } => Class::Misconfigured,
-            Self::Unreachable { source, .. } => source.class(),
-            Self::Refused { class, .. } => *class,
-        }
-    }
-}
-
 /// A shorter life than this is taken for a mistake of the answer; the API will tell.
 const SHORTEST_LIFE: Duration = Duration::from_mins(2);
 /// What an answer says beyond that is not believed.
@@ -140,6 +94,8 @@ const LONGEST_LIFE: Duration = Duration::from_hours(24);
 const LOOK_FOR_SCOPES: Duration = Duration::from_mins(5);
 /// A call may ask again this long after an outage's last failure.
 const ON_DEMAND: Duration = Duration::from_secs(1);
+/// After Okta refused a request with optional scopes, it is asked without them for so long.
+const MODEST: Duration = Duration::from_hours(24);
 /// A token with less life than this left is not handed out.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
@@ -170,6 +126,19 @@ impl Tokens {
     /// Whether there has been a token since the process started: then the key, the client and the address are right.
     pub fn has_ever_held(&self) -> bool {
         self.ever_held.load(Ordering::Relaxed)
+    }
+
+    /// Whether the present token carries `scope`, one of [`Settings::optional_scopes`].
+    pub fn carries(&self, scope: &str) -> bool {
+        let now = self.now();
+        let state = self.lock();
+        let held = state.held.as_ref().filter(|held| now < held.expires_at);
+        held.is_some_and(|held| held.optional_scopes.contains(&scope))
+    }
+
+    /// Whose tokens these are.
+    pub fn client_id(&self) -> String {
+        self.settings.credentials.current().client_id.clone()
     }
 
     /// Renews the token if it is time, and says when to come back. Called periodically, so that no grant or removal
@@ -207,7 +176,13 @@ impl Tokens {
             Ready::Not(Some(error)) => return Err(error),
             Ready::Aging(_) | Ready::Not(None) => {}
         }
-        let minted = self.mint().await;
+        let modest = self.now() < self.lock().modest_until;
+        let mut minted = self.mint(if modest { &[] } else { &self.settings.optional_scopes }).await;
+        if !modest && minted.as_ref().is_err_and(TokenError::is_about_a_scope) {
+            // One that Okta does not know, or trims no list for, must not cost us the others.
+            self.lock().modest_until = self.now() + MODEST;
+            minted = self.mint(&[]).await;
+        }
         self.take_in(minted)
     }
 
@@ -276,12 +251,12 @@ impl Tokens {
         }
     }
 
-    /// Asks for a token, once.
-    async fn mint(&self) -> Result<Held, TokenError> {
+    /// Asks for a token, once, with `optional` scopes beside those that are needed.
+    async fn mint(&self, optional: &[&'static str]) -> Result<Held, TokenError> {
         let organization = self.settings.organization.origin();
         let url = self.settings.organization.url(&["oauth2", "v1", "token"], &[]);
         let credentials = self.settings.credentials.current();
-        let scope = self.settings.scopes.join(" ");
+        let scope = [&self.settings.scopes, optional].concat().join(" ");
         let form = || -> Result<Bytes, TokenError> {
             let claims = Claims::new(
                 &credentials.client_id,
@@ -322,9 +297,9 @@ impl Tokens {
             request
         };
         match self.exchange.call(&call, build).await {
-            Ok(response) => {
-                self.read(&response).map_err(|source| TokenError::Unreadable { organization, source })
-            }
+            Ok(response) => self
+                .read(&response, optional)
+                .map_err(|source| TokenError::Unreadable { organization, source }),
             Err(error) => Err(match error.response() {
                 Some(response) if error.class() != Class::Transient => self.refusal(response),
                 Some(_) | None => TokenError::Unreachable { organization, source: error },
@@ -332,7 +307,7 @@ impl Tokens {
         }
     }
 
-    fn read(&self, response: &Response) -> Result<Held, serde_json::Error> {
+    fn read(&self, response: &Response, optional: &[&'static str]) -> Result<Held, serde_json::Error> {
         #[derive(Deserialize)]
         struct Body {
             access_token: String,
@@ -344,6 +319,8 @@ impl Tokens {
         let life = Duration::from_secs(body.expires_in).clamp(SHORTEST_LIFE, LONGEST_LIFE);
         let now = self.now();
         let missing_scopes = missing(&self.settings.scopes, body.scope.as_deref());
+        let lacking = missing(optional, body.scope.as_deref());
+        let optional_scopes = optional.iter().copied().filter(|scope| !lacking.contains(scope)).collect();
         if !missing_scopes.is_empty() {
             warn!(
                 integration.id = self.settings.integration,
@@ -359,6 +336,7 @@ impl Tokens {
                 + if missing_scopes.is_empty() { life * 4 / 5 } else { (life * 4 / 5).min(LOOK_FOR_SCOPES) },
             expires_at: now + life,
             missing_scopes,
+            optional_scopes,
         })
     }
 
@@ -473,63 +451,4 @@ fn missing(asked: &[&'static str], granted: Option<&str>) -> Vec<&'static str> {
     };
     let granted: Vec<_> = granted.split_whitespace().collect();
     asked.iter().copied().filter(|scope| !granted.contains(scope)).collect()
-}
-
-/// What to do about a refusal. One code covers faults of the clock and of the key, so Okta's text has to be read.
-fn cure(answer: &Answer, settings: &Settings, skew: Option<i64>) -> (String, Class) {
-    let text = answer.text.as_deref().unwrap_or("no reason given");
-    let says = |needle: &str| text.contains(needle);
-    let organization = settings.organization.origin();
-    let misconfigured = |cure: String| (cure, Class::Misconfigured);
-    if answer.status == StatusCode::NOT_FOUND || (answer.code.is_none() && !answer.status.is_server_error()) {
-        return misconfigured(format!(
-            "{organization} does not answer like an Okta organization; correct organization_url (https://example.okta.com, without -admin)"
-        ));
-    }
-    match answer.code.as_deref() {
-        Some("invalid_client")
-            if says("is expired")
-                || says("too far into the future")
-                || says("issued before the current time") =>
-        {
-            // With Okta's `Date` the next assertion is right; without it, somebody has to set the clock.
-            let (skew, class) = match skew {
-                Some(seconds) if seconds > 0 => (format!("{seconds} s ahead of"), Class::Transient),
-                Some(seconds) => (format!("{} s behind", -seconds), Class::Transient),
-                None => ("not at".to_owned(), Class::Misconfigured),
-            };
-            (format!("this host's clock is {skew} Okta's; set it right (NTP)"), class)
-        }
-        Some("invalid_client") if says("already been used") => {
-            ("Okta has seen this assertion before".to_owned(), Class::Transient)
-        }
-        Some("invalid_client") if says("kid is invalid") || says("signature is invalid") => {
-            misconfigured(format!(
-                "the private key does not belong to the application in {organization}; register its public half there (General, Client Credentials, Public keys) and save, or mount the right key"
-            ))
-        }
-        Some("invalid_client") if says("does not have a JWKSet") || says("must use the private_key_jwt") => {
-            misconfigured(format!(
-                "the application in {organization} has no public key; choose Public key / Private key under Client Credentials, add the key, and save"
-            ))
-        }
-        Some("invalid_client") if says("audience claim") => misconfigured(format!(
-            "{organization} is not the address that Okta expects; set organization_url to the organization's own address"
-        )),
-        Some("invalid_client") => misconfigured(format!(
-            "{organization} does not know this client; correct client_id, and see that the application is an active API Services app"
-        )),
-        Some("consent_required" | "invalid_scope") => misconfigured(format!(
-            "no scope is granted to the application; grant {} (Okta API Scopes tab)",
-            settings.scopes.join(" and ")
-        )),
-        Some("access_denied") => misconfigured(
-            "the application's network zone does not include this host; add its address to the zone"
-                .to_owned(),
-        ),
-        Some("invalid_dpop_proof") => {
-            misconfigured("the application demands DPoP, which this version does not speak".to_owned())
-        }
-        Some(_) | None => misconfigured("Okta refuses the token request".to_owned()),
-    }
 }

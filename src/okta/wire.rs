@@ -9,6 +9,7 @@
 //!
 //! Source: Okta management OpenAPI 2026.06.3.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -112,6 +113,42 @@ impl RuleBody {
             .and_then(|actions| actions.assign_user_to_groups)
             .map(|targets| targets.group_ids)
             .unwrap_or_default()
+    }
+}
+
+/// An event of the System Log. One without `uuid` or `published` cannot be put in its place.
+#[derive(Deserialize)]
+pub(super) struct LogBody {
+    pub(super) uuid: String,
+    pub(super) published: Timestamp,
+    pub(super) actor: Option<LogActor>,
+    pub(super) transaction: Option<LogTransaction>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    target: Vec<LogTarget>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LogActor {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LogTransaction {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LogTarget {
+    id: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl LogBody {
+    /// The id of the first target of a kind, wherever it stands.
+    pub(super) fn target(&self, kind: &str) -> Option<&str> {
+        let of_kind = self.target.iter().find(|target| target.kind.as_deref() == Some(kind));
+        of_kind.and_then(|target| target.id.as_deref())
     }
 }
 

@@ -9,7 +9,7 @@ use simulator::fault::Fault;
 use simulator::okta::NewUser;
 
 use crate::scene::Scene;
-use crate::world::{INTEGRATION, World};
+use crate::world::{CLIENT, INTEGRATION, World};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -154,5 +154,84 @@ async fn one_user_who_cannot_be_looked_at_hides_nobody_else() {
     scene.world.okta.faults().on_path("list_user_groups", hidden, Fault::status(403));
     scene.world.okta.remove_member(&scene.group, other);
     scene.world.until("it is noticed", |_| missing(&scene, &others.grant_id)).await;
+    scene.nothing_is_left(connector).await;
+}
+
+/// Who was seen to have added the user of a grant as well, and by which requests.
+fn added_by_others(scene: &Scene, grant: &str) -> Vec<(Option<String>, Vec<String>)> {
+    let of_grant = |record| match record {
+        Record::Grant { id, event: Event::AddedByOthers { by, okta_request_ids, .. } }
+            if id.as_str() == grant =>
+        {
+            Some((by, okta_request_ids))
+        }
+        Record::Grant { .. } | Record::Task { .. } => None,
+    };
+    scene.world.journal.entries().into_iter().filter_map(|entry| of_grant(entry.record)).collect()
+}
+
+fn grant_the_log(scene: &Scene) {
+    let scopes = ["okta.users.read", "okta.groups.manage", "okta.logs.read"];
+    scene.world.okta.set_granted_scopes(CLIENT, &scopes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_makes_a_granted_membership_permanent_is_noticed_in_the_system_log_and_it_ends_all_the_same() {
+    let mut scene = scene();
+    grant_the_log(&scene);
+    // Read late, as Okta shows events late.
+    scene.world.okta.configure(|settings| settings.log_lag = Duration::from_secs(25));
+    // In and out again before the grant: nobody's concern.
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    let connector = scene.world.start().await;
+    let granted = scene.given(4 * HOUR).await;
+    scene.world.pass(HOUR).await;
+    assert_eq!(added_by_others(&scene, &granted.grant_id), []);
+    // Between two looks, neither of which can show it.
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    scene.world.pass(2 * HOUR).await;
+    let noticed = added_by_others(&scene, &granted.grant_id);
+    assert!(
+        matches!(&noticed[..], [(Some(by), ids)] if by.starts_with("00u") && ids.len() == 1),
+        "{noticed:?}"
+    );
+    let told = scene.world.audit.records();
+    assert_eq!(told.iter().filter(|(_, record)| record.kind.as_str() == "addition_noticed").count(), 1);
+    assert!(scene.world.warnings().iter().any(|warning| warning.contains("ends with it all the same")));
+    assert_eq!(missing(&scene, &granted.grant_id), None);
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_system_log_tells_of_what_happened_while_the_connector_was_down() {
+    let mut scene = scene();
+    grant_the_log(&scene);
+    let connector = scene.world.start().await;
+    let granted = scene.given(4 * HOUR).await;
+    scene.world.pass(Duration::from_mins(30)).await;
+    connector.stop().await;
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    let connector = scene.world.start().await;
+    scene.world.pass(HOUR).await;
+    assert_eq!(added_by_others(&scene, &granted.grant_id).len(), 1);
+    scene.nothing_is_left(connector).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_system_log_a_membership_that_is_there_again_is_noticed() {
+    let mut scene = scene();
+    let connector = scene.world.start().await;
+    let granted = scene.given(4 * HOUR).await;
+    scene.world.okta.remove_member(&scene.group, &scene.user);
+    scene.world.until("it is noticed", |_| missing(&scene, &granted.grant_id)).await;
+    scene.world.okta.add_member(&scene.group, &scene.user);
+    scene.world.pass(HOUR).await;
+    assert_eq!(scene.world.okta.call_count("list_logs"), 0, "the log is not open to us");
+    let noticed = added_by_others(&scene, &granted.grant_id);
+    assert!(matches!(&noticed[..], [(None, ids)] if !ids.is_empty()), "{noticed:?}");
+    assert_eq!(scene.revoked(&granted.grant_id).await["code"], "revoked");
     scene.nothing_is_left(connector).await;
 }

@@ -260,6 +260,7 @@ fn note_duty(record: &Record, users: &mut BTreeMap<String, String>, duties: &mut
         | Event::Declined { .. }
         | Event::StandingFound { .. }
         | Event::FoundMissing { .. }
+        | Event::AddedByOthers { .. }
         | Event::Granted { .. }
         | Event::EndRequested { .. }
         | Event::RevokeIntended { .. } => {}

@@ -145,6 +145,29 @@ async fn a_scope_that_was_not_granted_makes_unready_and_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_optional_scope_that_okta_refuses_costs_one_request_and_nothing_else() {
+    let mut world = World::new();
+    let refusal = Fault::Answer {
+        status: 400,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: json!({
+            "error": "invalid_scope",
+            "error_description": "One or more scopes are not configured for the authorization server resource.",
+        })
+        .to_string(),
+    };
+    world.okta.faults().once("token", refusal);
+    let connector = world.start().await;
+    until_held(&world, &connector).await;
+    assert_eq!(
+        (world.okta.call_count("token"), world.okta.tokens_issued()),
+        (2, 1),
+        "asked again without it"
+    );
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_absurd_lifetime_is_not_believed() {
     let mut world = World::new();
     world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));

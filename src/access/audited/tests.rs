@@ -70,12 +70,40 @@ fn standing() -> Event {
     Event::StandingFound { group: group(), okta_request_ids: Vec::new() }
 }
 
+fn others() -> Event {
+    Event::AddedByOthers {
+        group: group(),
+        by: Some("00uadmin".to_owned()),
+        okta_request_ids: vec!["w".to_owned()],
+    }
+}
+
 fn missing() -> Event {
     Event::FoundMissing { group: group(), okta_request_ids: vec!["z".to_owned()] }
 }
 
 fn refused(proven_absent: bool) -> Event {
     Event::Refused { group: group(), code: Code::NotPermitted, message: "no".to_owned(), proven_absent }
+}
+
+#[test]
+fn an_addition_by_others_says_who_and_what_becomes_of_it() {
+    let ours = [accepted(), resolved(), intended(), added(true)];
+    let theirs = [accepted(), resolved(), standing()];
+    let cases = [
+        ([&ours[..], &[others()]].concat(), Member, "ends with the grant"),
+        ([&ours[..], &[missing(), others()]].concat(), NotMember, "ends with the grant"),
+        ([&theirs[..], &[missing(), others()]].concat(), NotMember, "stands again"),
+    ];
+    for (events, before, rule) in cases {
+        let records = last(&events);
+        let [record] = &records[..] else {
+            panic!("{records:?}");
+        };
+        assert_eq!((record.kind, record.before, record.after), (Kind::AdditionNoticed, before, Member));
+        let detail = record.detail.as_deref().unwrap();
+        assert!(detail.contains("00uadmin") && detail.contains(rule), "{detail}");
+    }
 }
 
 #[test]

@@ -72,16 +72,58 @@ impl Executor {
         user: &OktaUserId,
         seen: &GroupsOf,
     ) -> Result<(), StepError> {
-        let verified = |state: &GrantState| {
-            let okta_request_ids = seen.request_ids.clone();
-            let event = Event::Granted { group: group.clone(), verified: true, okta_request_ids };
-            (awaited(state, group) == Some(Awaited::Proof)).then_some(event)
+        let mut shown = None;
+        let look = |state: &GrantState| {
+            shown = awaited(state, group);
+            let (group, okta_request_ids) = (group.clone(), seen.request_ids.clone());
+            match shown? {
+                Awaited::Proof => Some(Event::Granted { group, verified: true, okta_request_ids }),
+                Awaited::Return => Some(Event::AddedByOthers { group, by: None, okta_request_ids }),
+                Awaited::LossOfGiven | Awaited::LossOfStanding => None,
+            }
         };
-        if self.record("the late proof of the addition", id, verified).await? {
+        if !self.record("what the look has shown", id, look).await? {
+            return Ok(());
+        }
+        if shown == Some(Awaited::Return) {
+            self.report_addition(id, &Membership { group: group.clone(), user: user.clone() }, None);
+        } else {
             info!(grant.id = %id, okta.group_id = %group, okta.user_id = %user,
                 "Okta shows {user} in group {group} now, for grant {id}");
         }
         Ok(())
+    }
+
+    /// Notes that somebody else, `by` Okta's id, has added the user while the grant lives.
+    pub async fn added_by_others(
+        &self,
+        id: &GrantId,
+        membership: &Membership,
+        by: Option<&str>,
+        request_id: Option<&str>,
+    ) -> Result<(), StepError> {
+        let group = &membership.group;
+        let added = |state: &GrantState| {
+            let holds = matches!(state.holdings.get(group), Some(Holding::Active { seen: Seen::There, .. }));
+            let event = || Event::AddedByOthers {
+                group: group.clone(),
+                by: by.map(ToOwned::to_owned),
+                okta_request_ids: request_id.map(ToOwned::to_owned).into_iter().collect(),
+            };
+            (holds && !state.releases(group)).then(event)
+        };
+        if self.record("that somebody else has added the user", id, added).await? {
+            self.report_addition(id, membership, by);
+        }
+        Ok(())
+    }
+
+    fn report_addition(&self, id: &GrantId, membership: &Membership, by: Option<&str>) {
+        let Membership { group, user } = membership;
+        self.count("membership_added");
+        warn!(grant.id = %id, okta.group_id = %group, okta.user_id = %user, okta.actor_id = by,
+            "{} has added {user} to group {group} while grant {id} lives; what the grant gave ends with it all the same",
+            by.unwrap_or("somebody else"));
     }
 
     async fn missing(
@@ -144,13 +186,15 @@ enum Awaited {
     LossOfGiven,
     /// That what stood before is gone.
     LossOfStanding,
+    /// That what somebody else had removed is there again.
+    Return,
 }
 
 impl Awaited {
     /// What it is called when the membership is gone. What never showed, nobody has removed.
     fn change(self) -> Option<&'static str> {
         match self {
-            Self::Proof => None,
+            Self::Proof | Self::Return => None,
             Self::LossOfGiven => Some("granted_membership_removed"),
             Self::LossOfStanding => Some("standing_membership_removed"),
         }
@@ -163,11 +207,12 @@ fn awaited(state: &GrantState, group: &OktaGroupId) -> Option<Awaited> {
     }
     match state.holdings.get(group)? {
         Holding::Active { seen: Seen::NotYet, .. } => Some(Awaited::Proof),
-        Holding::Active { seen: Seen::There, .. } => Some(Awaited::LossOfGiven),
+        Holding::Active { seen: Seen::There | Seen::ByOthers, .. } => Some(Awaited::LossOfGiven),
         Holding::Standing { missing: false } => Some(Awaited::LossOfStanding),
-        Holding::Active { seen: Seen::Missing, .. }
-        | Holding::Standing { missing: true }
-        | Holding::Wanted
+        Holding::Active { seen: Seen::Missing, .. } | Holding::Standing { missing: true } => {
+            Some(Awaited::Return)
+        }
+        Holding::Wanted
         | Holding::Refused { .. }
         | Holding::Granting
         | Holding::Removing

@@ -82,9 +82,10 @@ impl Executor {
         );
         let how = match (state.holdings.get(group), before) {
             // Seen to be there once, and not before our removal: somebody else had removed it.
-            (Some(Holding::Active { seen: Seen::There | Seen::Missing, .. }), Some(Presence::NotMember)) => {
-                Ending::NotMember
-            }
+            (
+                Some(Holding::Active { seen: Seen::There | Seen::Missing | Seen::ByOthers, .. }),
+                Some(Presence::NotMember),
+            ) => Ending::NotMember,
             _ => Ending::Revoked,
         };
         self.end(id, group, how, written.request_id.into_iter().collect()).await

@@ -84,6 +84,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         okta_request_ids: Vec<String>,
     },
+    /// Somebody else was seen to have added the user while the grant lives.
+    AddedByOthers {
+        /// To which group.
+        group: OktaGroupId,
+        /// Who, as Okta's System Log names the actor, where it was read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Okta's ids: of the request that added, where the System Log tells it, else of the look that showed it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        okta_request_ids: Vec<String>,
+    },
     /// The grant is over.
     EndRequested {
         /// Why.
@@ -193,6 +204,7 @@ impl Event {
             Self::GrantIntended { .. } => "GrantIntended",
             Self::Granted { .. } => "Granted",
             Self::FoundMissing { .. } => "FoundMissing",
+            Self::AddedByOthers { .. } => "AddedByOthers",
             Self::EndRequested { .. } => "EndRequested",
             Self::RevokeIntended { .. } => "RevokeIntended",
             Self::Ended { .. } => "Ended",

@@ -47,6 +47,10 @@ fn ended(reason: EndReason) -> Event {
     Event::EndRequested { reason, due: instant(3600), by: None }
 }
 
+fn others() -> Event {
+    Event::AddedByOthers { group: group("a"), by: Some("00u9".to_owned()), okta_request_ids: Vec::new() }
+}
+
 fn refused(proven_absent: bool) -> Event {
     let message = "no".to_owned();
     Event::Refused { group: group("a"), code: Code::NotPermitted, message, proven_absent }
@@ -179,6 +183,8 @@ fn events_survive_being_written_down() {
         intended(),
         granted(),
         Event::FoundMissing { group: group("a"), okta_request_ids: vec!["x".to_owned()] },
+        others(),
+        Event::AddedByOthers { group: group("a"), by: None, okta_request_ids: Vec::new() },
         ended(EndReason::Withdrawn),
         Event::EndRequested {
             reason: EndReason::Operator,
@@ -222,6 +228,23 @@ fn what_somebody_else_removed_is_not_asked_for_again_until_a_later_revision() {
     }
 }
 
+#[test]
+fn what_somebody_else_has_added_as_well_is_told_once_and_ends_with_the_grant() {
+    let missing = || Event::FoundMissing { group: group("a"), okta_request_ids: Vec::new() };
+    for before in [vec![], vec![missing()]] {
+        let events = [vec![accepted(), intended(), granted()], before, vec![others()]].concat();
+        let state = replay(&events).unwrap();
+        assert_eq!(state.step(&group("a")), None);
+        assert!(apply(Some(&state), &others()).is_err(), "told once");
+        let over = apply(Some(&state), &ended(EndReason::Expired)).unwrap();
+        assert_eq!(over.step(&group("a")), Some(Step::Remove));
+        assert!(apply(Some(&state), &missing()).is_ok(), "somebody can remove it again");
+    }
+    let standing = Event::StandingFound { group: group("a"), okta_request_ids: Vec::new() };
+    let state = replay(&[accepted(), standing, missing(), others()]).unwrap();
+    assert_eq!(state.holdings[&group("a")], Holding::Standing { missing: false });
+}
+
 /// One holding of each kind, under the name that the diagram gives it.
 fn holdings() -> Vec<(&'static str, Holding)> {
     let active = |seen| Holding::Active { seen, okta_request_ids: Vec::new() };
@@ -234,6 +257,7 @@ fn holdings() -> Vec<(&'static str, Holding)> {
         ("Unseen", active(Seen::NotYet)),
         ("Active", active(Seen::There)),
         ("Missing", active(Seen::Missing)),
+        ("ByOthers", active(Seen::ByOthers)),
         ("Removing", Holding::Removing),
         ("Ended", Holding::Ended { how: Ending::Revoked, okta_request_ids: Vec::new() }),
     ];
@@ -253,6 +277,7 @@ fn state_name(holding: &Holding) -> &'static str {
         Holding::Active { seen: Seen::Missing, .. } => "Missing",
         Holding::Active { seen: Seen::NotYet, .. } => "Unseen",
         Holding::Active { seen: Seen::There, .. } => "Active",
+        Holding::Active { seen: Seen::ByOthers, .. } => "ByOthers",
         Holding::Removing => "Removing",
         Holding::Ended { .. } => "Ended",
     }
@@ -276,6 +301,7 @@ fn events_of_a_group() -> Vec<(String, Event)> {
         ("granted, seen".to_owned(), granted(true)),
         ("granted, unseen".to_owned(), granted(false)),
         ("found missing".to_owned(), Event::FoundMissing { group: group(), okta_request_ids: ids() }),
+        ("added by others".to_owned(), others()),
         ("revoke intended".to_owned(), Event::RevokeIntended { group: group() }),
     ];
     for how in [
@@ -371,6 +397,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             proven_absent
         }),
         group().prop_map(|group| Event::FoundMissing { group, okta_request_ids: Vec::new() }),
+        group().prop_map(|group| Event::AddedByOthers { group, by: None, okta_request_ids: Vec::new() }),
         group().prop_map(|group| Event::StandingFound { group, okta_request_ids: Vec::new() }),
         group().prop_map(|group| Event::GrantIntended { group }),
         (group(), any::<bool>()).prop_map(|(group, verified)| Event::Granted {
@@ -405,6 +432,7 @@ proptest! {
                 | Event::UserResolved { .. }
                 | Event::StandingFound { .. }
                 | Event::FoundMissing { .. }
+                | Event::AddedByOthers { .. }
                 | Event::Granted { .. }
                 | Event::EndRequested { .. }
                 | Event::RevokeIntended { .. } => {}
