@@ -246,6 +246,8 @@ mod tests {
             kind: GroupKind::Okta,
             name: name.to_owned(),
             has_admin_privilege: None,
+            members_changed_at: None,
+            members: None,
         }
     }
 

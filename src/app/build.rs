@@ -211,7 +211,7 @@ impl Builder {
             organization: settings.url.clone(),
             credentials,
             scopes: vec!["okta.users.read", groups],
-            optional_scopes: if settings.access.is_some() { vec![okta::LOG_SCOPE] } else { Vec::new() },
+            optional_scopes: vec![okta::LOG_SCOPE],
             timeout: self.settings.http.request_timeout,
         };
         okta::connect(okta_settings, &surroundings, &Arc::new(budget))
@@ -297,11 +297,13 @@ impl Builder {
         let reconciler = DirectoryReconciler {
             integration: integration.clone(),
             directory: organization.directory.clone(),
+            log: organization.log.clone(),
             provider,
             store,
             selection: settings.selection.clone(),
             mapping: Mapping::standard().map_err(StartError::Mapping)?,
             limits: settings.breaker,
+            full_interval: settings.full_interval,
             live: Arc::new(LiveGrants { ledger: Arc::clone(&self.ledger), integration: integration.clone() }),
             clock: Arc::clone(&self.outside.clock),
             metrics: Arc::clone(&self.metrics),

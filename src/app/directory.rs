@@ -50,11 +50,14 @@ impl DirectoryLoop {
             // Cut off by a stop: every write of a run stands for itself, and the next run begins anew.
             let run = tokio::select! {
                 () = stop.cancelled() => return,
-                run = self.reconciler.run() => run,
+                run = self.reconciler.run(!waiters.is_empty()) => run,
             };
             let wait = match run.outcome {
                 Outcome::Incomplete if run.needs_a_person => self.interval.min(LATER),
                 Outcome::Incomplete => self.interval.min(SOON),
+                Outcome::Completed | Outcome::Held | Outcome::Partial if run.resumed => {
+                    self.interval.min(SOON)
+                }
                 Outcome::Completed | Outcome::Held | Outcome::Partial => self.interval,
             };
             for waiter in waiters.drain(..) {

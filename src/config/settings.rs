@@ -94,6 +94,8 @@ pub struct Directory {
     pub selection: Selection,
     /// Between two runs.
     pub interval: Duration,
+    /// Between two runs that read everything anew.
+    pub full_interval: Duration,
     /// How much one run may take away.
     pub breaker: Limits,
     /// The provider.

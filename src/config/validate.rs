@@ -244,7 +244,14 @@ impl Reader<'_> {
             floor: number(&self.value(&at("directory.breaker.floor"))),
         };
         let (interval, token) = (self.duration(&at("directory.interval")), self.file(&at("scim.token_file")));
-        Some(Directory { selection: selection?, interval, breaker, scim: Scim { base: base?, token } })
+        let full_interval = self.duration(&at("directory.full_interval"));
+        Some(Directory {
+            selection: selection?,
+            interval,
+            full_interval,
+            breaker,
+            scim: Scim { base: base?, token },
+        })
     }
 
     fn access(&mut self, index: usize) -> Option<Access> {

@@ -158,7 +158,7 @@ impl<'a> Applier<'a> {
         let name = operation.name();
         let is_held = held || is_held(&operation, planned);
         let is_away = self.failures_in_a_row.load(Ordering::Relaxed) >= ENOUGH;
-        let outcome = if is_held || is_away { None } else { Some(self.perform(operation).await) };
+        let outcome = if is_held || is_away { None } else { Some(self.carry_out(operation).await) };
         self.count_in_a_row(outcome.as_ref());
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -187,6 +187,12 @@ impl<'a> Applier<'a> {
             }
             Some(Ok(()) | Err(_)) => self.failures_in_a_row.store(0, Ordering::Relaxed),
         }
+    }
+
+    async fn carry_out(&self, operation: Operation) -> Result<(), ApplyError> {
+        let done = operation.clone();
+        self.perform(operation).await?;
+        self.store.note_done(&done).await.map_err(ApplyError::Store)
     }
 
     async fn perform(&self, operation: Operation) -> Result<(), ApplyError> {
@@ -521,7 +527,7 @@ fn without(resource: &mut Map<String, Value>, gone: &[ScimId]) {
 }
 
 /// Whether the breaker holds this operation.
-fn is_held(operation: &Operation, planned: &Planned) -> bool {
+pub(super) fn is_held(operation: &Operation, planned: &Planned) -> bool {
     match operation {
         Operation::DeactivateUser { .. } => planned.holds(RemovalKind::Users),
         Operation::RemoveMembers { .. } => planned.holds(RemovalKind::Members),

@@ -78,6 +78,13 @@ impl Mapping {
         self.pairs.iter().map(|(attribute, _)| attribute.clone()).collect()
     }
 
+    /// Stands for the whole of it: another mapping has another.
+    pub fn fingerprint(&self) -> String {
+        let pairs: Vec<_> =
+            self.pairs.iter().map(|(attribute, path)| format!("{attribute}={path}")).collect();
+        pairs.join(",")
+    }
+
     /// The SCIM attributes that are compared and written.
     pub fn paths(&self) -> &[Path] {
         &self.paths

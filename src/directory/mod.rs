@@ -11,6 +11,7 @@
 
 pub mod apply;
 pub mod breaker;
+mod evidence;
 pub mod mapping;
 pub mod plan;
 mod provider;
@@ -19,6 +20,8 @@ pub mod selection;
 mod snapshot;
 pub mod store;
 
+pub use evidence::{Disproof, EvidenceError};
 pub use provider::ProviderError;
 pub use reconciler::{DirectoryRun, Outcome, Reconciler, RunError};
 pub use snapshot::{Snapshot, SnapshotError};
+pub use store::Reach;

@@ -70,7 +70,7 @@ pub(super) async fn read_into(
 ) -> Result<ProviderConfig, ProviderError> {
     let failed = |what| move |source| ProviderError::Call { what, source };
     let config = provider.config().await.map_err(failed("configuration"))?;
-    store.clear_provider().await.map_err(ProviderError::Store)?;
+    store.forget_provider().await.map_err(ProviderError::Store)?;
 
     let user_name = Path::parse("userName").map_err(ProviderError::Mapping)?;
     let mut listing = Listing::new(Kind::User, "users", config.max_results);

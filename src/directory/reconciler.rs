@@ -2,8 +2,8 @@
 //! One directory run: snapshot, the provider's side, plan, breaker, apply, report.
 //!
 //! # Invariants kept here
-//! - It takes no input: every run looks at everything, whatever caused it.
-//! - Without a snapshot nothing is planned; the next run is the retry.
+//! - It takes no input but whether somebody asked: what it does follows from both sides, whatever caused it.
+//! - Without a snapshot nothing is planned, and without evidence nothing of a plan is done; the next run is the retry.
 //!
 //! # Not here
 //! When it runs: `app`.
@@ -19,19 +19,23 @@ use tracing::{info, warn};
 
 use super::apply::{Applied, Applier};
 use super::breaker::Limits;
+use super::evidence::{Evidence, EvidenceError};
 use super::mapping::Mapping;
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
-use super::snapshot::{Collector, SnapshotError};
-use super::store::{Counts, Planned, Store, StoreError};
+use super::snapshot::{Collector, Snapshot, SnapshotError};
+use super::store::{Counts, Planned, Reach, Store, StoreError};
 use crate::clock::SharedClock;
 use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
-use crate::okta::Directory;
-use crate::scim::Provider;
+use crate::okta::{Directory, SystemLog};
 use crate::scim::attributes::{Path, PathError};
+use crate::scim::{Provider, ProviderConfig};
 use crate::telemetry::metrics::{IntegrationLabels, OutcomeLabels};
 use crate::telemetry::{Metrics, chain};
+
+/// After a run in which something failed, the provider's side is read again if it was read longer ago than this.
+const AFTER_A_FAILURE: Duration = Duration::from_hours(1);
 
 /// Runs one organization's directory.
 pub struct Reconciler {
@@ -39,6 +43,8 @@ pub struct Reconciler {
     pub integration: IntegrationId,
     /// Okta, read-only.
     pub directory: Directory,
+    /// Okta's System Log, where it is open to us.
+    pub log: SystemLog,
     /// The provider.
     pub provider: Provider,
     /// Between them.
@@ -49,6 +55,8 @@ pub struct Reconciler {
     pub mapping: Mapping,
     /// How much may go.
     pub limits: Limits,
+    /// Between two runs that read everything.
+    pub full_interval: Duration,
     /// What must not be pushed.
     pub live: Arc<dyn LiveMemberships>,
     /// Time.
@@ -68,6 +76,10 @@ pub struct DirectoryRun {
     pub seconds: f64,
     /// How it ended.
     pub outcome: Outcome,
+    /// How much of Okta's side was read, where it was.
+    pub reach: Option<Reach>,
+    /// Whether some of it was read by a process before this one: what has changed since is read soon.
+    pub resumed: bool,
     /// One sentence for a person.
     pub message: String,
     /// Whether trying again cannot help until somebody mends something (a role, a token, the selection).
@@ -118,6 +130,11 @@ pub enum RunError {
     /// The local store.
     #[error("the plan could not be made")]
     Store(#[source] StoreError),
+    /// Something of the plan does not stand a second look.
+    #[error(
+        "the plan would take away what a second look shows, or cannot show to be gone, so nothing is changed"
+    )]
+    Evidence(#[source] EvidenceError),
     /// Our own path does not parse.
     #[error("the attribute mapping is wrong")]
     Mapping(#[source] PathError),
@@ -129,6 +146,7 @@ impl RunError {
         match self {
             Self::Snapshot(source) => source.class(),
             Self::Provider(source) => source.class(),
+            Self::Evidence(source) => source.class(),
             Self::Store(_) => Class::Transient,
             Self::Mapping(_) => Class::Permanent,
         }
@@ -136,11 +154,11 @@ impl RunError {
 }
 
 impl Reconciler {
-    /// Runs once.
-    pub async fn run(&self) -> DirectoryRun {
+    /// Runs once. Whoever asks for a run gets one that reads everything.
+    pub async fn run(&self, asked: bool) -> DirectoryRun {
         let (started_at, began) = (self.clock.now(), self.clock.elapsed());
         info!(integration.id = %self.integration, "directory run begins");
-        let result = self.reconcile().await;
+        let result = self.reconcile(asked).await;
         let took = self.clock.elapsed().saturating_sub(began);
         let run = self.report(started_at, took, result);
         let integration = self.integration.as_str().to_owned();
@@ -165,43 +183,86 @@ impl Reconciler {
         run
     }
 
-    async fn reconcile(&self) -> Result<(Counts, Planned, Applied), RunError> {
+    async fn reconcile(&self, asked: bool) -> Result<(Snapshot, Planned, Applied), RunError> {
+        let reach = self.reach(asked).await.map_err(RunError::Store)?;
         let collector = Collector {
             directory: &self.directory,
+            log: &self.log,
             store: &self.store,
             selection: &self.selection,
             mapping: &self.mapping,
             live: self.live.as_ref(),
         };
-        let snapshot = collector.collect().await.map_err(RunError::Snapshot)?;
+        let snapshot = collector.collect(reach).await.map_err(RunError::Snapshot)?;
         let counts = snapshot.counts();
         info!(
             integration.id = %self.integration,
             users = counts.users, groups = counts.groups, memberships = counts.memberships,
-            "read {} users, {} groups and {} memberships from Okta", counts.users, counts.groups, counts.memberships
+            reach = ?snapshot.reach(),
+            "Okta has {} users, {} groups and {} memberships", counts.users, counts.groups, counts.memberships
         );
-        let config = provider::read_into(&self.store, &self.provider, &self.mapping)
-            .await
-            .map_err(RunError::Provider)?;
+        let config = self.provider_side(snapshot.reach()).await?;
         let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
         let planned = self.store.plan(user_name, self.limits).await.map_err(RunError::Store)?;
         for held in &planned.held {
             warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
         }
+        let evidence = Evidence {
+            directory: &self.directory,
+            store: &self.store,
+            selection: &self.selection,
+            live: self.live.as_ref(),
+        };
+        evidence.review(&planned).await.map_err(RunError::Evidence)?;
         let hands = Applier::new(&self.store, &self.provider, config);
         let applied = hands.apply(&planned).await.map_err(RunError::Store)?;
-        Ok((counts, planned, applied))
+        if applied.failed > 0 {
+            self.doubt_the_provider().await.map_err(RunError::Store)?;
+        }
+        Ok((snapshot, planned, applied))
+    }
+
+    async fn reach(&self, asked: bool) -> Result<Reach, StoreError> {
+        let read = self.store.everything_at().await?;
+        let now = self.directory.now();
+        let fresh = read.is_some_and(|read| now.duration_since(read).unsigned_abs() < self.full_interval);
+        Ok(if fresh && !asked { Reach::Changes } else { Reach::Everything })
+    }
+
+    /// Reads the provider's side where everything is read, and where it is not known.
+    async fn provider_side(&self, reach: Reach) -> Result<ProviderConfig, RunError> {
+        let known = self.store.provider_read_at().await.map_err(RunError::Store)?;
+        if reach == Reach::Changes && known.is_some() {
+            let config = self.provider.config().await;
+            let failed = |source| ProviderError::Call { what: "configuration", source };
+            return config.map_err(failed).map_err(RunError::Provider);
+        }
+        let read = provider::read_into(&self.store, &self.provider, &self.mapping).await;
+        let config = read.map_err(RunError::Provider)?;
+        self.store.provider_was_read(self.clock.now()).await.map_err(RunError::Store)?;
+        Ok(config)
+    }
+
+    /// What failed may have failed because the provider is not as it was: it is read again, though not all the time.
+    async fn doubt_the_provider(&self) -> Result<(), StoreError> {
+        let read = self.store.provider_read_at().await?;
+        let now = self.clock.now();
+        if read.is_some_and(|read| now.duration_since(read).unsigned_abs() >= AFTER_A_FAILURE) {
+            self.store.mistrust_provider().await?;
+        }
+        Ok(())
     }
 
     fn report(
         &self,
         started_at: Timestamp,
         took: Duration,
-        result: Result<(Counts, Planned, Applied), RunError>,
+        result: Result<(Snapshot, Planned, Applied), RunError>,
     ) -> DirectoryRun {
         let seconds = took.as_secs_f64();
         match result {
-            Ok((counts, planned, applied)) => {
+            Ok((snapshot, planned, applied)) => {
+                let (counts, reach) = (snapshot.counts(), Some(snapshot.reach()));
                 let outcome = match (&applied.first_failure, planned.held.is_empty()) {
                     (Some(_), _) => Outcome::Partial,
                     (None, false) => Outcome::Held,
@@ -218,6 +279,8 @@ impl Reconciler {
                     started_at,
                     seconds,
                     outcome,
+                    reach,
+                    resumed: snapshot.is_resumed(),
                     message,
                     needs_a_person: false,
                     okta,
@@ -230,8 +293,18 @@ impl Reconciler {
                 let message = chain(&error).to_string();
                 warn!(integration.id = %self.integration, seconds, error = message,
                     "directory run incomplete: {message}");
-                let (outcome, okta, planned, applied) = (Outcome::Incomplete, None, None, None);
-                DirectoryRun { started_at, seconds, outcome, message, needs_a_person, okta, planned, applied }
+                DirectoryRun {
+                    started_at,
+                    seconds,
+                    outcome: Outcome::Incomplete,
+                    reach: None,
+                    resumed: false,
+                    message,
+                    needs_a_person,
+                    okta: None,
+                    planned: None,
+                    applied: None,
+                }
             }
         }
     }

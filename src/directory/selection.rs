@@ -39,6 +39,11 @@ impl Selection {
         Ok(Self { exact: groups.to_vec(), globs: globs.build()?, everything: groups.is_empty(), users })
     }
 
+    /// Stands for the whole of it: another selection has another.
+    pub fn fingerprint(&self) -> String {
+        format!("{:?} {:?}", self.users, self.exact)
+    }
+
     /// Whether the group is reconciled.
     pub fn takes(&self, group: &Group) -> bool {
         if self.exact.iter().any(|named| *named == group.name || named == group.id.as_str()) {
@@ -70,6 +75,8 @@ mod tests {
             kind,
             name: name.to_owned(),
             has_admin_privilege: None,
+            members_changed_at: None,
+            members: None,
         }
     }
 

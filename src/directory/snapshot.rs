@@ -1,41 +1,56 @@
 //! # Purpose
-//! Reads one complete picture of the selection from Okta into the store.
+//! Brings the store's picture of the selection up to date with Okta: all of it, or what has changed.
 //!
 //! # Invariants kept here
-//! - [`Snapshot`] has no public constructor: it exists only when every walk came to its end and the evidence agrees
-//!   (invariant 8).
+//! - [`Snapshot`] has no public constructor: it exists only when every walk of the run came to its end, and the
+//!   connector's rights held after it (invariant 8).
 //! - What cannot be read is spared, never taken for a deletion.
 //! - What a grant holds while its page is read, or at either end of the walk, is left out; so is whoever is in the
 //!   selection by nothing else (invariant 10).
-//! - A group that is suddenly shown empty is read a second time.
-//! - Memory is bounded by the pages on their way.
+//! - A run that reads everything goes on at its page after a kill. Memory is bounded by the pages on their way.
 //!
 //! # Not here
-//! What is done with it: `reconciler`.
+//! What is done with it: `reconciler`. Whether what is missing has gone: `evidence`.
 
-use std::collections::BTreeSet;
+mod walk;
+
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::stream;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::mapping::Mapping;
 use super::selection::Selection;
-use super::store::{Counts, Store, StoreError};
-use crate::domain::{LiveMemberships, Membership, OktaGroupId, OktaUserId, User};
-use crate::http::Class;
-use crate::okta::{Cursor, Directory, Page, PageError, Skipped};
+use super::store::{Counts, Listing, People, Reach, Run, StaleGroup, Store, StoreError};
+use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
+use crate::http::{Class, Lane};
+use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Skipped, SystemLog};
+use walk::Walk;
 
 /// A complete picture of the selection. It is in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     counts: Counts,
+    reach: Reach,
+    resumed: bool,
 }
 
 impl Snapshot {
     /// How much there is.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// How much of it was read now.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Whether some of it was read by another process, and may be hours old.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 }
 
@@ -59,20 +74,20 @@ pub enum SnapshotError {
         /// What was listed.
         what: &'static str,
     },
-    /// Two answers that do not agree.
-    #[error(
-        "group {group} was shown without members, and a moment later with some; the next run reads it again"
-    )]
-    Unsteady {
-        /// Which.
-        group: OktaGroupId,
-    },
     /// A group has gone while its members were to be read.
     #[error("group {group} disappeared during the run; the next run will tell whether it is gone")]
     GroupDisappeared {
         /// Which.
         group: OktaGroupId,
     },
+    /// The connector's rights could not be checked.
+    #[error("cannot check whether the connector still sees users and groups")]
+    Rights(#[source] OktaError),
+    /// The connector's role was taken away.
+    #[error(
+        "Okta shows no users or no groups at all: the connector's administrator role is missing, so nothing that was read is believed"
+    )]
+    NoRights,
     /// Okta shows nobody.
     #[error(
         "Okta shows no {what} at all; an organization without {what} does not exist, so the connector's administrator role or the selection must be wrong"
@@ -97,16 +112,29 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Whether what was listed does not exist.
+    fn is_not_found(&self) -> bool {
+        match self {
+            Self::Page { source, .. } => source.is_not_found(),
+            Self::Circle { .. }
+            | Self::GroupDisappeared { .. }
+            | Self::Rights(_)
+            | Self::NoRights
+            | Self::Empty { .. }
+            | Self::Nameless { .. }
+            | Self::Store(_) => false,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {
             Self::Page { source, .. } => source.class(),
-            Self::Circle { .. }
-            | Self::Unsteady { .. }
-            | Self::GroupDisappeared { .. }
-            | Self::Nameless { .. }
-            | Self::Store(_) => Class::Transient,
-            Self::Empty { .. } => Class::Misconfigured,
+            Self::Rights(source) => source.class(),
+            Self::Circle { .. } | Self::GroupDisappeared { .. } | Self::Nameless { .. } | Self::Store(_) => {
+                Class::Transient
+            }
+            Self::Empty { .. } | Self::NoRights => Class::Misconfigured,
         }
     }
 }
@@ -115,10 +143,13 @@ impl SnapshotError {
 const GROUPS_AT_ONCE: usize = 5;
 /// Groups that are looked up in the store at once.
 const GROUPS_A_BATCH: u32 = 500;
+/// Changes are read from so long before the last run's beginning: Okta shows them late.
+const OVERLAP: Duration = Duration::from_mins(10);
 
 /// Reads the selection.
 pub(super) struct Collector<'a> {
     pub(super) directory: &'a Directory,
+    pub(super) log: &'a SystemLog,
     pub(super) store: &'a Store,
     pub(super) selection: &'a Selection,
     pub(super) mapping: &'a Mapping,
@@ -126,131 +157,230 @@ pub(super) struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Walks everything and, if all of it ended well, vouches for it.
-    pub(super) async fn collect(&self) -> Result<Snapshot, SnapshotError> {
+    /// Walks what there is to walk and, if all of it ended well, vouches for it.
+    pub(super) async fn collect(&self, reach: Reach) -> Result<Snapshot, SnapshotError> {
         let mut live = self.live.live();
-        self.store.clear_source().await.map_err(SnapshotError::Store)?;
-        self.groups().await?;
-        if self.selection.takes_everybody() {
-            self.users().await?;
+        let fingerprint = format!("{} {}", self.selection.fingerprint(), self.mapping.fingerprint());
+        let run = self.store.begin(reach, self.directory.now(), fingerprint.clone(), live.clone()).await;
+        let run = run.map_err(SnapshotError::Store)?;
+        if run.resumed {
+            info!("goes on with the run that was begun at {}", run.begun);
         }
-        self.members().await?;
+        self.groups(run).await?;
+        self.people(run).await?;
+        self.members(run).await?;
         if !self.selection.takes_everybody() {
             self.spare_members_of_spared_groups().await?;
         }
+        self.check_rights().await?;
         live.extend(self.live.live());
-        self.finish(live).await
-    }
-
-    /// Reviews the evidence.
-    async fn finish(&self, live: BTreeSet<Membership>) -> Result<Snapshot, SnapshotError> {
-        self.store.exclude_members(live).await.map_err(SnapshotError::Store)?;
-        if !self.selection.takes_everybody() {
-            // In the selection by a grant alone: neither taken on nor, while the grant lasts, let go.
-            self.store.spare_users_without_group().await.map_err(SnapshotError::Store)?;
-        }
-        let counts = self.store.source_counts().await.map_err(SnapshotError::Store)?;
+        let everybody = self.selection.takes_everybody();
+        let counts =
+            self.store.finish(run, everybody, fingerprint, live).await.map_err(SnapshotError::Store)?;
         if counts.users == 0 {
+            self.store.mistrust().await.map_err(SnapshotError::Store)?;
             return Err(SnapshotError::Empty { what: "users" });
         }
-        Ok(Snapshot { counts })
+        Ok(Snapshot { counts, reach: run.reach, resumed: run.resumed })
     }
 
-    async fn groups(&self) -> Result<(), SnapshotError> {
-        let mut walk = Walk::new("groups");
+    /// Without its role Okta shows the connector empty lists.
+    async fn check_rights(&self) -> Result<(), SnapshotError> {
+        let hold = self.directory.rights_hold().await.map_err(SnapshotError::Rights)?;
+        if hold { Ok(()) } else { Err(SnapshotError::NoRights) }
+    }
+
+    async fn groups(&self, run: Run) -> Result<(), SnapshotError> {
+        let Some(mut walk) = Walk::begin(self.store, Listing::Groups, "groups").await? else {
+            return Ok(());
+        };
         loop {
-            let page = self.directory.groups(walk.cursor()).await;
-            let page = page.map_err(|source| SnapshotError::Page { what: "groups", source })?;
-            self.spare("groups", &page.skipped).await?;
-            let (selected, others): (Vec<_>, Vec<_>) = page
-                .items
-                .into_iter()
-                .partition(|group| self.selection.takes(group) && !group.name.is_empty());
+            let page = walk.page(|at| async move { self.directory.groups(at.as_ref()).await }).await?;
+            let mut spared = spared("groups", &page.skipped)?;
+            let (selected, others): (Vec<_>, Vec<_>) =
+                page.items.into_iter().partition(|group| self.takes(group));
             // Whether a group without a name, or of a kind that nobody knows, has left the selection cannot be said.
             let unclear = others.into_iter().filter(|group| group.name.is_empty() || group.kind.is_unknown());
-            self.store
-                .spare(unclear.map(|group| group.id.to_string()).collect())
-                .await
-                .map_err(SnapshotError::Store)?;
-            self.store.add_source_groups(selected).await.map_err(SnapshotError::Store)?;
-            if !walk.go_on(page.next)? {
+            spared.extend(unclear.map(|group| group.id.to_string()));
+            let next = walk.turn(page.next)?;
+            let more = next.is_some();
+            self.store.take_groups(run, selected, spared, next).await.map_err(SnapshotError::Store)?;
+            if !more {
                 return Ok(());
             }
         }
     }
 
-    async fn users(&self) -> Result<(), SnapshotError> {
+    fn takes(&self, group: &Group) -> bool {
+        self.selection.takes(group) && !group.name.is_empty()
+    }
+
+    async fn people(&self, run: Run) -> Result<(), SnapshotError> {
+        match (run.reach, run.known_to) {
+            (Reach::Changes, Some(known_to)) => {
+                let since = known_to.checked_sub(OVERLAP).unwrap_or(known_to);
+                self.changed_users(run, since).await?;
+                self.deleted_users(since, run.begun).await
+            }
+            (Reach::Everything, _) | (Reach::Changes, None) if self.selection.takes_everybody() => {
+                self.users(run).await
+            }
+            // They come with the members.
+            (Reach::Everything, _) | (Reach::Changes, None) => Ok(()),
+        }
+    }
+
+    async fn users(&self, run: Run) -> Result<(), SnapshotError> {
         let attributes = self.mapping.attributes();
-        let mut walk = Walk::new("users");
+        let Some(mut walk) = Walk::begin(self.store, Listing::Users, "users").await? else {
+            return Ok(());
+        };
         loop {
-            let page = self.directory.users(walk.cursor(), &attributes).await;
-            let page = page.map_err(|source| SnapshotError::Page { what: "users", source })?;
-            self.spare("users", &page.skipped).await?;
-            self.keep_users(&page.items).await?;
-            if !walk.go_on(page.next)? {
+            let attributes = &attributes;
+            let page =
+                walk.page(|at| async move { self.directory.users(at.as_ref(), attributes).await }).await?;
+            let people = self.read_people("users", page.items, &page.skipped)?;
+            let next = walk.turn(page.next)?;
+            let more = next.is_some();
+            self.store.take_users(run, people, next).await.map_err(SnapshotError::Store)?;
+            if !more {
                 return Ok(());
             }
         }
     }
 
-    async fn members(&self) -> Result<(), SnapshotError> {
+    /// Whoever was changed since: known people and, where everybody is taken, new ones.
+    async fn changed_users(&self, run: Run, since: Timestamp) -> Result<(), SnapshotError> {
+        let attributes = self.mapping.attributes();
+        let mut walk = Walk::of_its_own(self.store, "changed users");
+        loop {
+            let attributes = &attributes;
+            let read = |at: Option<Cursor>| async move {
+                self.directory.users_changed(since, at.as_ref(), attributes).await
+            };
+            let page = walk.page(read).await?;
+            let mut users = page.items;
+            if self.selection.takes_everybody() {
+                // They are not in the listing of everybody, which this is to be equal to.
+                let (gone, others): (Vec<_>, Vec<_>) =
+                    users.into_iter().partition(|user| user.status == UserStatus::Deprovisioned);
+                users = others;
+                let gone = gone.into_iter().map(|user| user.id).collect();
+                self.store.drop_users(gone).await.map_err(SnapshotError::Store)?;
+            } else {
+                let ids = users.iter().map(|user| user.id.clone()).collect();
+                let known = self.store.known_users(ids).await.map_err(SnapshotError::Store)?;
+                users.retain(|user| known.contains(&user.id));
+            }
+            let people = self.read_people("users", users, &page.skipped)?;
+            self.store.take_people(run, people).await.map_err(SnapshotError::Store)?;
+            if walk.turn(page.next)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Who was deleted for good is in no listing of what has changed, but in the System Log, where that is open to us.
+    async fn deleted_users(&self, since: Timestamp, until: Timestamp) -> Result<(), SnapshotError> {
+        if !self.log.is_open() {
+            return Ok(());
+        }
+        let mut walk = Walk::of_its_own(self.store, "deleted users");
+        loop {
+            let read = |at: Option<Cursor>| async move {
+                self.log.page(LogKind::UserDeleted, since, until, at.as_ref(), Lane::Directory).await
+            };
+            let page = walk.page(read).await?;
+            let gone = page.items.into_iter().filter_map(|event| event.user).collect();
+            self.store.drop_users(gone).await.map_err(SnapshotError::Store)?;
+            if walk.turn(page.next)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn members(&self, run: Run) -> Result<(), SnapshotError> {
         let mut after = 0;
         loop {
-            let groups =
-                self.store.source_groups(after, GROUPS_A_BATCH).await.map_err(SnapshotError::Store)?;
-            let Some((last, _)) = groups.last() else {
+            let groups = self.store.stale_groups(run, after, GROUPS_A_BATCH).await;
+            let groups = groups.map_err(SnapshotError::Store)?;
+            let Some(last) = groups.last() else {
                 return Ok(());
             };
-            after = *last;
+            after = last.n;
             stream::iter(groups.into_iter().map(Ok))
-                .try_for_each_concurrent(GROUPS_AT_ONCE, |(n, group)| async move {
-                    self.members_of(n, &group).await
-                })
+                .try_for_each_concurrent(
+                    GROUPS_AT_ONCE,
+                    |group| async move { self.members_of(run, group).await },
+                )
                 .await?;
         }
     }
 
-    async fn members_of(&self, n: i64, group: &OktaGroupId) -> Result<(), SnapshotError> {
-        if self.walk_members(n, group).await? > 0 {
-            return Ok(());
-        }
-        // Empty where there was somebody: Okta answers so, too, while the connector's role is being changed.
-        let had_members = self.store.had_members(group.clone()).await.map_err(SnapshotError::Store)?;
-        if had_members && self.walk_members(n, group).await? > 0 {
-            return Err(SnapshotError::Unsteady { group: group.clone() });
-        }
-        Ok(())
-    }
-
-    /// Returns how many members were shown.
-    async fn walk_members(&self, n: i64, group: &OktaGroupId) -> Result<usize, SnapshotError> {
-        let mut walk = Walk::new("members");
-        let mut shown = 0;
-        loop {
-            let mut live = self.live.live_in(group);
-            let (mut ids, skipped, next) = self.member_page(group, walk.cursor()).await?;
-            live.extend(self.live.live_in(group));
-            shown += ids.len() + skipped.len();
-            self.spare("members", &skipped).await?;
-            ids.retain(|id| !live.contains(id));
-            self.store.add_source_members(n, ids).await.map_err(SnapshotError::Store)?;
-            if !walk.go_on(next)? {
-                return Ok(shown);
+    async fn members_of(&self, run: Run, group: StaleGroup) -> Result<(), SnapshotError> {
+        if let Some(mut walk) = Walk::begin(self.store, Listing::Members(group.n), "members").await? {
+            if walk.is_new() {
+                self.store.begin_members(group.n).await.map_err(SnapshotError::Store)?;
+            }
+            loop {
+                let mut live = self.live.live_in(&group.id);
+                let page = self.member_page(run, &group.id, &mut walk).await?;
+                live.extend(self.live.live_in(&group.id));
+                let spared = spared("members", &page.skipped)?;
+                let next = walk.turn(page.next)?;
+                let more = next.is_some();
+                let taken = self.store.take_members(group.n, page.items, live, spared, next).await;
+                taken.map_err(SnapshotError::Store)?;
+                if !more {
+                    break;
+                }
             }
         }
+        self.store.exchange_members(run, group).await.map_err(SnapshotError::Store)
+    }
+
+    /// Everybody is known already, or the members' pages are where people come from.
+    async fn member_page(
+        &self,
+        run: Run,
+        group: &OktaGroupId,
+        walk: &mut Walk<'_>,
+    ) -> Result<Page<OktaUserId>, SnapshotError> {
+        let gone = |error: SnapshotError| {
+            if error.is_not_found() {
+                SnapshotError::GroupDisappeared { group: group.clone() }
+            } else {
+                error
+            }
+        };
+        if self.selection.takes_everybody() {
+            let read =
+                |at: Option<Cursor>| async move { self.directory.member_ids(group, at.as_ref()).await };
+            return walk.page(read).await.map_err(gone);
+        }
+        let Page { items, skipped, next, request_id } = walk
+            .page(|at| async move { self.directory.members(group, at.as_ref()).await })
+            .await
+            .map_err(gone)?;
+        let ids = items.iter().map(|user| user.id.clone()).collect();
+        let people = self.read_people("members", items, &[])?;
+        self.store.take_people(run, people).await.map_err(SnapshotError::Store)?;
+        Ok(Page { items: ids, skipped, next, request_id })
     }
 
     /// Where people come from the groups, those of a group that cannot be read are there as well.
     async fn spare_members_of_spared_groups(&self) -> Result<(), SnapshotError> {
         for group in self.store.spared_groups().await.map_err(SnapshotError::Store)? {
-            let mut walk = Walk::new("members");
+            let mut walk = Walk::of_its_own(self.store, "members");
             loop {
-                let page = self.directory.member_ids(&group, walk.cursor()).await;
-                let page = page.map_err(|source| SnapshotError::Page { what: "members", source })?;
-                self.spare("members", &page.skipped).await?;
-                let ids = page.items.iter().map(ToString::to_string).collect();
-                self.store.spare(ids).await.map_err(SnapshotError::Store)?;
-                if !walk.go_on(page.next)? {
+                let group = &group;
+                let read =
+                    |at: Option<Cursor>| async move { self.directory.member_ids(group, at.as_ref()).await };
+                let page = walk.page(read).await?;
+                let mut ids = spared("members", &page.skipped)?;
+                ids.extend(page.items.iter().map(ToString::to_string));
+                self.store.spare_users(ids).await.map_err(SnapshotError::Store)?;
+                if walk.turn(page.next)?.is_none() {
                     break;
                 }
             }
@@ -258,87 +388,41 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Everybody is known already, or the members' pages are where people come from.
-    async fn member_page(
+    /// Everybody has a login; where it is not shown, the profile is not, and nothing can be said about it.
+    fn read_people(
         &self,
-        group: &OktaGroupId,
-        cursor: Option<&Cursor>,
-    ) -> Result<(Vec<OktaUserId>, Vec<Skipped>, Option<Cursor>), SnapshotError> {
-        let failed = |source: PageError| {
-            if source.is_not_found() {
-                SnapshotError::GroupDisappeared { group: group.clone() }
-            } else {
-                SnapshotError::Page { what: "members", source }
+        what: &'static str,
+        users: Vec<User>,
+        skipped: &[Skipped],
+    ) -> Result<People, SnapshotError> {
+        let mut people = People { users: Vec::new(), spared: spared(what, skipped)? };
+        for user in users {
+            if user.status.active().is_none() {
+                info!(okta.user_id = %user.id, okta.status = %user.status,
+                    "user {} has the unknown status {:?}, which changes nothing", user.id, user.status.as_str());
             }
-        };
-        if self.selection.takes_everybody() {
-            let page: Page<OktaUserId> = self.directory.member_ids(group, cursor).await.map_err(failed)?;
-            return Ok((page.items, page.skipped, page.next));
+            if user.text("login").is_none() {
+                warn!(okta.user_id = %user.id, "user {} is shown without a login and is left as it is", user.id);
+                people.spared.push(user.id.to_string());
+            } else {
+                let desired = self.mapping.desired(&user);
+                people.users.push((user.id, desired));
+            }
         }
-        let page: Page<User> = self.directory.members(group, cursor).await.map_err(failed)?;
-        self.keep_users(&page.items).await?;
-        Ok((page.items.into_iter().map(|user| user.id).collect(), page.skipped, page.next))
-    }
-
-    /// What cannot be read is left as it is at the provider: it is there, so it has not gone.
-    async fn spare(&self, what: &'static str, skipped: &[Skipped]) -> Result<(), SnapshotError> {
-        let mut ids = Vec::with_capacity(skipped.len());
-        for object in skipped {
-            let reason = &object.reason;
-            let Some(id) = &object.id else {
-                return Err(SnapshotError::Nameless { what, reason: reason.clone() });
-            };
-            warn!(
-                okta.id = id,
-                reason, "one of the {what} cannot be read and is left as it is ({id}): {reason}"
-            );
-            ids.push(id.clone());
-        }
-        self.store.spare(ids).await.map_err(SnapshotError::Store)
-    }
-
-    async fn keep_users(&self, users: &[User]) -> Result<(), SnapshotError> {
-        for user in users.iter().filter(|user| user.status.active().is_none()) {
-            info!(okta.user_id = %user.id, okta.status = %user.status,
-                "user {} has the unknown status {:?}, which changes nothing", user.id, user.status.as_str());
-        }
-        // Everybody has a login; where it is not shown, the profile is not, and nothing can be said about it.
-        let (named, nameless): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.text("login").is_some());
-        for user in &nameless {
-            warn!(okta.user_id = %user.id, "user {} is shown without a login and is left as it is", user.id);
-        }
-        let nameless = nameless.iter().map(|user| user.id.to_string()).collect();
-        self.store.spare(nameless).await.map_err(SnapshotError::Store)?;
-        let desired = named.iter().map(|user| (user.id.clone(), self.mapping.desired(user))).collect();
-        self.store.add_source_users(desired).await.map_err(SnapshotError::Store)
+        Ok(people)
     }
 }
 
-/// One listing from its first page to its last.
-struct Walk {
-    what: &'static str,
-    next: Option<Cursor>,
-    seen: BTreeSet<Cursor>,
-}
-
-impl Walk {
-    fn new(what: &'static str) -> Self {
-        Self { what, next: None, seen: BTreeSet::new() }
-    }
-
-    fn cursor(&self) -> Option<&Cursor> {
-        self.next.as_ref()
-    }
-
-    /// Whether there is another page.
-    fn go_on(&mut self, next: Option<Cursor>) -> Result<bool, SnapshotError> {
-        let Some(next) = next else {
-            return Ok(false);
+/// What cannot be read is left as it is at the provider: it is there, so it has not gone.
+fn spared(what: &'static str, skipped: &[Skipped]) -> Result<Vec<String>, SnapshotError> {
+    let mut ids = Vec::with_capacity(skipped.len());
+    for object in skipped {
+        let reason = &object.reason;
+        let Some(id) = &object.id else {
+            return Err(SnapshotError::Nameless { what, reason: reason.clone() });
         };
-        if !self.seen.insert(next.clone()) {
-            return Err(SnapshotError::Circle { what: self.what });
-        }
-        self.next = Some(next);
-        Ok(true)
+        warn!(okta.id = id, reason, "one of the {what} cannot be read and is left as it is ({id}): {reason}");
+        ids.push(id.clone());
     }
+    Ok(ids)
 }

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::OktaGroupId;
 
 /// An Okta group.
@@ -22,6 +24,10 @@ pub struct Group {
     pub name: String,
     /// Whether the group carries admin roles, where Okta said so (`expand=stats`).
     pub has_admin_privilege: Option<bool>,
+    /// When its memberships last changed, by Okta's clock, where Okta said so.
+    pub members_changed_at: Option<Timestamp>,
+    /// How many members Okta counts, where it was asked (`expand=stats`).
+    pub members: Option<u64>,
 }
 
 /// <https://developer.okta.com/docs/api/openapi/okta-management/management/tag/Group/> (`type`).

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderValue, Method};
+use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
@@ -33,6 +34,12 @@ impl Client {
 
     pub(super) fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// Okta's clock, or our own until it is known.
+    pub(super) fn now(&self) -> Timestamp {
+        let theirs = self.exchange.budget.as_ref().and_then(|budget| budget.peers_now());
+        theirs.unwrap_or_else(|| self.exchange.clock.now())
     }
 
     pub(super) fn call(&self, name: &'static str, bucket: &'static str, lane: Lane) -> Call {

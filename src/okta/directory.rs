@@ -9,11 +9,14 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::client::{Client, body, bucket};
 use super::errors::OktaError;
+use super::lookup::GroupsOf;
 use super::page::{Cursor, LinkError, Page, next_cursor, read_items};
 use super::wire::{GroupBody, UserBody, UserId};
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
@@ -52,6 +55,16 @@ impl PageError {
         }
     }
 
+    /// Whether Okta finds something wrong with the request itself, such as a place that it no longer knows.
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Call(source) => {
+                source.answer().is_some_and(|answer| answer.status == StatusCode::BAD_REQUEST)
+            }
+            Self::Link { .. } => false,
+        }
+    }
+
     /// Whether the listed thing itself does not exist (a group deleted in the middle of a run).
     pub fn is_not_found(&self) -> bool {
         match self {
@@ -80,7 +93,7 @@ impl Directory {
         attributes: &[String],
     ) -> Result<Page<User>, PageError> {
         let first = || {
-            let fields = format!("id,status,profile:({})", attributes.join(","));
+            let fields = fields(attributes);
             self.client.base().url(&["api", "v1", "users"], &[("limit", USERS_A_PAGE), ("fields", &fields)])
         };
         let call = self.client.call("list_users", bucket::USERS, Lane::Directory);
@@ -116,6 +129,48 @@ impl Directory {
         self.page(&call, cursor, first, |text| serde_json::from_str::<UserBody>(text).map(User::from)).await
     }
 
+    /// A page of the users, deactivated ones included, that were changed after `since`.
+    pub async fn users_changed(
+        &self,
+        since: Timestamp,
+        cursor: Option<&Cursor>,
+        attributes: &[String],
+    ) -> Result<Page<User>, PageError> {
+        let first = || {
+            let fields = fields(attributes);
+            let filter = format!("lastUpdated gt \"{since:.3}\"");
+            let query = [("filter", filter.as_str()), ("limit", USERS_A_PAGE), ("fields", &fields)];
+            self.client.base().url(&["api", "v1", "users"], &query)
+        };
+        let call = self.client.call("list_users", bucket::USERS, Lane::Directory);
+        self.page(&call, cursor, first, |text| serde_json::from_str::<UserBody>(text).map(User::from)).await
+    }
+
+    /// A user by id; `None` when Okta does not know it.
+    pub async fn user(&self, id: &OktaUserId) -> Result<Option<User>, OktaError> {
+        self.client.user(id, Lane::Directory).await
+    }
+
+    /// A group by id, with the number of its members; `None` when Okta does not know it.
+    pub async fn group(&self, id: &OktaGroupId) -> Result<Option<Group>, OktaError> {
+        self.client.group(id, Lane::Directory).await
+    }
+
+    /// The groups that the user is in; `None` when Okta does not know the user.
+    pub async fn groups_of(&self, user: &OktaUserId) -> Result<Option<GroupsOf>, OktaError> {
+        self.client.groups_of(user, Lane::Directory).await
+    }
+
+    /// Whether the connector sees users and groups at all; without its role Okta shows empty lists.
+    pub async fn rights_hold(&self) -> Result<bool, OktaError> {
+        self.client.rights_hold(Lane::Directory).await
+    }
+
+    /// Okta's clock, or our own until it is known.
+    pub fn now(&self) -> Timestamp {
+        self.client.now()
+    }
+
     fn members_url(&self, group: &OktaGroupId) -> Url {
         self.client
             .base()
@@ -131,6 +186,10 @@ impl Directory {
     ) -> Result<Page<T>, PageError> {
         read_page(&self.client, call, cursor, first, read).await
     }
+}
+
+fn fields(attributes: &[String]) -> String {
+    format!("id,status,profile:({})", attributes.join(","))
 }
 
 /// One page of any listing.

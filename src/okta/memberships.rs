@@ -11,15 +11,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use super::client::{Client, body, bucket};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
+use super::lookup::{GroupsOf, quoted};
 use super::page::{Cursor, Page};
 use super::wire::{GroupBody, RuleBody, UserBody};
 use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
-use crate::http::{Call, Lane};
+use crate::http::Lane;
 
 /// Looks up and changes memberships of one organization.
 #[derive(Clone, Debug)]
@@ -58,33 +57,12 @@ pub struct Look {
     pub request_ids: Vec<String>,
 }
 
-/// What one look at a user's groups showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupsOf {
-    /// All that could be read.
-    pub groups: BTreeSet<OktaGroupId>,
-    /// How many could not.
-    pub skipped: usize,
-    /// Correlate with the organization's System Log.
-    pub request_ids: Vec<String>,
-}
-
-/// A listing was read to its end.
-#[derive(Debug, Default)]
-struct Walked {
-    skipped: usize,
-    request_ids: Vec<String>,
-}
-
 /// Okta accepted a write. Not proof that it has its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Correlates with the organization's System Log.
     pub request_id: Option<String>,
 }
-
-/// Longer listings are not read; the answer is then an error, not a guess.
-const MOST_PAGES: usize = 500;
 
 impl Memberships {
     pub(super) fn new(client: Arc<Client>) -> Self {
@@ -122,67 +100,29 @@ impl Memberships {
 
     /// A user by id; `None` when Okta does not know it.
     pub async fn user(&self, id: &OktaUserId, lane: Lane) -> Result<Option<User>, OktaError> {
-        let call = self.client.call("get_user", bucket::USER, lane);
-        let url = self.client.base().url(&["api", "v1", "users", id.as_str()], &[]);
-        match self.client.get(&call, &url).await {
-            Ok(response) => Ok(Some(body::<UserBody>(call.name, "a user", &response)?.into())),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.client.user(id, lane).await
     }
 
     /// A group by id, with the hint whether it carries admin roles; `None` when Okta does not know it.
     pub async fn group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
-        let filter = format!("id eq {}", quoted(id.as_str()));
-        let call = self.client.call("find_group", bucket::GROUPS, lane);
-        let url =
-            self.client.base().url(&["api", "v1", "groups"], &[("filter", &filter), ("expand", "stats")]);
-        let response = self.client.get(&call, &url).await?;
-        let elements: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
-        for element in elements {
-            let group: GroupBody =
-                serde_json::from_str(element.get()).map_err(|source| OktaError::Unreadable {
-                    call: call.name,
-                    expected: "a list of groups",
-                    status: response.status,
-                    request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
-                    source,
-                })?;
-            let group = Group::from(group);
-            if group.id == *id {
-                return Ok(Some(group));
-            }
-        }
-        // A listing can be empty for want of rights; a direct question cannot.
-        self.plain_group(id, lane).await
+        self.client.group(id, lane).await
     }
 
     /// A group by id, without hints; `None` when Okta does not know it.
     pub async fn plain_group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
-        let call = self.client.call("get_group", bucket::GROUP, lane);
-        let url = self.client.base().url(&["api", "v1", "groups", id.as_str()], &[]);
-        match self.client.get(&call, &url).await {
-            Ok(response) => Ok(Some(body::<GroupBody>(call.name, "a group", &response)?.into())),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.client.plain_group(id, lane).await
     }
 
     /// The groups that the user is in; `None` when Okta does not know the user.
     pub async fn groups_of(&self, user: &OktaUserId, lane: Lane) -> Result<Option<GroupsOf>, OktaError> {
-        let call = self.client.call("list_user_groups", bucket::USER_GROUPS, lane);
-        let path = ["api", "v1", "users", user.as_str(), "groups"];
-        let first = || self.client.base().url(&path, &[("limit", "200")]);
-        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(|group| Group::from(group).id);
-        let mut groups = BTreeSet::new();
-        let walked = self.walk(&call, first, read, |group: OktaGroupId| {
-            groups.insert(group);
-        });
-        match walked.await {
-            Ok(Walked { skipped, request_ids }) => Ok(Some(GroupsOf { groups, skipped, request_ids })),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.client.groups_of(user, lane).await
+    }
+
+    /// Whether the connector still sees users and groups at all.
+    ///
+    /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
+    pub async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
+        self.client.rights_hold(lane).await
     }
 
     /// Whether the user is in the group, by the user's own list of groups.
@@ -215,40 +155,11 @@ impl Memberships {
         let first = || self.client.base().url(&["api", "v1", "groups", "rules"], &[("limit", "200")]);
         let read = |text: &str| serde_json::from_str::<RuleBody>(text).map(RuleBody::targets);
         let mut fed = BTreeSet::new();
-        let walked = self.walk(&call, first, read, |targets| fed.extend(targets)).await?;
+        let walked = self.client.walk(&call, first, read, |targets| fed.extend(targets)).await?;
         if walked.skipped > 0 {
             return Err(OktaError::Incomplete { call: call.name, skipped: walked.skipped });
         }
         Ok(fed)
-    }
-
-    /// Hands every element of a listing that can be read to `take`.
-    async fn walk<T>(
-        &self,
-        call: &Call,
-        first: impl Fn() -> url::Url,
-        read: impl Fn(&str) -> Result<T, serde_json::Error>,
-        mut take: impl FnMut(T),
-    ) -> Result<Walked, OktaError> {
-        let mut cursor: Option<Cursor> = None;
-        let mut walked = Walked::default();
-        for _ in 0..MOST_PAGES {
-            let page: Page<T> = match read_page(&self.client, call, cursor.as_ref(), &first, &read).await {
-                Ok(page) => page,
-                Err(PageError::Call(error)) => return Err(error),
-                Err(PageError::Link { .. }) => return Err(OktaError::Endless { call: call.name }),
-            };
-            walked.skipped += page.skipped.len();
-            walked.request_ids.extend(page.request_id);
-            page.items.into_iter().for_each(&mut take);
-            match page.next {
-                None => return Ok(walked),
-                // A listing that leads in a circle cannot be trusted to hold everything.
-                next if next == cursor => return Err(OktaError::Endless { call: call.name }),
-                next => cursor = next,
-            }
-        }
-        Err(OktaError::Endless { call: call.name })
     }
 
     /// A page of the groups that Okta itself masters, with the admin hint.
@@ -264,24 +175,6 @@ impl Memberships {
             serde_json::from_str::<GroupBody>(text).map(Group::from)
         })
         .await
-    }
-
-    /// Whether the connector still sees users and groups at all.
-    ///
-    /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
-    pub async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
-        for (name, bucket, kind) in
-            [("list_users", bucket::USERS, "users"), ("list_groups", bucket::GROUPS, "groups")]
-        {
-            let call = self.client.call(name, bucket, lane);
-            let url = self.client.base().url(&["api", "v1", kind], &[("limit", "1")]);
-            let response = self.client.get(&call, &url).await?;
-            let seen: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
-            if seen.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Asks Okta to add the user to the group. Okta answers the same when the user was a member already.
@@ -315,9 +208,4 @@ impl Memberships {
 
 fn is_named(user: &User, attribute: &str, name: &str) -> bool {
     user.text(attribute).is_some_and(|text| text.to_lowercase() == name.to_lowercase())
-}
-
-/// A string literal of Okta's filter language.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

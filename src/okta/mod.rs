@@ -13,6 +13,7 @@ pub mod assertion;
 mod client;
 mod directory;
 pub mod errors;
+mod lookup;
 mod memberships;
 pub mod page;
 mod refusal;
@@ -25,7 +26,8 @@ use std::time::Duration;
 
 pub use directory::{Directory, PageError};
 pub use errors::{Answer, OktaError};
-pub use memberships::{GroupsOf, Look, Memberships, Presence, UserMatch, Written};
+pub use lookup::GroupsOf;
+pub use memberships::{Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
 pub use refusal::TokenError;
 pub use system_log::{LogEvent, LogKind, SCOPE as LOG_SCOPE, SystemLog};

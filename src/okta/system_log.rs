@@ -55,6 +55,8 @@ pub struct LogEvent {
 pub enum LogKind {
     /// A user was added to a group.
     MemberAdded,
+    /// A user was deleted for good.
+    UserDeleted,
 }
 
 impl LogKind {
@@ -62,6 +64,7 @@ impl LogKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MemberAdded => "group.user_membership.add",
+            Self::UserDeleted => "user.lifecycle.delete.completed",
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct GroupBody {
     #[serde(rename = "type")]
     kind: Option<String>,
     profile: Option<GroupProfile>,
+    #[serde(rename = "lastMembershipUpdated")]
+    last_membership_updated: Option<String>,
     #[serde(rename = "_embedded")]
     embedded: Option<Embedded>,
 }
@@ -67,18 +69,19 @@ struct Embedded {
 struct Stats {
     #[serde(alias = "hasAdminPrivlege", alias = "hasAdminPrivileges")]
     has_admin_privilege: Option<bool>,
+    users_count: Option<u64>,
 }
 
 impl From<GroupBody> for Group {
     fn from(body: GroupBody) -> Self {
+        let stats = body.embedded.and_then(|embedded| embedded.stats);
         Self {
             id: body.id,
             kind: GroupKind::from(body.kind.as_deref().unwrap_or_default()),
             name: body.profile.and_then(|profile| profile.name).unwrap_or_default(),
-            has_admin_privilege: body
-                .embedded
-                .and_then(|embedded| embedded.stats)
-                .and_then(|stats| stats.has_admin_privilege),
+            has_admin_privilege: stats.as_ref().and_then(|stats| stats.has_admin_privilege),
+            members_changed_at: body.last_membership_updated.and_then(|text| text.parse().ok()),
+            members: stats.and_then(|stats| stats.users_count),
         }
     }
 }

@@ -4,13 +4,16 @@
 //!
 //! # Invariants kept here
 //! - Memory is bounded by a page: both sides and the plan are tables, and pairing is a join.
+//! - Both sides stay from run to run, so that a run reads what has changed.
 //! - What was created or adopted outlives every run; losing it makes objects strangers, which are left alone.
 //!
 //! # Not here
 //! What to do about a pair: `plan` (pure), called for each row.
 
+mod known;
 mod planning;
-mod sides;
+mod provider;
+mod source;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,7 +26,8 @@ use super::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
 pub use planning::{Planned, PlannedOperation};
-pub use sides::{Counts, ProviderGroup, ProviderUser};
+pub use provider::{Counts, ProviderGroup, ProviderUser};
+pub use source::{Listing, People, Reach, Run, StaleGroup};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -99,17 +103,33 @@ impl StoreError {
 }
 
 /// `PRAGMA user_version` of the tables below.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// `n` stands for an id wherever one would be repeated: ten million memberships are two numbers each.
-const TABLES: &str = "
-    CREATE TABLE source_users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, active INTEGER, attributes TEXT NOT NULL);
-    CREATE TABLE source_groups (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
+const SOURCE: &str = "
+    -- Everybody who was heard of: numbers are never given twice.
+    CREATE TABLE people (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
+    -- seen: the last run in which a listing has shown it.
+    CREATE TABLE source_users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, active INTEGER, attributes TEXT NOT NULL,
+                               seen INTEGER NOT NULL);
+    -- listed: when its memberships changed last, as it was listed; read: the same when its members were read; walked:
+    -- the last run in which they were.
+    CREATE TABLE source_groups (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, listed TEXT, read TEXT,
+                                seen INTEGER NOT NULL, walked INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE source_members (g INTEGER NOT NULL, u INTEGER NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
+    CREATE TABLE staged_members (g INTEGER NOT NULL, u INTEGER NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
+    -- Memberships that grants hold.
+    CREATE TABLE left_out (g INTEGER NOT NULL, u INTEGER NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
 
-    -- Objects of Okta's that are there and cannot be read.
-    CREATE TABLE spared (id TEXT PRIMARY KEY) WITHOUT ROWID;
+    -- Objects of Okta's that are there and are left as they are: unreadable ones, and who is there by a grant alone.
+    CREATE TABLE spared (id TEXT PRIMARY KEY, what TEXT NOT NULL) WITHOUT ROWID;
 
+    -- Where the listings of the present run go on; no cursor is their end.
+    CREATE TABLE walks (what TEXT PRIMARY KEY, cursor TEXT) WITHOUT ROWID;
+    CREATE TABLE marks (what TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+const PROVIDER: &str = "
     CREATE TABLE provider_users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, external_id TEXT, user_name TEXT,
                                  active INTEGER, attributes TEXT NOT NULL);
     CREATE TABLE provider_groups (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, external_id TEXT, name TEXT NOT NULL);
@@ -129,6 +149,11 @@ const TABLES: &str = "
 
     -- The two sides that all of this is about.
     CREATE TABLE sides (what TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// What the first format had of Okta's side, which is read anew.
+const FORMER_SOURCE: &str = "
+    DROP TABLE source_users; DROP TABLE source_groups; DROP TABLE source_members; DROP TABLE spared;
 ";
 
 /// The two sides that a store is about.
@@ -288,10 +313,12 @@ fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
          PRAGMA cache_size=-4000; PRAGMA temp_store=FILE; PRAGMA journal_size_limit=4000000;",
     )?;
     let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-    let found: i64 = format(connection)?;
-    if found == 0 {
-        connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
-    }
+    let steps = match format(connection)? {
+        0 => [SOURCE, PROVIDER].concat(),
+        1 => [FORMER_SOURCE, SOURCE].concat(),
+        _ => return format(connection),
+    };
+    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     format(connection)
 }
 
@@ -338,6 +365,29 @@ mod tests {
         let other = Between { organization: "https://other.okta.com".to_owned(), ..between };
         let error = Store::open(&path, &other).unwrap_err();
         assert!(matches!(error, StoreError::Foreign { what: "organization", .. }), "{error}");
+    }
+
+    #[test]
+    fn the_first_format_keeps_what_is_ours_and_reads_the_rest_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        let first = Connection::open(&path).unwrap();
+        let source = "
+            CREATE TABLE source_users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, active INTEGER, attributes TEXT NOT NULL);
+            CREATE TABLE source_groups (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
+            CREATE TABLE source_members (g INTEGER NOT NULL, u INTEGER NOT NULL, PRIMARY KEY (g, u)) WITHOUT ROWID;
+            CREATE TABLE spared (id TEXT PRIMARY KEY) WITHOUT ROWID;
+            PRAGMA user_version = 1;";
+        first.execute_batch(&[source, PROVIDER].concat()).unwrap();
+        first.execute("INSERT INTO users VALUES ('00u1', 's1', 'created')", []).unwrap();
+        drop(first);
+        let between = Between { organization: String::new(), provider: String::new() };
+        let store = Store::open(&path, &between).unwrap();
+        let connection = store.connection.lock().unwrap();
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM users"), 1);
+        assert_eq!(count("SELECT count(seen) FROM source_users"), 0);
+        assert_eq!(count("PRAGMA user_version"), FORMAT);
     }
 
     #[test]

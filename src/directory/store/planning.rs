@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
-use super::sides::in_transaction;
+use super::provider::in_transaction;
 use super::{Store, StoreError, origin};
 use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
 use crate::directory::plan::{self, GroupFacts, Operation, Origin, UserFacts, UserPair};
@@ -315,7 +315,9 @@ fn present_members(connection: &Connection, group: i64) -> Result<u64, StoreErro
 
 fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
     connection
-        .prepare_cached("SELECT count(*) FROM source_members WHERE g = ?1")
+        .prepare_cached(
+            "SELECT count(*) FROM source_members m JOIN source_users u ON u.n = m.u WHERE m.g = ?1",
+        )
         .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
         .map_err(StoreError::Statement)
 }

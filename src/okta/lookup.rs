@@ -1,0 +1,164 @@
+//! # Purpose
+//! Looking up single users and groups, and walking short listings: what the reading and the changing handle share.
+//!
+//! # Invariants kept here
+//! - No method writes.
+//! - "Does not exist" is told apart from "is hidden from the connector's role" ([`Client::rights_hold`]).
+//!
+//! # Not here
+//! What is concluded from an answer: `access`, `directory`.
+
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+
+use super::client::{Client, body, bucket};
+use super::directory::{PageError, read_page};
+use super::errors::OktaError;
+use super::page::{Cursor, Page};
+use super::wire::{GroupBody, UserBody};
+use crate::domain::{Group, OktaGroupId, OktaUserId, User};
+use crate::http::{Call, Lane};
+
+/// What one look at a user's groups showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsOf {
+    /// All that could be read.
+    pub groups: BTreeSet<OktaGroupId>,
+    /// How many could not.
+    pub skipped: usize,
+    /// Correlate with the organization's System Log.
+    pub request_ids: Vec<String>,
+}
+
+/// A listing was read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) skipped: usize,
+    pub(super) request_ids: Vec<String>,
+}
+
+/// Longer listings are not read; the answer is then an error, not a guess.
+const MOST_PAGES: usize = 500;
+
+impl Client {
+    /// A user by id; `None` when Okta does not know it.
+    pub(super) async fn user(&self, id: &OktaUserId, lane: Lane) -> Result<Option<User>, OktaError> {
+        let call = self.call("get_user", bucket::USER, lane);
+        let url = self.base().url(&["api", "v1", "users", id.as_str()], &[]);
+        match self.get(&call, &url).await {
+            Ok(response) => Ok(Some(body::<UserBody>(call.name, "a user", &response)?.into())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A group by id, with the hint whether it carries admin roles; `None` when Okta does not know it.
+    pub(super) async fn group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
+        let filter = format!("id eq {}", quoted(id.as_str()));
+        let call = self.call("find_group", bucket::GROUPS, lane);
+        let url = self.base().url(&["api", "v1", "groups"], &[("filter", &filter), ("expand", "stats")]);
+        let response = self.get(&call, &url).await?;
+        let elements: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
+        for element in elements {
+            let group: GroupBody =
+                serde_json::from_str(element.get()).map_err(|source| OktaError::Unreadable {
+                    call: call.name,
+                    expected: "a list of groups",
+                    status: response.status,
+                    request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
+                    source,
+                })?;
+            let group = Group::from(group);
+            if group.id == *id {
+                return Ok(Some(group));
+            }
+        }
+        // A listing can be empty for want of rights; a direct question cannot.
+        self.plain_group(id, lane).await
+    }
+
+    /// A group by id, without hints; `None` when Okta does not know it.
+    pub(super) async fn plain_group(&self, id: &OktaGroupId, lane: Lane) -> Result<Option<Group>, OktaError> {
+        let call = self.call("get_group", bucket::GROUP, lane);
+        let url = self.base().url(&["api", "v1", "groups", id.as_str()], &[]);
+        match self.get(&call, &url).await {
+            Ok(response) => Ok(Some(body::<GroupBody>(call.name, "a group", &response)?.into())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The groups that the user is in; `None` when Okta does not know the user.
+    pub(super) async fn groups_of(
+        &self,
+        user: &OktaUserId,
+        lane: Lane,
+    ) -> Result<Option<GroupsOf>, OktaError> {
+        let call = self.call("list_user_groups", bucket::USER_GROUPS, lane);
+        let path = ["api", "v1", "users", user.as_str(), "groups"];
+        let first = || self.base().url(&path, &[("limit", "200")]);
+        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(|group| Group::from(group).id);
+        let mut groups = BTreeSet::new();
+        let walked = self.walk(&call, first, read, |group: OktaGroupId| {
+            groups.insert(group);
+        });
+        match walked.await {
+            Ok(Walked { skipped, request_ids }) => Ok(Some(GroupsOf { groups, skipped, request_ids })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hands every element of a listing that can be read to `take`.
+    pub(super) async fn walk<T>(
+        &self,
+        call: &Call,
+        first: impl Fn() -> url::Url,
+        read: impl Fn(&str) -> Result<T, serde_json::Error>,
+        mut take: impl FnMut(T),
+    ) -> Result<Walked, OktaError> {
+        let mut cursor: Option<Cursor> = None;
+        let mut walked = Walked::default();
+        for _ in 0..MOST_PAGES {
+            let page: Page<T> = match read_page(self, call, cursor.as_ref(), &first, &read).await {
+                Ok(page) => page,
+                Err(PageError::Call(error)) => return Err(error),
+                Err(PageError::Link { .. }) => return Err(OktaError::Endless { call: call.name }),
+            };
+            walked.skipped += page.skipped.len();
+            walked.request_ids.extend(page.request_id);
+            page.items.into_iter().for_each(&mut take);
+            match page.next {
+                None => return Ok(walked),
+                // A listing that leads in a circle cannot be trusted to hold everything.
+                next if next == cursor => return Err(OktaError::Endless { call: call.name }),
+                next => cursor = next,
+            }
+        }
+        Err(OktaError::Endless { call: call.name })
+    }
+
+    /// Whether the connector still sees users and groups at all.
+    ///
+    /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
+    pub(super) async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
+        for (name, bucket, kind) in
+            [("list_users", bucket::USERS, "users"), ("list_groups", bucket::GROUPS, "groups")]
+        {
+            let call = self.call(name, bucket, lane);
+            let url = self.base().url(&["api", "v1", kind], &[("limit", "1")]);
+            let response = self.get(&call, &url).await?;
+            let seen: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
+            if seen.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A string literal of Okta's filter language.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
