@@ -35,7 +35,7 @@ use crate::apono::{Connection, ControlPlane};
 use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
-use crate::directory::store::StoreError;
+use crate::directory::store::{PlannedOperation, StoreError};
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
@@ -47,6 +47,8 @@ use crate::server;
 use crate::telemetry::{Metrics, chain};
 use build::Builder;
 use custom::Reachable;
+use desk::directory::Directories;
+use directory::Asker;
 use facts::FactSource;
 
 pub use secrets::{Secrets, read_secrets};
@@ -161,6 +163,7 @@ pub struct App {
     facts: Arc<FactSource>,
     listening: Option<SocketAddr>,
     custom: Option<Reachable>,
+    directories: Directories,
 }
 
 impl App {
@@ -185,6 +188,50 @@ impl App {
     /// What that listener answers with, for whoever is in the same process.
     pub fn custom_router(&self) -> Option<Router> {
         self.custom.as_ref().map(|custom| custom.router.clone())
+    }
+
+    /// The integrations whose directory is reconciled.
+    pub fn directories(&self) -> impl Iterator<Item = IntegrationId> {
+        self.directories.keys().cloned()
+    }
+
+    /// What a directory run would do, as JSON, found out here and now. An error is a sentence for a person.
+    pub async fn plan(&self, integration: &IntegrationId) -> Result<serde_json::Value, String> {
+        let plan = self.asker(integration)?.plan_here().await.map_err(|error| chain(&error).to_string())?;
+        serde_json::to_value(plan).map_err(|error| error.to_string())
+    }
+
+    /// Operations of that plan, from the `skip`th on.
+    pub async fn operations(
+        &self,
+        integration: &IntegrationId,
+        skip: i64,
+    ) -> Result<Vec<PlannedOperation>, String> {
+        let operations = self.asker(integration)?.operations(skip).await;
+        operations.map_err(|error| chain(&error).to_string())
+    }
+
+    /// Carries out the plan with this hash and no other.
+    pub async fn apply(&self, integration: &IntegrationId, hash: &str) -> Result<serde_json::Value, String> {
+        let run =
+            self.asker(integration)?.apply_here(hash).await.map_err(|error| chain(&error).to_string())?;
+        serde_json::to_value(run).map_err(|error| error.to_string())
+    }
+
+    /// Agrees to the held removals with this hash, and runs.
+    pub async fn approve(
+        &self,
+        integration: &IntegrationId,
+        hash: &str,
+    ) -> Result<serde_json::Value, String> {
+        let run =
+            self.asker(integration)?.approve_here(hash).await.map_err(|error| chain(&error).to_string())?;
+        serde_json::to_value(run).map_err(|error| error.to_string())
+    }
+
+    fn asker(&self, integration: &IntegrationId) -> Result<&Asker, String> {
+        let asker = self.directories.get(integration);
+        asker.ok_or_else(|| format!("no directory of integration {integration} is reconciled"))
     }
 
     /// Cancelling it stops the connector.

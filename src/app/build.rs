@@ -316,6 +316,7 @@ impl Builder {
     }
 
     pub(super) fn finish(mut self) -> App {
+        let directories = self.answers.directories();
         let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.outside.clock));
         let facts = Arc::new(FactSource {
             connector: self.settings.apono.connector_id.clone(),
@@ -364,7 +365,7 @@ impl Builder {
         if let Some(door) = self.door.take() {
             let desk = Desk::new(Arc::clone(&ledger), Arc::clone(&clock));
             let stop = self.supervisor.stop_token();
-            self.supervisor.add("desk", door.serve(desk, stop));
+            self.supervisor.add("desk", door.serve(desk, directories.clone(), stop));
         }
         let questions: Arc<dyn Questions> = Arc::new(self.answers);
         let custom = self.custom.take().and_then(|custom| {
@@ -397,6 +398,7 @@ impl Builder {
             facts,
             listening,
             custom,
+            directories,
         }
     }
 

@@ -7,7 +7,9 @@
 //! - A socket that cannot be made costs the commands, never the connector.
 //!
 //! # Not here
-//! What can be asked: `access::desk`. The other end: `cli::desk`.
+//! What can be asked: `access::desk`, `directory`. The other end: `cli::desk`.
+
+pub(super) mod directory;
 
 use std::fs;
 use std::io;
@@ -35,6 +37,7 @@ use crate::access::view::Filter;
 use crate::domain::GrantId;
 use crate::http::serving::{bind_unix, until_stopped};
 use crate::telemetry::chain;
+use directory::Directories;
 
 /// The socket, listening.
 #[derive(Debug)]
@@ -74,9 +77,15 @@ impl Door {
     }
 
     /// Serves until `stop`.
-    pub(super) async fn serve(self, desk: Desk, stop: CancellationToken) -> io::Result<()> {
+    pub(super) async fn serve(
+        self,
+        desk: Desk,
+        directories: Directories,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         let Self { listener, path, owner } = self;
-        let router = router(desk).layer(middleware::from_fn_with_state(owner, only_owners));
+        let router = router(desk).merge(directory::router(directories));
+        let router = router.layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
         let served = until_stopped(stop, |stop| {
             axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).into_future()

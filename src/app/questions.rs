@@ -69,6 +69,10 @@ impl Answers {
         self.directories.insert(integration, asker);
     }
 
+    pub(super) fn directories(&self) -> BTreeMap<IntegrationId, Asker> {
+        self.directories.clone()
+    }
+
     /// Facts need the organizations, and the organizations need answers: they come last.
     pub(super) fn facts(&self, facts: Arc<FactSource>) {
         let _ = self.facts.set(facts);

@@ -82,6 +82,8 @@ pub(super) enum DeskError {
 
 /// A daemon answers from memory and its own disk.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A plan reads an organization whole.
+const A_CRAWL: Duration = Duration::from_hours(48);
 
 impl From<&DeskError> for Exit {
     fn from(error: &DeskError) -> Self {
@@ -214,7 +216,7 @@ impl Desk {
             Self::Running(client) => {
                 let body = json!({ "reason": reason }).to_string();
                 let path = ["grants", id.as_str(), "end"];
-                match client.send(Method::POST, &path, &[], Some(body)).await {
+                match client.send(Method::POST, &path, &[], Some(body), PATIENCE).await {
                     Ok(_) => Ok(true),
                     Err(DeskError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
                     Err(error) => Err(error),
@@ -253,14 +255,33 @@ fn query(filter: &Filter) -> Vec<(&'static str, String)> {
 }
 
 impl Client {
+    /// The way to the daemon that has this state, if one has.
+    pub(super) fn to_daemon(state: &State) -> Result<Option<Self>, DeskError> {
+        match Inspection::open(&state.file) {
+            Ok(_) => Ok(None),
+            Err(OpenError::InUse { by, .. }) => Self::new(by, state.socket()).map(Some),
+            Err(error) => Err(DeskError::State(error)),
+        }
+    }
+
+    /// Asks for something that takes its time.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, DeskError> {
+        let response = self.send(Method::POST, path, &[], None, A_CRAWL).await?;
+        serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
+    }
+
     fn new(by: String, socket: PathBuf) -> Result<Self, DeskError> {
         let transport = HttpsTransport::through(&socket).map_err(DeskError::Client)?;
         let base = Base::parse("http://localhost").map_err(DeskError::Base)?;
         Ok(Self { transport, base, daemon: (by, socket) })
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &[&str], query: &Pairs) -> Result<T, DeskError> {
-        let response = self.send(Method::GET, path, query, None).await?;
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &Pairs,
+    ) -> Result<T, DeskError> {
+        let response = self.send(Method::GET, path, query, None, PATIENCE).await?;
         serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
     }
 
@@ -270,6 +291,7 @@ impl Client {
         path: &[&str],
         query: &Pairs,
         body: Option<String>,
+        patience: Duration,
     ) -> Result<Response, DeskError> {
         let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut request = Request::new(method, self.base.url(path, &query));
@@ -277,7 +299,7 @@ impl Client {
             request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request.body = Bytes::from(body);
         }
-        let response = self.transport.send(request, PATIENCE).await.map_err(|source| {
+        let response = self.transport.send(request, patience).await.map_err(|source| {
             let (by, socket) = self.daemon.clone();
             DeskError::Deaf { by, socket, source }
         })?;

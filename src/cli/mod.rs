@@ -18,6 +18,7 @@ mod exit;
 mod explain;
 mod grants;
 mod run;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -80,6 +81,8 @@ enum Command {
     /// Looks at grants, and ends them
     #[command(subcommand)]
     Grants(grants::GrantsCommand),
+    /// Shows what a directory run would do, carries out exactly that, or approves what is held back
+    Sync(sync::SyncArgs),
     /// Tells the story of a grant, with Okta's request ids
     Explain(explain::ExplainArgs),
 }
@@ -115,6 +118,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Config(command) => config::config(&command, &sources),
         Command::Audit(command) => audit::audit(&command, &sources),
         Command::Grants(command) => grants::grants(&command, &sources),
+        Command::Sync(arguments) => sync::sync(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),
     }
 }
@@ -154,11 +158,16 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
-/// Whether colors are wanted on standard error (<https://no-color.org>).
+/// Whether colors are wanted on standard error.
 fn color(sources: &Sources) -> bool {
+    wants_color(sources, io::stderr().is_terminal())
+}
+
+/// Whether colors are wanted on what may be a terminal (<https://no-color.org>).
+fn wants_color(sources: &Sources, is_terminal: bool) -> bool {
     let set = |name: &str| sources.environment.get(name).is_some_and(|value| !value.is_empty());
     if set("NO_COLOR") {
         return false;
     }
-    set("CLICOLOR_FORCE") || io::stderr().is_terminal()
+    set("CLICOLOR_FORCE") || is_terminal
 }

@@ -20,9 +20,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use super::breaker::Kind as RemovalKind;
 use super::plan::{GroupFacts, Operation, Origin, UserFacts};
-use super::store::{Planned, PlannedOperation, Store, StoreError};
+use super::store::{PlannedOperation, Store, StoreError};
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::http::Class;
 use crate::scim::attributes::{Path, write};
@@ -133,7 +132,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Carries out what the breaker lets through, phase by phase.
-    pub(super) async fn apply(&self, planned: &Planned) -> Result<Applied, StoreError> {
+    pub(super) async fn apply(&self) -> Result<Applied, StoreError> {
         let applied = Mutex::new(Applied::default());
         for phase in PHASES {
             let mut after = 0;
@@ -144,7 +143,7 @@ impl<'a> Applier<'a> {
                 };
                 after = last.n;
                 stream::iter(batch)
-                    .for_each_concurrent(AT_ONCE, |operation| self.one(operation, planned, &applied))
+                    .for_each_concurrent(AT_ONCE, |operation| self.one(operation, &applied))
                     .await;
             }
         }
@@ -153,16 +152,15 @@ impl<'a> Applier<'a> {
         Ok(applied)
     }
 
-    async fn one(&self, planned_one: PlannedOperation, planned: &Planned, applied: &Mutex<Applied>) {
-        let PlannedOperation { held, operation, .. } = planned_one;
+    async fn one(&self, planned: PlannedOperation, applied: &Mutex<Applied>) {
+        let PlannedOperation { held, operation, .. } = planned;
         let name = operation.name();
-        let is_held = held || is_held(&operation, planned);
         let is_away = self.failures_in_a_row.load(Ordering::Relaxed) >= ENOUGH;
-        let outcome = if is_held || is_away { None } else { Some(self.carry_out(operation).await) };
+        let outcome = if held || is_away { None } else { Some(self.carry_out(operation).await) };
         self.count_in_a_row(outcome.as_ref());
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            None if is_held => applied.held += 1,
+            None if held => applied.held += 1,
             None => applied.left += 1,
             Some(Ok(())) => applied.done += 1,
             Some(Err(error)) => {
@@ -523,22 +521,6 @@ fn without(resource: &mut Map<String, Value>, gone: &[ScimId]) {
             let id = member.get("value").and_then(Value::as_str).unwrap_or_default();
             !gone.iter().any(|gone| gone.as_str() == id)
         });
-    }
-}
-
-/// Whether the breaker holds this operation.
-pub(super) fn is_held(operation: &Operation, planned: &Planned) -> bool {
-    match operation {
-        Operation::DeactivateUser { .. } => planned.holds(RemovalKind::Users),
-        Operation::RemoveMembers { .. } => planned.holds(RemovalKind::Members),
-        Operation::DeleteGroup { .. } | Operation::ReleaseGroup { .. } => {
-            planned.holds(RemovalKind::Groups) || planned.holds(RemovalKind::Members)
-        }
-        Operation::UpdateUser { .. }
-        | Operation::CreateUser { .. }
-        | Operation::CreateGroup { .. }
-        | Operation::UpdateGroup { .. }
-        | Operation::AddMembers { .. } => false,
     }
 }
 

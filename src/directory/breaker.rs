@@ -81,6 +81,8 @@ pub enum Reason {
     Count,
     /// `max_share`.
     Share,
+    /// Okta's own side has lost more than that since the breaker last let everything through.
+    Shrunk,
 }
 
 impl fmt::Display for Held {
@@ -91,6 +93,7 @@ impl fmt::Display for Held {
             Reason::NothingWanted => ", because Okta shows none at all",
             Reason::Count => ", more than breaker.max_count",
             Reason::Share => ", more than breaker.max_share",
+            Reason::Shrunk => ", because so many have gone from Okta since everything was last let through",
         })
     }
 }
@@ -118,6 +121,11 @@ pub fn review(kind: Kind, tally: Tally, limits: &Limits) -> Option<Held> {
         return held(Reason::Share);
     }
     None
+}
+
+/// Reviews what of a kind has gone from the source itself, whatever of it is at the provider.
+pub fn review_source(kind: Kind, tally: Tally, limits: &Limits) -> Option<Held> {
+    review(kind, tally, limits).map(|held| Held { reason: Reason::Shrunk, ..held })
 }
 
 #[cfg(test)]

@@ -15,10 +15,9 @@ use std::collections::BTreeSet;
 use futures_util::TryStreamExt;
 use futures_util::stream;
 
-use super::apply::is_held;
 use super::plan::Operation;
 use super::selection::Selection;
-use super::store::{Planned, PlannedOperation, Store, StoreError};
+use super::store::{PlannedOperation, Store, StoreError};
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;
 use crate::okta::{Directory, OktaError, PageError};
@@ -103,7 +102,7 @@ const ONE_BY_ONE: usize = 3;
 
 impl Evidence<'_> {
     /// Looks a second time at everything that the plan takes away.
-    pub(super) async fn review(&self, planned: &Planned) -> Result<(), EvidenceError> {
+    pub(super) async fn review(&self) -> Result<(), EvidenceError> {
         let mut any = false;
         for phase in REMOVING {
             let (mut after, mut held_left) = (0, OF_HELD);
@@ -113,8 +112,7 @@ impl Evidence<'_> {
                     break;
                 };
                 after = last.n;
-                let looked_at: Vec<_> =
-                    batch.into_iter().filter(|one| asks(one, planned, &mut held_left)).collect();
+                let looked_at: Vec<_> = batch.into_iter().filter(|one| asks(one, &mut held_left)).collect();
                 any |= !looked_at.is_empty();
                 let looks = stream::iter(looked_at.into_iter().map(Ok));
                 looks.try_for_each_concurrent(AT_ONCE, |one| self.look(one.operation)).await?;
@@ -241,8 +239,8 @@ impl Evidence<'_> {
 }
 
 /// Whether an operation is asked for: all that would be done, and some of what is held.
-fn asks(one: &PlannedOperation, planned: &Planned, held_left: &mut usize) -> bool {
-    if !one.held && !is_held(&one.operation, planned) {
+fn asks(one: &PlannedOperation, held_left: &mut usize) -> bool {
+    if !one.held {
         return true;
     }
     let asks = *held_left > 0;

@@ -22,6 +22,6 @@ pub mod store;
 
 pub use evidence::{Disproof, EvidenceError};
 pub use provider::ProviderError;
-pub use reconciler::{DirectoryRun, Outcome, Reconciler, RunError};
+pub use reconciler::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use store::Reach;

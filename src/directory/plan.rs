@@ -9,8 +9,13 @@
 //! # Not here
 //! Pairing of both sides: `store`. How much may be taken away: `breaker`. Doing it: `apply`.
 
+mod hash;
+
 use serde::{Deserialize, Serialize};
 
+pub use hash::PlanHash;
+
+use super::breaker::Kind;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::scim::attributes::{Attributes, Path};
 
@@ -132,6 +137,9 @@ pub enum Origin {
 }
 
 impl Operation {
+    /// The last of the phases.
+    pub const LAST_PHASE: u8 = 6;
+
     /// Its place in the order of execution.
     pub fn phase(&self) -> u8 {
         match self {
@@ -142,6 +150,20 @@ impl Operation {
             Self::CreateUser { .. } => 4,
             Self::CreateGroup { .. } | Self::UpdateGroup { .. } => 5,
             Self::AddMembers { .. } => 6,
+        }
+    }
+
+    /// The kinds of removal that it is: the breaker holds it when it holds one of them.
+    pub fn removes(&self) -> &'static [Kind] {
+        match self {
+            Self::DeactivateUser { .. } => &[Kind::Users],
+            Self::RemoveMembers { .. } => &[Kind::Members],
+            Self::DeleteGroup { .. } | Self::ReleaseGroup { .. } => &[Kind::Groups, Kind::Members],
+            Self::UpdateUser { .. }
+            | Self::CreateUser { .. }
+            | Self::CreateGroup { .. }
+            | Self::UpdateGroup { .. }
+            | Self::AddMembers { .. } => &[],
         }
     }
 

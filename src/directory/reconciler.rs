@@ -24,7 +24,7 @@ use super::mapping::Mapping;
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
 use super::snapshot::{Collector, Snapshot, SnapshotError};
-use super::store::{Counts, Planned, Reach, Store, StoreError};
+use super::store::{Counts, Planned, PlannedOperation, Reach, Store, StoreError};
 use crate::clock::SharedClock;
 use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
@@ -34,6 +34,47 @@ use crate::scim::{Provider, ProviderConfig};
 use crate::telemetry::metrics::{IntegrationLabels, OutcomeLabels};
 use crate::telemetry::{Metrics, chain};
 
+/// What a run would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Of which organization.
+    pub integration: IntegrationId,
+    /// How much of Okta's side was read for it.
+    pub reach: Reach,
+    /// What Okta has.
+    pub okta: Counts,
+    /// What there is to do, and what the breaker says of it.
+    #[serde(flatten)]
+    pub planned: Planned,
+}
+
+/// Both sides were read, and a plan was made.
+struct Prepared {
+    snapshot: Snapshot,
+    planned: Planned,
+    config: ProviderConfig,
+}
+
+/// A plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyRefusal {
+    /// The world has moved.
+    #[error(
+        "what there is to do is not what was planned any more (asked for {asked}, found {found}); plan again, and look at it"
+    )]
+    Moved {
+        /// The hash that was asked for.
+        asked: String,
+        /// The hash of what there is to do now.
+        found: String,
+    },
+    /// There is no plan to compare it with.
+    #[error("nothing was changed")]
+    Run(#[source] RunError),
+}
+
+/// Operations in one answer.
+const OPERATIONS_AT_ONCE: u32 = 500;
 /// After a run in which something failed, the provider's side is read again if it was read longer ago than this.
 const AFTER_A_FAILURE: Duration = Duration::from_hours(1);
 
@@ -156,9 +197,56 @@ impl RunError {
 impl Reconciler {
     /// Runs once. Whoever asks for a run gets one that reads everything.
     pub async fn run(&self, asked: bool) -> DirectoryRun {
-        let (started_at, began) = (self.clock.now(), self.clock.elapsed());
+        let began = self.begin();
+        let result = match self.prepare(asked).await {
+            Ok(prepared) => self.carry_out(prepared).await,
+            Err(error) => Err(error),
+        };
+        self.end(began, result)
+    }
+
+    /// Finds out what a run would do, and does nothing.
+    pub async fn plan(&self) -> Result<Plan, RunError> {
+        let Prepared { snapshot, planned, .. } = self.prepare(true).await?;
+        Ok(Plan {
+            integration: self.integration.clone(),
+            reach: snapshot.reach(),
+            okta: snapshot.counts(),
+            planned,
+        })
+    }
+
+    /// Carries out the plan with this hash and no other.
+    pub async fn apply(&self, hash: &str) -> Result<DirectoryRun, ApplyRefusal> {
+        let began = self.begin();
+        let prepared = self.prepare(false).await.map_err(ApplyRefusal::Run)?;
+        if prepared.planned.hash != hash {
+            return Err(ApplyRefusal::Moved { asked: hash.to_owned(), found: prepared.planned.hash });
+        }
+        let result = self.carry_out(prepared).await;
+        Ok(self.end(began, result))
+    }
+
+    /// Agrees to the held removals with this hash.
+    pub async fn approve(&self, hash: String) -> Result<(), StoreError> {
+        self.store.approve(hash).await
+    }
+
+    /// Some operations of the last plan, in order, from the `skip`th on; nothing past the last one.
+    pub async fn operations(&self, skip: i64) -> Result<Vec<PlannedOperation>, StoreError> {
+        self.store.all_operations(skip, OPERATIONS_AT_ONCE).await
+    }
+
+    fn begin(&self) -> (Timestamp, Duration) {
         info!(integration.id = %self.integration, "directory run begins");
-        let result = self.reconcile(asked).await;
+        (self.clock.now(), self.clock.elapsed())
+    }
+
+    fn end(
+        &self,
+        (started_at, began): (Timestamp, Duration),
+        result: Result<(Snapshot, Planned, Applied), RunError>,
+    ) -> DirectoryRun {
         let took = self.clock.elapsed().saturating_sub(began);
         let run = self.report(started_at, took, result);
         let integration = self.integration.as_str().to_owned();
@@ -183,7 +271,8 @@ impl Reconciler {
         run
     }
 
-    async fn reconcile(&self, asked: bool) -> Result<(Snapshot, Planned, Applied), RunError> {
+    /// Reads both sides and plans.
+    async fn prepare(&self, asked: bool) -> Result<Prepared, RunError> {
         let reach = self.reach(asked).await.map_err(RunError::Store)?;
         let collector = Collector {
             directory: &self.directory,
@@ -213,11 +302,18 @@ impl Reconciler {
             selection: &self.selection,
             live: self.live.as_ref(),
         };
-        evidence.review(&planned).await.map_err(RunError::Evidence)?;
+        evidence.review().await.map_err(RunError::Evidence)?;
+        Ok(Prepared { snapshot, planned, config })
+    }
+
+    async fn carry_out(&self, prepared: Prepared) -> Result<(Snapshot, Planned, Applied), RunError> {
+        let Prepared { snapshot, planned, config } = prepared;
         let hands = Applier::new(&self.store, &self.provider, config);
-        let applied = hands.apply(&planned).await.map_err(RunError::Store)?;
+        let applied = hands.apply().await.map_err(RunError::Store)?;
         if applied.failed > 0 {
             self.doubt_the_provider().await.map_err(RunError::Store)?;
+        } else if planned.held.is_empty() {
+            self.store.accept().await.map_err(RunError::Store)?;
         }
         Ok((snapshot, planned, applied))
     }

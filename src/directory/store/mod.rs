@@ -14,6 +14,7 @@ mod known;
 mod planning;
 mod provider;
 mod source;
+mod verdict;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;

@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::provider::in_transaction;
-use super::{Store, StoreError, origin};
+use super::{Store, StoreError, origin, verdict};
 use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
 use crate::directory::plan::{self, GroupFacts, Operation, Origin, UserFacts, UserPair};
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
@@ -28,6 +28,12 @@ pub struct Planned {
     pub operations: BTreeMap<&'static str, u64>,
     /// Removals that the breaker holds, and why.
     pub held: Vec<Held>,
+    /// What this very plan is known by.
+    pub hash: String,
+    /// What the held removals are known by, for whoever approves them.
+    pub held_hash: Option<String>,
+    /// Whether the breaker would hold removals and a person has approved them.
+    pub approved: bool,
 }
 
 impl Planned {
@@ -40,14 +46,19 @@ impl Planned {
     pub fn holds(&self, kind: Kind) -> bool {
         self.held.iter().any(|held| held.kind == kind)
     }
+
+    /// Whether the breaker holds the kinds of removal that an operation is.
+    pub fn holds_operation(&self, operation: &Operation) -> bool {
+        operation.removes().iter().any(|kind| self.holds(*kind))
+    }
 }
 
 /// One operation of the plan.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedOperation {
     /// Its place.
     pub n: i64,
-    /// Whether the breaker holds this very one (its group would lose too many members).
+    /// Whether the breaker holds it.
     pub held: bool,
     /// What to do.
     pub operation: Operation,
@@ -96,9 +107,20 @@ impl Store {
                     Tally { removed, ..tally(connection, &planned, "", OURS_GROUPS, "source_groups")? };
                 planned.held.extend(breaker::review(Kind::Users, users, &limits));
                 planned.held.extend(breaker::review(Kind::Groups, groups, &limits));
+                planned.held.extend(verdict::shrunk(connection, &limits)?);
                 planned.held.sort_by_key(|held| held.kind);
+                verdict::judge(connection, &mut planned)?;
                 Ok(planned)
             })
+        })
+        .await
+    }
+
+    /// The operations of all phases in the order in which they are carried out, but for the first `skip`; at most `limit`.
+    pub async fn all_operations(&self, skip: i64, limit: u32) -> Result<Vec<PlannedOperation>, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT n, held, operation FROM operations ORDER BY phase, n LIMIT ?2 OFFSET ?1";
+            read_operations(connection, sql, params![skip, limit])
         })
         .await
     }
@@ -113,17 +135,38 @@ impl Store {
         self.run(move |connection| {
             let sql =
                 "SELECT n, held, operation FROM operations WHERE phase = ?1 AND n > ?2 ORDER BY n LIMIT ?3";
-            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-            let mut rows = statement.query(params![phase, after, limit]).map_err(StoreError::Statement)?;
-            let mut operations = Vec::new();
-            while let Some(row) = rows.next().map_err(StoreError::Statement)? {
-                let operation = serde_json::from_str(&text(row, 2)?).map_err(StoreError::Row)?;
-                operations.push(PlannedOperation { n: get(row, 0)?, held: get(row, 1)?, operation });
-            }
-            Ok(operations)
+            read_operations(connection, sql, params![phase, after, limit])
         })
         .await
     }
+}
+
+fn read_operations(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<PlannedOperation>, StoreError> {
+    let mut operations = Vec::new();
+    each_operation(connection, sql, values, |one| {
+        operations.push(one);
+        Ok(())
+    })?;
+    Ok(operations)
+}
+
+pub(super) fn each_operation(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+    mut visit: impl FnMut(PlannedOperation) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+    let mut rows = statement.query(values).map_err(StoreError::Statement)?;
+    while let Some(row) = rows.next().map_err(StoreError::Statement)? {
+        let operation = serde_json::from_str(&text(row, 2)?).map_err(StoreError::Row)?;
+        visit(PlannedOperation { n: get(row, 0)?, held: get(row, 1)?, operation })?;
+    }
+    Ok(())
 }
 
 const OURS_USERS: &str =

@@ -14,7 +14,7 @@ use crate::domain::ScimId;
 use crate::scim::attributes::Attributes;
 
 /// How much a side has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Users.
     pub users: u64,

@@ -552,7 +552,7 @@ fn note_place(connection: &Connection, listing: Listing, next: Option<&Cursor>) 
     execute(connection, sql, params![listing.name(), next])
 }
 
-fn source_counts(connection: &Connection) -> Result<Counts, StoreError> {
+pub(super) fn source_counts(connection: &Connection) -> Result<Counts, StoreError> {
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement);
     Ok(Counts {
         users: count("SELECT count(*) FROM source_users")?,
@@ -577,7 +577,7 @@ pub(super) fn unmark(connection: &Connection, what: &str) -> Result<(), StoreErr
     execute(connection, "DELETE FROM marks WHERE what = ?1", [what])
 }
 
-fn marked(connection: &Connection, what: &str) -> Result<Option<String>, StoreError> {
+pub(super) fn marked(connection: &Connection, what: &str) -> Result<Option<String>, StoreError> {
     let sql = "SELECT value FROM marks WHERE what = ?1";
     connection.query_row(sql, [what], |row| row.get(0)).optional().map_err(StoreError::Statement)
 }
