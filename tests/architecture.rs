@@ -126,6 +126,7 @@ fn pure_modules_have_no_async_and_no_clock() {
         "src/access/gate.rs",
         "src/access/view.rs",
         "src/access/audited.rs",
+        "src/access/untold.rs",
         "src/audit/record.rs",
         "src/audit/note.rs",
         "src/audit/ocsf.rs",

@@ -45,7 +45,7 @@ pub fn project(
         Event::Refused { group, code, message, proven_absent } => {
             let absent = if *proven_absent { MemberState::NotMember } else { MemberState::Unknown };
             vec![AuditRecord {
-                code: Some(code.as_str()),
+                code: Some(code.as_str().into()),
                 detail: Some(message.clone()),
                 before: absent,
                 after: absent,
@@ -54,7 +54,7 @@ pub fn project(
         }
         Event::StandingFound { group, okta_request_ids } => vec![AuditRecord {
             okta_request_ids: okta_request_ids.clone(),
-            code: Some(Code::AlreadyMember.as_str()),
+            code: Some(Code::AlreadyMember.as_str().into()),
             before: MemberState::Member,
             after: MemberState::Member,
             ..blank(id, after, group, Kind::StandingNoticed)
@@ -159,7 +159,7 @@ fn granted(
         | None => (Kind::Added, MemberState::NotStanding),
     };
     AuditRecord {
-        code: Some(if verified { Code::Granted } else { Code::Unverified }.as_str()),
+        code: Some(if verified { Code::Granted } else { Code::Unverified }.as_str().into()),
         verified: Some(verified),
         before: known,
         after: if verified { MemberState::Member } else { MemberState::Unknown },
@@ -199,7 +199,7 @@ fn ended(
         after.end.map_or("left out by a later revision".to_owned(), |(reason, _)| end_reason(reason, None));
     let detail = why.map_or_else(|| reason.clone(), |why| format!("{why}; {reason}"));
     AuditRecord {
-        code: Some(how.code().as_str()),
+        code: Some(how.code().as_str().into()),
         detail: Some(detail),
         verified,
         before: was,

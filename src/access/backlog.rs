@@ -3,8 +3,8 @@
 //!
 //! # Invariants kept here
 //! - Pure. What waits is in the order in which it came into force.
-//! - It is bounded by the duties at hand: each can end once, and a task that is handed out again and again takes the
-//!   place of its former lease.
+//! - It is bounded by the duties at hand: each can end once, with what the audit trail was not told of it, and a task
+//!   that is handed out again and again takes the place of its former lease.
 //!
 //! # Not here
 //! When it is written: `ledger`.
@@ -81,7 +81,8 @@ impl Backlog {
                 event: TaskEvent::Answered { .. } | TaskEvent::LeaseLost | TaskEvent::Closed { .. },
                 ..
             }
-            | Record::Grant { .. } => None,
+            | Record::Grant { .. }
+            | Record::Trail { .. } => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! # Purpose
-//! All open grants and tasks, as the journal's entries have made them, and who holds which membership.
+//! All open grants and tasks, as the journal's entries have made them, who holds which membership, and what the audit
+//! trail was not told yet.
 //!
 //! # Invariants kept here
 //! - Pure: entries in, state out; the same at replay as live.
@@ -18,6 +19,7 @@ use super::audited;
 use super::journal::{Entry, Record, Standing, Subject};
 use super::machine::{self, Event, GrantState, IllegalEvent};
 use super::tasks::{self, IllegalTaskEvent, TaskEvent, TaskState};
+use super::untold::{Before, Untold};
 use crate::audit::AuditRecord;
 use crate::domain::{GrantId, IntegrationId, Membership, OktaGroupId, OktaUserId, TaskId};
 
@@ -28,6 +30,7 @@ pub struct Book {
     tasks: BTreeMap<TaskId, TaskState>,
     holders: BTreeMap<(IntegrationId, Membership), BTreeSet<GrantId>>,
     askers: BTreeMap<GrantId, BTreeSet<TaskId>>,
+    untold: Untold,
 }
 
 /// A record that the book does not allow.
@@ -72,6 +75,16 @@ impl Book {
     /// All tasks at hand.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskId, &TaskState)> {
         self.tasks.iter()
+    }
+
+    /// What the audit trail was not told yet.
+    pub fn untold(&self) -> &Untold {
+        &self.untold
+    }
+
+    /// The trail was told all of it: what is to be recorded of that, and is in force here already.
+    pub fn all_told(&mut self) -> Vec<Record> {
+        self.untold.all_told()
     }
 
     /// The tasks whose answer waits for `grant`.
@@ -138,6 +151,9 @@ impl Book {
                         .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
                     book.put_task(&id, Some(next));
                 }
+                Record::Trail { since, event } => {
+                    book.untold.apply(since, &event);
+                }
             }
         }
         for (id, state) in grants {
@@ -179,6 +195,7 @@ impl Book {
                 Record::Task { id, .. } => {
                     touched.extend(self.tasks.get(id).and_then(|task| task.ask.grant()).cloned());
                 }
+                Record::Trail { .. } => {}
             }
         }
         let of_grant = |id: &GrantId| -> Vec<Record> {
@@ -226,6 +243,8 @@ impl Book {
                     Subject::Task(id) => {
                         self.put_task(&id, None);
                     }
+                    // Nothing is kept of what is closed.
+                    Subject::Trail(_) => {}
                 }
             }
         }
@@ -235,6 +254,7 @@ impl Book {
         match subject {
             Subject::Grant(id) => self.grants.get(id).is_some_and(|state| state.is_open()),
             Subject::Task(id) => self.tasks.get(id).is_some_and(TaskState::is_open),
+            Subject::Trail(since) => self.untold.is_open(*since),
         }
     }
 
@@ -251,6 +271,7 @@ impl Book {
                     .map_err(|source| IllegalRecord::Task { id: id.clone(), source })?;
                 Ok(Undo::Task(id.clone(), self.put_task(id, Some(next)).map(Box::new)))
             }
+            Record::Trail { since, event } => Ok(Undo::Trail(*since, self.untold.apply(*since, event))),
         }
     }
 
@@ -262,6 +283,7 @@ impl Book {
             Undo::Task(id, before) => {
                 self.put_task(&id, before.map(|before| *before));
             }
+            Undo::Trail(since, before) => self.untold.restore(since, before),
         }
     }
 
@@ -311,6 +333,7 @@ type Seen<'a> = dyn FnMut(&GrantId, Option<&GrantState>, &GrantState, &Event) + 
 enum Undo {
     Grant(GrantId, Option<Arc<GrantState>>),
     Task(TaskId, Option<Box<TaskState>>),
+    Trail(Timestamp, Before),
 }
 
 /// The memberships whose removal a grant owes in one state and not in the other. Most events change one group of what

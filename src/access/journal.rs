@@ -1,5 +1,6 @@
 //! # Purpose
-//! The durable record of grants and tasks: what is written before anything is done, and read after a crash.
+//! The durable record of grants and tasks: what is written before anything is done, and read after a crash; and of what
+//! the audit trail could not be told.
 //!
 //! # Invariants kept here
 //! - When [`Journal::append`] has returned, the entries survive a loss of power. When it fails, none of them is there;
@@ -9,7 +10,7 @@
 //! - Entries of one subject come back in the order in which they were appended.
 //!
 //! # Not here
-//! What entries mean: `machine`, `book`.
+//! What entries mean: `machine`, `tasks`, `untold`, `book`.
 
 mod memory;
 mod sqlite;
@@ -26,6 +27,7 @@ pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJou
 
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
+use super::untold::TrailEvent;
 use crate::domain::{GrantId, TaskId};
 
 /// One thing to remember.
@@ -48,6 +50,14 @@ pub enum Record {
         #[serde(flatten)]
         event: TaskEvent,
     },
+    /// About a time in which the audit trail could not be written.
+    Trail {
+        /// When it began: the instant of the first that could not be told.
+        since: Timestamp,
+        /// What.
+        #[serde(flatten)]
+        event: TrailEvent,
+    },
 }
 
 /// A record and when it was made.
@@ -67,6 +77,8 @@ pub enum Subject {
     Grant(GrantId),
     /// A task.
     Task(TaskId),
+    /// A time in which the audit trail could not be written, by its beginning.
+    Trail(Timestamp),
 }
 
 impl fmt::Display for Subject {
@@ -74,6 +86,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Grant(id) => write!(f, "grant:{id}"),
             Self::Task(id) => write!(f, "task:{id}"),
+            Self::Trail(since) => write!(f, "trail:{since}"),
         }
     }
 }
@@ -84,6 +97,7 @@ impl Record {
         match self {
             Self::Grant { id, .. } => Subject::Grant(id.clone()),
             Self::Task { id, .. } => Subject::Task(id.clone()),
+            Self::Trail { since, .. } => Subject::Trail(*since),
         }
     }
 
@@ -95,7 +109,8 @@ impl Record {
             Self::Task {
                 event: TaskEvent::Answered { .. } | TaskEvent::LeaseLost | TaskEvent::Closed { .. },
                 ..
-            } => false,
+            }
+            | Self::Trail { .. } => false,
         }
     }
 
@@ -125,6 +140,8 @@ impl Record {
                 | TaskEvent::Closed { .. } => true,
                 TaskEvent::Taken { ask: Ask::Grant { .. } | Ask::Other, .. } => false,
             },
+            // Only what goes ahead can be untold, and it goes with it.
+            Self::Trail { event: TrailEvent::Untold { .. } | TrailEvent::Told, .. } => true,
         }
     }
 }

@@ -6,6 +6,9 @@
 //!   duty never rests on a state that a crash could take back (invariant 1).
 //! - While the disk fails, what only ends duties goes ahead in memory and is written as soon as the disk works again
 //!   (invariant 12); everything else is refused. See [`Record::goes_ahead`].
+//! - What begins or adds is told to the audit trail before it is done, or is not done. What only ends duties is done
+//!   (invariant 12); while the trail fails, what there is to tell of it is recorded in the same batch, and the trail is
+//!   told by this process or by the next, once it works. A crash right after that may tell it twice.
 //!
 //! # Not here
 //! What to record: `intake`, `executor`, `outbox`.
@@ -18,11 +21,12 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::backlog::Backlog;
 use super::book::{Book, IllegalRecord, Rehearsal};
 use super::conditions::Obstacle;
-use super::journal::{Entry, Journal, JournalError, Record, Subject};
+use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
 use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError};
 use crate::clock::{self, SharedClock};
@@ -126,17 +130,20 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let entries = journal.open_entries().await.map_err(LedgerError::Journal)?;
         let book = Book::replay(entries).map_err(LedgerError::Illegal)?;
-        let mut telling = Telling::new(audit);
-        // A trail that fails keeps grants from beginning, and nothing from ending.
-        telling.check(clock.now()).await;
-        let health = Health { works: true, complete: true, audited: telling.works() };
+        let health = Health { works: true, complete: true, audited: true };
         let (version, health) = (watch::Sender::new(0), watch::Sender::new(health));
-        let writing = Writing { backlog: Backlog::default(), telling };
-        Ok(Self {
+        let writing = Writing { backlog: Backlog::default(), telling: Telling::new(audit) };
+        let ledger = Self {
             shared: Arc::new(Shared { journal, clock, book: Mutex::new(book), version, health }),
             writing: Arc::new(tokio::sync::Mutex::new(writing)),
             under_way: Mutex::default(),
-        })
+        };
+        let mut turn = ledger.turn(&[]).await;
+        // A trail that fails keeps grants from beginning, and nothing from ending.
+        turn.tell_what_waits().await;
+        turn.write_what_waits().await;
+        drop(turn);
+        Ok(ledger)
     }
 
     /// Looks at the book.
@@ -187,8 +194,7 @@ impl Ledger {
         let mut turn = self.turn(&[]).await;
         let close = async move {
             turn.check().await;
-            let now = turn.shared.clock.now();
-            turn.writing.telling.close(now).await;
+            turn.close().await;
         };
         self.to_its_end(close).await;
     }
@@ -266,6 +272,8 @@ impl Turn {
                 match subject {
                     Subject::Grant(id) => book.grant(id).is_some(),
                     Subject::Task(id) => book.task(id).is_some(),
+                    // What is closed is told, and of no use to any decision.
+                    Subject::Trail(_) => true,
                 }
             };
             if !known {
@@ -290,28 +298,34 @@ impl Turn {
         Ok(Some(Batch { at, records, rehearsal }))
     }
 
-    async fn carry_out(&mut self, Batch { at, records, rehearsal }: Batch) -> Result<(), LedgerError> {
+    async fn carry_out(&mut self, Batch { at, mut records, rehearsal }: Batch) -> Result<(), LedgerError> {
         let Self { shared, writing, .. } = self;
         let Writing { backlog, telling } = &mut **writing;
+        let Rehearsal { mut standing, told, .. } = rehearsal;
         let goes_ahead = records.iter().all(Record::goes_ahead);
         // Before the journal: an intent that is told and then not recorded has no effect; the other way round an effect
         // could go untold.
-        let told = rehearsal.told.into_iter().map(|record| (at, record)).collect();
-        let told = if telling.works() {
-            telling.tell(told, goes_ahead).await.map_err(LedgerError::Audit)
-        } else if goes_ahead {
-            telling.tell_later(told);
-            Ok(())
-        } else if told.is_empty() {
-            Ok(())
+        let untold = if told.is_empty() {
+            None
+        } else if telling.works() {
+            let told = told.iter().map(|record| (at, record.clone())).collect();
+            telling.tell(told).await.err().map(LedgerError::Audit)
         } else {
-            Err(LedgerError::AuditFails)
+            Some(LedgerError::AuditFails)
         };
         shared.note_audited(telling.works());
-        told?;
+        match untold {
+            Some(error) if !goes_ahead => return Err(error),
+            Some(_) => {
+                let waits = shared.lock().untold().more(at, told);
+                standing.push(Standing { subject: waits.subject(), open: true });
+                records.push(waits);
+            }
+            None => {}
+        }
         if shared.health().works {
             let before = backlog.mark();
-            backlog.push(at, &records, rehearsal.standing);
+            backlog.push(at, &records, standing);
             if let Err(error) = shared.write(backlog).await
                 && !goes_ahead
             {
@@ -321,7 +335,7 @@ impl Turn {
             }
         } else if goes_ahead {
             // `check` alone tries again: every end would carry everything that waits to a disk that fails.
-            backlog.push(at, &records, rehearsal.standing);
+            backlog.push(at, &records, standing);
             shared.note(backlog, None);
         } else {
             return Err(LedgerError::JournalFails);
@@ -333,17 +347,52 @@ impl Turn {
     }
 
     async fn check(&mut self) {
+        self.tell_what_waits().await;
+        if self.writing.backlog.is_empty() {
+            let proven = self.shared.journal.prove().await;
+            self.shared.note(&self.writing.backlog, Some(proven.as_ref().copied()));
+        } else {
+            self.write_what_waits().await;
+        }
+    }
+
+    /// Tells the audit trail what waits, if it takes it. That it did goes ahead, as the ends did.
+    async fn tell_what_waits(&mut self) {
         let Self { shared, writing, .. } = self;
         let Writing { backlog, telling } = &mut **writing;
-        telling.check(shared.clock.now()).await;
+        let now = shared.clock.now();
+        let waiting = shared.lock().untold().records();
+        telling.check(now, waiting).await;
         shared.note_audited(telling.works());
-        if backlog.is_empty() {
-            let proven = shared.journal.prove().await;
-            shared.note(backlog, Some(proven.as_ref().copied()));
-        } else if shared.write(backlog).await.is_ok() {
+        if telling.works() {
+            let told = shared.lock().all_told();
+            let closed = |record: &Record| Standing { subject: record.subject(), open: false };
+            backlog.push(now, &told, told.iter().map(closed).collect());
+        }
+    }
+
+    /// Writes what waits, if anything does.
+    async fn write_what_waits(&mut self) {
+        let Self { shared, writing, .. } = self;
+        let Writing { backlog, .. } = &mut **writing;
+        if !backlog.is_empty() && shared.write(backlog).await.is_ok() {
             shared.settle(backlog);
             shared.version.send_modify(|version| *version += 1);
         }
+    }
+
+    /// The last word of this process in the audit trail.
+    async fn close(&self) {
+        let untold = self.shared.lock().untold().records().len();
+        if untold > 0 {
+            let rest = if self.writing.backlog.is_empty() {
+                "the next start tells them"
+            } else {
+                "nor are all of them in the journal: the next start looks again, and tells what it finds"
+            };
+            warn!(untold, "the audit trail was not told of {untold} events; {rest}");
+        }
+        self.writing.telling.close(self.shared.clock.now()).await;
     }
 }
 

@@ -36,5 +36,6 @@ mod sight;
 mod step;
 pub mod tasks;
 mod telling;
+pub mod untold;
 pub mod view;
 pub mod watch;

@@ -1,13 +1,11 @@
 //! # Purpose
-//! Tells the audit trail what is recorded, and remembers what it could not be told yet.
+//! Tells the audit trail what is recorded, and finds out whether it takes it.
 //!
 //! # Invariants kept here
-//! - What begins or adds is told before it is done, or is not done; what ends a duty is done, and told as soon as the
-//!   trail takes it (invariant 12).
-//! - What waits is told first, so that the trail is in the order of events.
+//! - While the trail works, nothing waits: what waits is told first, so that the trail is in the order of events.
 //!
 //! # Not here
-//! What is told of an event: `audited`.
+//! What is told of an event: `audited`. What waits, and what must not happen untold: `ledger`, `untold`.
 
 use std::sync::Arc;
 
@@ -21,14 +19,13 @@ use crate::telemetry::chain;
 #[derive(Debug)]
 pub(super) struct Telling {
     audit: Arc<dyn Audit>,
-    /// Bounded by the duties at hand: each can end once.
-    waiting: Vec<(Timestamp, AuditRecord)>,
     works: bool,
 }
 
 impl Telling {
+    /// The trail counts as one that works until [`Self::check`] has looked.
     pub(super) fn new(audit: Arc<dyn Audit>) -> Self {
-        Self { audit, waiting: Vec::new(), works: true }
+        Self { audit, works: true }
     }
 
     /// Whether the trail took what it was told last.
@@ -36,64 +33,27 @@ impl Telling {
         self.works
     }
 
-    /// Tells `records`. Where they may wait, a trail that fails is no error.
-    pub(super) async fn tell(
-        &mut self,
-        records: Vec<(Timestamp, AuditRecord)>,
-        may_wait: bool,
-    ) -> Result<(), AuditError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let before = self.waiting.len();
-        self.waiting.extend(records);
-        let told = self.catch_up().await;
-        if told.is_err() && !may_wait {
-            self.waiting.truncate(before);
-            return told;
-        }
-        Ok(())
+    /// Tells `records`. For a trail that works: where it fails, `check` alone tries again, because every end would carry
+    /// everything that waits to it.
+    pub(super) async fn tell(&mut self, records: Vec<(Timestamp, AuditRecord)>) -> Result<(), AuditError> {
+        let told = self.audit.append(records).await;
+        self.note(told.as_ref().err());
+        told
     }
 
-    /// Keeps `records` until the trail works again. `check` alone tries: every end would carry everything that waits to
-    /// a trail that fails.
-    pub(super) fn tell_later(&mut self, records: Vec<(Timestamp, AuditRecord)>) {
-        self.waiting.extend(records);
-    }
-
-    /// Looks whether the trail works (again), and tells it what waits.
-    pub(super) async fn check(&mut self, now: Timestamp) {
+    /// Looks whether the trail works (again), and tells it what waits. If it works then, all of that is told.
+    pub(super) async fn check(&mut self, now: Timestamp, waiting: Vec<(Timestamp, AuditRecord)>) {
+        let taken =
+            if waiting.is_empty() { self.audit.prove(now).await } else { self.audit.append(waiting).await };
         // A failure is noted, and told apart from the journal's by readiness.
-        if self.waiting.is_empty() {
-            let proven = self.audit.prove(now).await;
-            self.note(proven.as_ref().err());
-        } else {
-            let _ = self.catch_up().await;
-        }
+        self.note(taken.as_ref().err());
     }
 
     /// The last word of this process.
-    pub(super) async fn close(&mut self, now: Timestamp) {
-        self.check(now).await;
-        if !self.waiting.is_empty() {
-            warn!(
-                untold = self.waiting.len(),
-                "the audit trail was not told of {} ends; they are in the journal (`explain` tells them)",
-                self.waiting.len()
-            );
-        }
+    pub(super) async fn close(&self, now: Timestamp) {
         if let Err(error) = self.audit.close(now).await {
             warn!(error = %chain(&error), "the audit trail could not be closed: {}", chain(&error));
         }
-    }
-
-    async fn catch_up(&mut self) -> Result<(), AuditError> {
-        let told = self.audit.append(self.waiting.clone()).await;
-        if told.is_ok() {
-            self.waiting.clear();
-        }
-        self.note(told.as_ref().err());
-        told
     }
 
     fn note(&mut self, failure: Option<&AuditError>) {

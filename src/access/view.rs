@@ -177,7 +177,7 @@ pub fn story(grant: &GrantId, entries: &[Entry]) -> Option<Story> {
                 say(happened(event), request_ids(event));
                 state = Some(machine::apply(state.as_ref(), event).ok()?);
             }
-            Record::Grant { .. } => {}
+            Record::Grant { .. } | Record::Trail { .. } => {}
             Record::Task { id, event } => {
                 if let Some(what) = of_task(id, event, &mut asked) {
                     say(what, &[]);

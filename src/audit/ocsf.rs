@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::note::{Checkpoint, HeadFlaw, Note, Torn};
 use super::record::{AuditRecord, Kind};
-use crate::domain::ConnectorId;
+use crate::domain::{ConnectorId, RequestContext};
 
 /// Longer texts are cut: what others write must not make a line of any length.
 pub const LONGEST_TEXT: usize = 4096;
@@ -77,6 +77,25 @@ pub fn event(record: &AuditRecord, at: Timestamp, seq: u64, connector: &Connecto
         "user": { "name": text(&record.username), "uid": record.user.as_ref().map(|user| text(user.as_str())) },
     });
     without_nothing(value)
+}
+
+/// The record with as much of what others wrote as a line has: for one that waits, and makes the same line later.
+pub fn cut(record: AuditRecord) -> AuditRecord {
+    let optional = |long: Option<String>| long.as_deref().map(text);
+    let RequestContext { id, friendly_id, justification, requester, approvers } = record.request;
+    AuditRecord {
+        username: text(&record.username),
+        request: RequestContext {
+            id: optional(id),
+            friendly_id: optional(friendly_id),
+            justification: optional(justification),
+            requester: optional(requester),
+            approvers: list(&approvers),
+        },
+        detail: optional(record.detail),
+        okta_request_ids: list(&record.okta_request_ids),
+        ..record
+    }
 }
 
 /// The event of a note: line `seq`, at `at`.

@@ -3,16 +3,20 @@
 //!
 //! # Invariants kept here
 //! - A record can be read alone: it carries the terms under which it happened.
+//! - A record that waits is kept in the journal; that form only grows: what an older version wrote is read.
 //!
 //! # Not here
 //! Its form in the file: `ocsf`, `chain`.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{GrantId, IntegrationId, OktaGroupId, OktaUserId, RequestContext, Revision};
 
 /// One thing that happened to one user in one group because of one grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// What.
     pub kind: Kind,
@@ -25,29 +29,37 @@ pub struct AuditRecord {
     /// The login or email that Apono asked for, as it wrote it.
     pub username: String,
     /// Whom the name means, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<OktaUserId>,
     /// In which group.
     pub group: OktaGroupId,
     /// When the grant ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The access request behind it: who asked, who agreed, what for.
+    #[serde(default)]
     pub request: RequestContext,
     /// The result code, as it is reported to Apono; none for what has no result.
-    pub code: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Cow<'static, str>>,
     /// Beyond the kind and the code: why, in a sentence or a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Whether the effect was seen in Okta; none where there is no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
     /// The membership before this happened.
     pub before: MemberState,
     /// The membership after it.
     pub after: MemberState,
     /// Okta's ids of the requests (`X-Okta-Request-Id`), to find them in its System Log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub okta_request_ids: Vec<String>,
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Apono asked for the membership.
     Requested,
@@ -116,7 +128,8 @@ impl Kind {
 }
 
 /// A membership, as far as the connector knew it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MemberState {
     /// Seen to be a member.
     Member,

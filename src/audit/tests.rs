@@ -36,7 +36,7 @@ pub(super) fn record(kind: Kind) -> AuditRecord {
             requester: Some("ada@example.com".to_owned()),
             approvers: vec!["grace@example.com".to_owned()],
         },
-        code: Some("granted"),
+        code: Some("granted".into()),
         detail: Some("as it was asked".to_owned()),
         verified: Some(true),
         before: MemberState::NotStanding,
@@ -200,6 +200,15 @@ fn a_record_of_any_size_is_a_line_that_can_be_read() {
     assert!(event["status_detail"].as_str().unwrap().ends_with('…'));
     let (line, _) = chain::seal(&Link::start(), event);
     assert!((line.len() as u64) < files::LONGEST_LINE, "{}", line.len());
+
+    let waiting = ocsf::cut(large.clone());
+    assert_eq!(
+        ocsf::event(&waiting, instant(0), 1, &connector()),
+        ocsf::event(&large, instant(0), 1, &connector())
+    );
+    assert_eq!(ocsf::cut(record(Kind::Refused)), record(Kind::Refused));
+    let size = |record: &AuditRecord| serde_json::to_string(record).unwrap().len();
+    assert!(size(&waiting) < size(&large) / 3, "{} of {}", size(&waiting), size(&large));
 }
 
 /// The script that `docs/audit.md` gives to auditors, run on what was written.
@@ -228,6 +237,22 @@ async fn an_auditor_can_check_the_chain_without_this_program() {
     fs::write(&path, changed).unwrap();
     let (good, said) = run();
     assert!(!good, "{said}");
+}
+
+/// A record that waits for the trail is kept in the same words.
+#[test]
+fn a_record_that_waits_is_what_it_was() {
+    for kind in Kind::ALL {
+        for record in [record(*kind), bare(*kind)] {
+            let text = serde_json::to_string(&record).unwrap();
+            assert!(text.contains(&format!("\"kind\":\"{}\"", kind.as_str())), "{text}");
+            assert!(text.contains(&format!("\"before\":\"{}\"", record.before.as_str())), "{text}");
+            let read: AuditRecord = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, record);
+            let line = |record| ocsf::event(record, instant(0), 1, &connector());
+            assert_eq!(line(&read), line(&record));
+        }
+    }
 }
 
 #[tokio::test]

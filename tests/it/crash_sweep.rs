@@ -15,7 +15,9 @@ use apono_connector::http::transport::Transport;
 use jiff::Timestamp;
 use script::{Cast, Part};
 
-use crate::oracle::{Promised, at_the_end, one_result, second_answers, too_early, too_late};
+use crate::oracle::{
+    Promised, at_the_end, one_result, second_answers, told_without_an_end, too_early, too_late,
+};
 use crate::stage::{Point, Side, Stage, removed_standing, without_a_duty};
 use crate::world::World;
 
@@ -65,6 +67,7 @@ fn breaches(world: &World, stage: &Stage, promised: &Promised, back: Timestamp) 
     let happened = stage.happened();
     without_a_duty(&happened, &mut breaches);
     removed_standing(&happened, &promised.standing, &mut breaches);
+    told_without_an_end(&world.audit.records(), &mut breaches);
     breaches.extend(apono.violations().into_iter().map(|it| format!("the contract was broken: {it}")));
     breaches.extend(world.take_errors().into_iter().map(|it| format!("an error event: {it}")));
     breaches

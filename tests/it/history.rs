@@ -13,7 +13,7 @@ use simulator::fault::{Fault, Faults};
 use simulator::okta::{NewGroup, NewUser};
 
 use crate::moves::{APONO, GROUPS, Move, OKTA, USERS};
-use crate::oracle::{Life, Pair, Promised, one_result, second_answers, too_early};
+use crate::oracle::{Life, Pair, Promised, one_result, second_answers, told_without_an_end, too_early};
 use crate::stage::{Stage, removed_standing, without_a_duty};
 use crate::world::{INTEGRATION, Running, World};
 
@@ -164,6 +164,7 @@ impl History {
             Move::OktaIs { up } => self.okta_is(*up),
             Move::AponoIs { up } => self.apono_is(*up),
             Move::DiskIs { up } => self.disk_is(*up),
+            Move::TrailIs { up } => self.trail_is(*up),
             Move::Status { user, status } => self.world.okta.set_status(&self.users[*user], status),
             Move::DeleteUser { user } => {
                 let gone = self.users[*user].clone();
@@ -278,6 +279,11 @@ impl History {
         self.world.journal.break_writes(!up);
     }
 
+    fn trail_is(&mut self, up: bool) {
+        self.count("audit trail fails", usize::from(!up));
+        self.world.audit.break_writes(!up);
+    }
+
     fn count(&mut self, mishap: &str, times: usize) {
         *self.lived.mishaps.entry(mishap.to_owned()).or_default() += times;
     }
@@ -297,6 +303,7 @@ impl History {
         self.okta_is(true);
         self.apono_is(true);
         self.disk_is(true);
+        self.trail_is(true);
         for rule in &self.rules {
             self.world.okta.set_group_rule_status(rule, "INACTIVE");
         }
@@ -338,6 +345,7 @@ impl History {
         let happened = self.stage.happened();
         without_a_duty(&happened, breaches);
         removed_standing(&happened, &self.untouched, breaches);
+        told_without_an_end(&self.world.audit.records(), breaches);
         breaches.extend(self.world.apono.violations());
         breaches.extend(self.world.take_errors());
     }

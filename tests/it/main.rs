@@ -23,4 +23,5 @@ mod stage;
 mod tasks;
 mod tokens;
 mod two_daemons;
+mod untold;
 mod world;

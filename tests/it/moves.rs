@@ -36,6 +36,8 @@ pub enum Move {
     AponoIs { up: bool },
     /// The disk fails, or works again.
     DiskIs { up: bool },
+    /// The audit trail cannot be written, or can be again.
+    TrailIs { up: bool },
     /// An administrator changes a user's status.
     Status { user: usize, status: &'static str },
     /// An administrator deletes a user.
@@ -151,6 +153,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => any::<bool>().prop_map(|up| Move::OktaIs { up }),
         2 => any::<bool>().prop_map(|up| Move::AponoIs { up }),
         2 => any::<bool>().prop_map(|up| Move::DiskIs { up }),
+        2 => any::<bool>().prop_map(|up| Move::TrailIs { up }),
         1 => (user.clone(), proptest::sample::select(&["ACTIVE", "SUSPENDED", "DEPROVISIONED"][..]))
             .prop_map(|(user, status)| Move::Status { user, status }),
         1 => user.clone().prop_map(|user| Move::DeleteUser { user }),

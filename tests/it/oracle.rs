@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use apono_connector::audit::{AuditRecord, Kind};
 use apono_connector::clock;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -137,5 +138,36 @@ pub fn too_late(
         if write.effect == WriteEffect::Removed && last.is_some_and(|last| write.at > last) {
             breaches.push(format!("{} left {} only at {}", write.user, write.group, write.at));
         }
+    }
+}
+
+/// Whoever reads the audit trail alone finds an end of every addition that it tells of.
+pub fn told_without_an_end(trail: &[(Timestamp, AuditRecord)], breaches: &mut Vec<String>) {
+    let mut begun = BTreeSet::new();
+    for (_, record) in trail {
+        let claim = (&record.grant, &record.group);
+        match record.kind {
+            Kind::AdditionIntended | Kind::Added | Kind::AdditionVerified => {
+                begun.insert(claim);
+            }
+            Kind::Removed | Kind::Released => {
+                begun.remove(&claim);
+            }
+            // Without a code it tells of a revision that was refused, and the grant goes on.
+            Kind::Refused if record.code.is_some() => {
+                begun.remove(&claim);
+            }
+            Kind::Refused
+            | Kind::Requested
+            | Kind::Revised
+            | Kind::EndRequested
+            | Kind::RemovalIntended
+            | Kind::StandingNoticed
+            | Kind::MissingNoticed
+            | Kind::AdditionNoticed => {}
+        }
+    }
+    for (grant, group) in begun {
+        breaches.push(format!("the audit trail tells no end of {grant} in {group}"));
     }
 }

@@ -26,7 +26,7 @@ fn missing(scene: &Scene, grant: &str) -> Option<Vec<String>> {
         Record::Grant { id, event: Event::FoundMissing { okta_request_ids, .. } } if id.as_str() == grant => {
             Some(okta_request_ids)
         }
-        Record::Grant { .. } | Record::Task { .. } => None,
+        Record::Grant { .. } | Record::Task { .. } | Record::Trail { .. } => None,
     })
 }
 
@@ -64,7 +64,7 @@ async fn a_standing_membership_that_somebody_removes_is_noticed_and_nothing_is_g
         Record::Grant { event: Event::StandingFound { okta_request_ids, .. }, .. } => {
             !okta_request_ids.is_empty()
         }
-        Record::Grant { .. } | Record::Task { .. } => false,
+        Record::Grant { .. } | Record::Task { .. } | Record::Trail { .. } => false,
     });
     assert!(evidence, "a standing membership is recorded with the request that showed it");
 
@@ -129,7 +129,7 @@ async fn an_addition_that_shows_late_is_verified_and_one_that_never_showed_is_no
     let is_verified = |scene: &Scene| {
         scene.world.journal.entries().into_iter().any(|entry| match entry.record {
             Record::Grant { event: Event::Granted { verified, .. }, .. } => verified,
-            Record::Grant { .. } | Record::Task { .. } => false,
+            Record::Grant { .. } | Record::Task { .. } | Record::Trail { .. } => false,
         })
     };
     scene.world.pass(10 * Duration::from_mins(1)).await;
@@ -165,7 +165,7 @@ fn added_by_others(scene: &Scene, grant: &str) -> Vec<(Option<String>, Vec<Strin
         {
             Some((by, okta_request_ids))
         }
-        Record::Grant { .. } | Record::Task { .. } => None,
+        Record::Grant { .. } | Record::Task { .. } | Record::Trail { .. } => None,
     };
     scene.world.journal.entries().into_iter().filter_map(|entry| of_grant(entry.record)).collect()
 }

@@ -177,6 +177,29 @@ listen = "127.0.0.1:0"
         disk: Arc<dyn Journal>,
         more: &str,
     ) -> Result<Running, String> {
+        let trail = Arc::clone(&self.audit) as Arc<dyn Audit>;
+        self.launch(network, Some(disk), Some(trail), more).await
+    }
+
+    /// Starts a connector whose state and audit trail are files in this world's folder.
+    pub async fn start_on_files(&mut self) -> Running {
+        let trail = format!("[audit]\nfile = \"{}\"\n", self.trail().display());
+        let started = self.launch(self.network(), None, None, &trail).await;
+        started.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The audit trail that is a file: in a folder of its own, which can be taken away.
+    pub fn trail(&self) -> PathBuf {
+        self.folder.path().join("audit/audit.jsonl")
+    }
+
+    async fn launch(
+        &mut self,
+        network: Arc<dyn Transport>,
+        journal: Option<Arc<dyn Journal>>,
+        audit: Option<Arc<dyn Audit>>,
+        more: &str,
+    ) -> Result<Running, String> {
         let config = self.folder.path().join("connector.toml");
         std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
         let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
@@ -187,8 +210,8 @@ listen = "127.0.0.1:0"
             transport: network,
             clock: Arc::clone(&self.clock),
             entropy: SeededEntropy::shared(self.seed),
-            journal: Some(disk),
-            audit: Some(Arc::clone(&self.audit) as Arc<dyn Audit>),
+            journal,
+            audit,
         };
         let app = App::build(settings, outside).await.map_err(|error| chain(&error).to_string())?;
         let (facts, custom, stop) = (app.facts(), app.custom_router(), app.stop_token());

@@ -1,14 +1,17 @@
-//! A disk without room: what ends is recorded in the reserve, nothing new begins, and with room all is as before.
+//! A disk without room: what ends is recorded in the reserve, with what the audit trail has no room for; nothing new
+//! begins, and with room all is as before.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use apono_connector::access::journal::{
-    Entry, Journal, JournalError, Owner, Record, SqliteJournal, Standing, Subject,
+    Entry, Journal, JournalError, Owner, Record, SqliteJournal, Standing,
 };
 use apono_connector::access::machine::{Ending, Event, Source};
-use apono_connector::domain::{Grant, GrantId, IntegrationId, OktaGroupId, Revision};
+use apono_connector::access::untold::TrailEvent;
+use apono_connector::audit::{AuditRecord, Kind, MemberState};
+use apono_connector::domain::{Grant, GrantId, IntegrationId, OktaGroupId, RequestContext, Revision};
 use jiff::Timestamp;
 
 use crate::writer::{self, wait};
@@ -20,11 +23,13 @@ const ENDS: usize = 400;
 /// A small disk.
 const SPACE: u64 = 8 * 1024 * 1024;
 
-fn append(journal: &SqliteJournal, number: usize, event: Event, open: bool) -> Result<(), JournalError> {
-    let id = GrantId::from(format!("grt_{number}").as_str());
-    let standing = Standing { subject: Subject::Grant(id.clone()), open };
+/// Appends records; their subjects are open then, or not.
+fn append(journal: &SqliteJournal, records: Vec<(Record, bool)>) -> Result<(), JournalError> {
+    let standing = |(record, open): &(Record, bool)| Standing { subject: record.subject(), open: *open };
+    let standing = records.iter().map(standing).collect();
     let at = Timestamp::UNIX_EPOCH;
-    wait(journal.append(vec![Entry { at, record: Record::Grant { id, event } }], vec![standing]))
+    let entries = records.into_iter().map(|(record, _)| Entry { at, record }).collect();
+    wait(journal.append(entries, standing))
 }
 
 fn begin(journal: &SqliteJournal, number: usize) -> Result<(), JournalError> {
@@ -37,13 +42,37 @@ fn begin(journal: &SqliteJournal, number: usize) -> Result<(), JournalError> {
         expires_at: None,
         request: None,
     };
-    append(journal, number, Event::Accepted { grant, by: Source::Task }, true)
+    let event = Event::Accepted { grant: grant.clone(), by: Source::Task };
+    append(journal, vec![(Record::Grant { id: grant.id, event }, true)])
 }
 
 fn end(journal: &SqliteJournal, number: usize) -> Result<(), JournalError> {
+    let id = GrantId::from(format!("grt_{number}").as_str());
     let group = OktaGroupId::from("00g1");
+    let untold = AuditRecord {
+        kind: Kind::Removed,
+        grant: id.clone(),
+        revision: Revision(1),
+        integration: IntegrationId::from("int"),
+        username: "ada@example.com".to_owned(),
+        user: None,
+        group: group.clone(),
+        expires_at: None,
+        request: RequestContext::default(),
+        code: Some("revoked".into()),
+        detail: Some("Apono revoked it".to_owned()),
+        verified: Some(true),
+        before: MemberState::Member,
+        after: MemberState::NotMember,
+        okta_request_ids: Vec::new(),
+    };
     let event = Event::Ended { group, how: Ending::Revoked, okta_request_ids: Vec::new() };
-    append(journal, number, event, false)
+    let untold = TrailEvent::Untold { happened: Timestamp::UNIX_EPOCH, records: vec![untold] };
+    append(journal, vec![(Record::Grant { id, event }, false), (trail(untold), true)])
+}
+
+fn trail(event: TrailEvent) -> Record {
+    Record::Trail { since: Timestamp::UNIX_EPOCH, event }
 }
 
 fn open(folder: &Path) -> SqliteJournal {
@@ -103,11 +132,16 @@ fn the_process_on_a_small_disk() {
 
     // Again, now without a reserve.
     let journal = open(&folder);
-    assert_eq!(open_entries(&journal), ENDS / 2);
+    assert_eq!(
+        open_entries(&journal),
+        ENDS / 2 + ENDS / 2,
+        "what is left, and what was not told of the rest"
+    );
     for number in ENDS / 2..ENDS {
         end(&journal, number).unwrap();
     }
     assert!(is_full(&begin(&journal, ENDS)));
+    append(&journal, vec![(trail(TrailEvent::Told), false)]).unwrap();
 
     fs::remove_file(folder.join("hog")).unwrap();
     assert!(is_full(&begin(&journal, ENDS)), "not before the reserve is there again");

@@ -198,7 +198,7 @@ fn every_event_of_one_group_has_its_record() {
         let [record] = &records[..] else {
             panic!("{records:?}");
         };
-        let found = (record.kind, record.code, record.verified, record.before, record.after);
+        let found = (record.kind, record.code.as_deref(), record.verified, record.before, record.after);
         assert_eq!(found, (kind, code, verified, before, after), "{events:?}");
         assert_eq!((record.group.as_str(), record.grant.as_str()), ("a", "g"));
         assert_eq!(record.user, Some(OktaUserId::from("00u")));

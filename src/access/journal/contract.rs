@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::access::machine::{EndReason, Source};
 use crate::apono::{Code, Lease, TaskResult};
-use crate::domain::{Grant, IntegrationId, OktaGroupId, Revision};
+use crate::audit::{AuditRecord, Kind, MemberState};
+use crate::domain::{Grant, IntegrationId, OktaGroupId, RequestContext, Revision};
 
 /// Checks the journal that `open` opens. It is opened again in between, as after a restart.
 pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
@@ -85,10 +86,29 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
     );
     assert_eq!(journal.about(&first).await.unwrap(), [entry(0, accepted(&first))]);
     assert!(journal.about(&GrantId::from("grt_9")).await.unwrap().is_empty());
+
+    let still_open = journal.open_entries().await.unwrap();
+    let outage = Subject::Trail(instant(7));
+    journal.append(vec![entry(7, untold(&second))], vec![standing(outage.clone(), true)]).await.unwrap();
+    drop(journal);
+    let journal = open();
+    assert_eq!(
+        journal.open_entries().await.unwrap(),
+        [still_open.clone(), vec![entry(7, untold(&second))]].concat(),
+        "what the audit trail was not told"
+    );
+    assert_eq!(journal.about(&second).await.unwrap().len(), 4, "which is no part of a grant's story");
+    journal.append(vec![entry(8, told())], vec![standing(outage.clone(), false)]).await.unwrap();
+    assert_eq!(journal.open_entries().await.unwrap(), still_open);
+    assert_eq!(journal.history(&outage).await.unwrap(), [entry(7, untold(&second)), entry(8, told())]);
+}
+
+fn instant(second: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + second).unwrap()
 }
 
 pub(crate) fn entry(second: i64, record: Record) -> Entry {
-    Entry { at: Timestamp::from_second(1_767_225_600 + second).unwrap(), record }
+    Entry { at: instant(second), record }
 }
 
 pub(crate) fn standing(subject: Subject, open: bool) -> Standing {
@@ -111,6 +131,33 @@ pub(crate) fn accepted(id: &GrantId) -> Record {
 pub(crate) fn ended(id: &GrantId) -> Record {
     let due = "2026-01-01T01:00:00Z".parse().unwrap();
     Record::Grant { id: id.clone(), event: Event::EndRequested { reason: EndReason::Expired, due, by: None } }
+}
+
+/// Of the outage that the second 7 began.
+fn untold(grant: &GrantId) -> Record {
+    let record = AuditRecord {
+        kind: Kind::Removed,
+        grant: grant.clone(),
+        revision: Revision(1),
+        integration: IntegrationId::from("int"),
+        username: "ada@example.com".to_owned(),
+        user: Some("00u1".into()),
+        group: OktaGroupId::from("00g1"),
+        expires_at: None,
+        request: RequestContext::default(),
+        code: Some("revoked".into()),
+        detail: None,
+        verified: Some(true),
+        before: MemberState::Member,
+        after: MemberState::NotMember,
+        okta_request_ids: vec!["req_1".to_owned()],
+    };
+    let event = TrailEvent::Untold { happened: instant(7), records: vec![record] };
+    Record::Trail { since: instant(7), event }
+}
+
+fn told() -> Record {
+    Record::Trail { since: instant(7), event: TrailEvent::Told }
 }
 
 fn taken(id: &TaskId) -> Record {

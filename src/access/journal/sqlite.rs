@@ -62,7 +62,8 @@ struct Store {
 /// So many entries are searched at a time.
 const PART: u64 = 20_000;
 
-/// The reserve, in bytes: room for some thousand ends, and more than the `-wal` file grows to.
+/// The reserve, in bytes: room for some thousand ends, or for a thousand with what an audit trail on the same disk has no
+/// room for; and more than the `-wal` file grows to.
 const RESERVE: u64 = 4 * 1024 * 1024;
 
 /// To whom the state belongs.

@@ -6,9 +6,10 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::access::journal::{MemoryJournal, Standing, contract};
-use crate::access::machine::{EndReason, Event};
-use crate::audit::MemoryAudit;
+use crate::access::machine::{EndReason, Ending, Event};
+use crate::audit::{Kind, MemoryAudit};
 use crate::clock::VirtualClock;
+use crate::domain::OktaGroupId;
 
 /// A disk on which each append waits for a permit.
 #[derive(Debug, Default)]
@@ -103,11 +104,7 @@ async fn a_turn_that_is_given_up_leaves_no_closed_subject_in_the_book() {
     drop(turn);
     // It is not terminal, so it stays; what is closed goes.
     ledger.record(&[], |_| vec![over(&id)]).await.unwrap();
-    let ended = Event::Ended {
-        group: "00g1".into(),
-        how: crate::access::machine::Ending::NotMember,
-        okta_request_ids: Vec::new(),
-    };
+    let ended = Event::Ended { group: "00g1".into(), how: Ending::NotMember, okta_request_ids: Vec::new() };
     ledger.record(&[], |_| vec![Record::Grant { id: id.clone(), event: ended }]).await.unwrap();
     assert!(ledger.read(|book| book.grant(&id).is_none()));
     let turn = ledger.turn(std::slice::from_ref(&subject)).await;
@@ -186,4 +183,226 @@ fn a_replay_makes_the_book_that_was_there() {
     assert_eq!(Book::replay(entries.clone()).unwrap(), live);
     let twice = [entries.clone(), entries].concat();
     assert!(Book::replay(twice).is_err(), "what does not follow is told");
+}
+
+/// What processes share that come one after the other.
+#[derive(Debug, Default)]
+struct Disks {
+    journal: Arc<MemoryJournal>,
+    trail: Arc<MemoryAudit>,
+}
+
+impl Disks {
+    /// A process that starts so many minutes after the first.
+    async fn start(&self, minutes: i64) -> Ledger {
+        let journal: Arc<dyn Journal> = Arc::clone(&self.journal) as _;
+        let clock = VirtualClock::shared(minute(minutes));
+        Ledger::open(journal, Arc::clone(&self.trail) as Arc<dyn Audit>, clock).await.unwrap()
+    }
+
+    /// All that was told: when it happened, and what.
+    fn told(&self) -> Vec<(Timestamp, Kind)> {
+        self.trail.records().into_iter().map(|(at, record)| (at, record.kind)).collect()
+    }
+
+    async fn still_open(&self) -> usize {
+        self.journal.open_entries().await.unwrap().len()
+    }
+}
+
+fn minute(minutes: i64) -> Timestamp {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    start + jiff::SignedDuration::from_mins(minutes)
+}
+
+/// Records events of a grant, one after the other.
+async fn record(ledger: &Ledger, id: &GrantId, events: impl IntoIterator<Item = Event>) {
+    for event in events {
+        let record = Record::Grant { id: id.clone(), event };
+        ledger.record(&[], |_| vec![record]).await.unwrap();
+    }
+}
+
+async fn give(ledger: &Ledger, id: &GrantId) {
+    ledger.record(&[], |_| vec![contract::accepted(id)]).await.unwrap();
+    let group = OktaGroupId::from("00g1");
+    let added = Event::Granted { group: group.clone(), verified: true, okta_request_ids: Vec::new() };
+    let user = Event::UserResolved { user: "00u1".into() };
+    record(ledger, id, [user, Event::GrantIntended { group }, added]).await;
+}
+
+async fn end(ledger: &Ledger, id: &GrantId) {
+    ledger.record(&[], |_| vec![over(id)]).await.unwrap();
+    record(ledger, id, removal()).await;
+}
+
+fn removal() -> [Event; 2] {
+    let group = OktaGroupId::from("00g1");
+    let (how, okta_request_ids) = (Ending::Revoked, vec!["req_1".to_owned()]);
+    [Event::RevokeIntended { group: group.clone() }, Event::Ended { group, how, okta_request_ids }]
+}
+
+const GIVEN: [Kind; 3] = [Kind::Requested, Kind::AdditionIntended, Kind::Added];
+const ENDED: [Kind; 3] = [Kind::EndRequested, Kind::RemovalIntended, Kind::Removed];
+
+fn at(minutes: i64, kinds: [Kind; 3]) -> Vec<(Timestamp, Kind)> {
+    kinds.map(|kind| (minute(minutes), kind)).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_is_told_by_the_next_process() {
+    let disks = Disks::default();
+    let [first, second, third] = ["grt_1", "grt_2", "grt_3"].map(GrantId::from);
+    let ledger = disks.start(0).await;
+    give(&ledger, &first).await;
+    give(&ledger, &second).await;
+    disks.trail.break_writes(true);
+    end(&ledger, &first).await;
+    assert_eq!(disks.told(), [at(0, GIVEN), at(0, GIVEN)].concat());
+    drop(ledger);
+
+    // One that finds the trail as it was, and ends something more.
+    let ledger = disks.start(10).await;
+    assert_eq!(ledger.health(), Health { works: true, complete: true, audited: false });
+    let refused = ledger.record(&[], |_| vec![contract::accepted(&third)]).await;
+    assert!(matches!(refused, Err(LedgerError::AuditFails)));
+    end(&ledger, &second).await;
+    drop(ledger);
+
+    disks.trail.break_writes(false);
+    let ledger = disks.start(20).await;
+    let all = [at(0, GIVEN), at(0, GIVEN), at(0, ENDED), at(10, ENDED)].concat();
+    assert_eq!(disks.told(), all, "in the order of events, each with its instant");
+    let last = disks.trail.records().pop().unwrap().1;
+    assert_eq!((last.grant.as_str(), &last.okta_request_ids[..]), ("grt_2", &["req_1".to_owned()][..]));
+    give(&ledger, &third).await;
+    drop(ledger);
+    disks.start(30).await;
+    assert_eq!(disks.told(), [all, at(20, GIVEN)].concat(), "once");
+}
+
+/// The warning of a stop is not the end of it, and a process that lives on tells by itself.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_is_told_by_the_same_process_or_after_its_last_word() {
+    let disks = Disks::default();
+    let [first, second] = ["grt_1", "grt_2"].map(GrantId::from);
+    let ledger = disks.start(0).await;
+    give(&ledger, &first).await;
+    give(&ledger, &second).await;
+    disks.trail.break_writes(true);
+    end(&ledger, &first).await;
+    disks.trail.break_writes(false);
+    ledger.check().await;
+    let mut all = [at(0, GIVEN), at(0, GIVEN), at(0, ENDED)].concat();
+    assert_eq!(disks.told(), all);
+    assert_eq!(disks.still_open().await, 4, "the second grant alone");
+
+    disks.trail.break_writes(true);
+    end(&ledger, &second).await;
+    ledger.close().await;
+    drop(ledger);
+    disks.trail.break_writes(false);
+    disks.start(10).await;
+    all.extend(at(0, ENDED));
+    assert_eq!(disks.told(), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_neither_disk_took_is_told_once_the_journal_has_it() {
+    let (disks, id) = (Disks::default(), GrantId::from("grt_1"));
+    let ledger = disks.start(0).await;
+    give(&ledger, &id).await;
+    disks.trail.break_writes(true);
+    disks.journal.break_writes(true);
+    end(&ledger, &id).await;
+    assert_eq!(ledger.health(), Health { works: false, complete: false, audited: false });
+    drop(ledger);
+
+    // A crash takes back the ends and what was to be told of them, together.
+    let ledger = disks.start(10).await;
+    assert!(ledger.read(|book| book.grant(&id).unwrap().end.is_none()));
+    end(&ledger, &id).await;
+    disks.journal.break_writes(false);
+    ledger.check().await;
+    assert_eq!(ledger.health(), Health { works: true, complete: true, audited: false });
+    drop(ledger);
+
+    disks.trail.break_writes(false);
+    disks.start(20).await;
+    let all = [at(0, GIVEN), at(10, ENDED)].concat();
+    assert_eq!(disks.told(), all);
+    disks.start(30).await;
+    assert_eq!(disks.told(), all);
+}
+
+/// What is told is told before it is noted: a crash in between tells twice, and never not at all.
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_telling_and_noting_it_may_tell_twice() {
+    let (disks, id) = (Disks::default(), GrantId::from("grt_1"));
+    let ledger = disks.start(0).await;
+    give(&ledger, &id).await;
+    disks.trail.break_writes(true);
+    end(&ledger, &id).await;
+    disks.trail.break_writes(false);
+    disks.journal.break_writes(true);
+    ledger.check().await;
+    let once = [at(0, GIVEN), at(0, ENDED)].concat();
+    assert_eq!(disks.told(), once);
+    assert_eq!(ledger.health(), Health { works: false, complete: false, audited: true });
+    ledger.check().await;
+    assert_eq!(disks.told(), once, "this process knows");
+    drop(ledger);
+
+    // The next one does not, nor can it note it.
+    let ledger = disks.start(10).await;
+    let twice = [once, at(0, ENDED)].concat();
+    assert_eq!(disks.told(), twice);
+    assert_eq!(ledger.health(), Health { works: false, complete: false, audited: true });
+    disks.journal.break_writes(false);
+    ledger.check().await;
+    assert_eq!(ledger.health(), Health { works: true, complete: true, audited: true });
+    drop(ledger);
+    disks.start(20).await;
+    assert_eq!(disks.told(), twice);
+}
+
+/// What began an outage ago is of no concern to the next start, however many there were.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_was_told_is_not_read_back() {
+    let disks = Disks::default();
+    for round in 0..3 {
+        let ledger = disks.start(10 * round).await;
+        let id = GrantId::from(format!("grt_{round}"));
+        give(&ledger, &id).await;
+        disks.trail.break_writes(true);
+        end(&ledger, &id).await;
+        drop(ledger);
+        assert_eq!(disks.still_open().await, 3, "what one outage left");
+        disks.trail.break_writes(false);
+        drop(disks.start(10 * round + 5).await);
+        assert_eq!(disks.still_open().await, 0);
+    }
+    let rounds = (0..3).map(|round| [at(10 * round, GIVEN), at(10 * round, ENDED)].concat());
+    assert_eq!(disks.told(), rounds.collect::<Vec<_>>().concat());
+}
+
+/// A batch that begins something is refused, and so is what it would have told.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_what_was_refused_is_told_later() {
+    let (disks, id) = (Disks::default(), GrantId::from("grt_1"));
+    let ledger = disks.start(0).await;
+    give(&ledger, &id).await;
+    let written = disks.journal.entries().len();
+    disks.trail.break_writes(true);
+    let another = GrantId::from("grt_2");
+    for _ in 0..2 {
+        let refused = ledger.record(&[], |_| vec![over(&id), contract::accepted(&another)]).await;
+        assert!(matches!(refused, Err(LedgerError::Audit(_) | LedgerError::AuditFails)));
+    }
+    assert_eq!(disks.journal.entries().len(), written);
+    disks.trail.break_writes(false);
+    ledger.check().await;
+    drop(ledger);
+    disks.start(10).await;
+    assert_eq!(disks.told(), at(0, GIVEN));
 }
