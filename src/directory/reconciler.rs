@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::apply::{Applied, Applier};
 use super::breaker::Limits;
 use super::mapping::Mapping;
+use super::plan::NameChange;
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
 use super::snapshot::{Collector, SnapshotError};
@@ -47,6 +48,8 @@ pub struct Reconciler {
     pub selection: Selection,
     /// Which attributes.
     pub mapping: Mapping,
+    /// What a changed login does.
+    pub user_name_change: NameChange,
     /// How much may go.
     pub limits: Limits,
     /// What must not be pushed.
@@ -180,15 +183,16 @@ impl Reconciler {
             users = counts.users, groups = counts.groups, memberships = counts.memberships,
             "read {} users, {} groups and {} memberships from Okta", counts.users, counts.groups, counts.memberships
         );
-        let config = provider::read_into(&self.store, &self.provider, &self.mapping)
+        let abilities = provider::read_into(&self.store, &self.provider, &self.mapping)
             .await
             .map_err(RunError::Provider)?;
         let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
-        let planned = self.store.plan(user_name, self.limits).await.map_err(RunError::Store)?;
+        let planned =
+            self.store.plan(user_name, self.user_name_change, self.limits).await.map_err(RunError::Store)?;
         for held in &planned.held {
             warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
         }
-        let hands = Applier::new(&self.store, &self.provider, config);
+        let hands = Applier::new(&self.store, &self.provider, abilities, self.mapping.paths());
         let applied = hands.apply(&planned).await.map_err(RunError::Store)?;
         Ok((counts, planned, applied))
     }

@@ -1,6 +1,7 @@
 //! The provider becomes equal to the selection of Okta, and nothing is taken away by accident.
 
 mod mishaps;
+mod providers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

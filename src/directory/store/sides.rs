@@ -68,7 +68,7 @@ impl Store {
     pub async fn clear_provider(&self) -> Result<(), StoreError> {
         self.batch(
             "DELETE FROM provider_users; DELETE FROM provider_groups; DELETE FROM provider_members;
-             DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;",
+             DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations; DELETE FROM provider_versions;",
         )
         .await
     }
