@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use apono_connector::apono::Code;
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
+use apono_connector::scim::Quirk;
 
 #[test]
 fn the_readme_lists_every_configuration_key() {
@@ -45,6 +46,15 @@ fn the_architecture_lists_every_result_code() {
         writeln!(table, "| `{}` | {} | {again} |", code.as_str(), code.status().as_str()).unwrap();
     }
     check_part("docs/ARCHITECTURE.md", "codes", &table);
+}
+
+#[test]
+fn the_document_about_scim_lists_every_quirk() {
+    let mut table = String::from("| quirk | how it is noticed | what follows |\n| --- | --- | --- |\n");
+    for quirk in Quirk::ALL {
+        writeln!(table, "| `{}` | {} | {} |", quirk.as_str(), quirk.noticed(), quirk.then()).unwrap();
+    }
+    check_part("docs/scim.md", "quirks", &table);
 }
 
 #[test]

@@ -302,6 +302,7 @@ impl Builder {
             store,
             selection: settings.selection.clone(),
             mapping: Mapping::standard().map_err(StartError::Mapping)?,
+            user_name_change: settings.scim.user_name_change,
             limits: settings.breaker,
             full_interval: settings.full_interval,
             live: Arc::new(LiveGrants { ledger: Arc::clone(&self.ledger), integration: integration.clone() }),

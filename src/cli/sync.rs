@@ -290,13 +290,14 @@ fn tell_run(run: &Value, json: bool) -> Exit {
 }
 
 /// The kinds of operations, in the order of execution, with what they are called and what takes away.
-const KINDS: [(&str, &str, bool); 9] = [
+const KINDS: [(&str, &str, bool); 10] = [
     ("deactivate_user", "users to deactivate", true),
     ("remove_members", "groups that lose members", true),
     ("delete_group", "groups to delete", true),
     ("release_group", "groups to let go", true),
     ("update_user", "users to update", false),
     ("create_user", "users to create", false),
+    ("recreate_user", "users to create anew, in place of what they were", true),
     ("create_group", "groups to create", false),
     ("update_group", "groups to update", false),
     ("add_members", "groups that gain members", false),
@@ -374,7 +375,7 @@ fn line(operation: &Operation) -> String {
             }
             format!("{okta}{}: {}", if *adopt { ", taken on" } else { "" }, changes.join("; "))
         }
-        Operation::CreateUser { okta, new } => {
+        Operation::CreateUser { okta, new } | Operation::RecreateUser { okta, new, .. } => {
             let name = new.attributes.iter().find(|(path, _)| path.attribute() == "userName");
             format!("{okta} {}", name.map_or_else(String::new, |(_, name)| name.to_string()))
         }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::access::policy::Policy;
 use crate::directory::breaker::Limits;
+use crate::directory::plan::NameChange;
 use crate::directory::selection::Selection;
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::address::Address;
@@ -109,6 +110,8 @@ pub struct Scim {
     pub base: Base,
     /// Its token; the connector's when there is none.
     pub token: Option<MountedFile>,
+    /// What a changed login does there.
+    pub user_name_change: NameChange,
 }
 
 /// `[okta.access]`.

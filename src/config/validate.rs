@@ -24,6 +24,7 @@ use super::{Problem, schema};
 use crate::access::hours::{Hours, HoursError};
 use crate::access::policy::{Globs, Policy, RuleManaged};
 use crate::directory::breaker::Limits;
+use crate::directory::plan::NameChange;
 use crate::directory::selection::{Selection, Users};
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::url::Base;
@@ -244,14 +245,13 @@ impl Reader<'_> {
             floor: number(&self.value(&at("directory.breaker.floor"))),
         };
         let (interval, token) = (self.duration(&at("directory.interval")), self.file(&at("scim.token_file")));
+        let user_name_change = match self.value(&at("scim.user_name_change")).as_str() {
+            Some("recreate") => NameChange::Recreate,
+            Some(_) | None => NameChange::Update,
+        };
+        let scim = Scim { base: base?, token, user_name_change };
         let full_interval = self.duration(&at("directory.full_interval"));
-        Some(Directory {
-            selection: selection?,
-            interval,
-            full_interval,
-            breaker,
-            scim: Scim { base: base?, token },
-        })
+        Some(Directory { selection: selection?, interval, full_interval, breaker, scim })
     }
 
     fn access(&mut self, index: usize) -> Option<Access> {
@@ -323,13 +323,9 @@ impl Reader<'_> {
         }
         let organizations = self.tree.get("okta").and_then(Value::as_array).map_or(0, Vec::len);
         for index in 0..organizations {
-            let (dpop, change) =
-                (format!("okta[{index}].dpop"), format!("okta[{index}].scim.user_name_change"));
+            let dpop = format!("okta[{index}].dpop");
             if self.value(&dpop) == "on" {
                 self.problem(&dpop, "this version does not speak DPoP yet; use auto or off".to_owned());
-            }
-            if self.value(&change) == "recreate" {
-                self.problem(&change, "this version can only update; use update".to_owned());
             }
         }
     }

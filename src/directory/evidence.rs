@@ -20,7 +20,7 @@ use super::selection::Selection;
 use super::store::{PlannedOperation, Store, StoreError};
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;
-use crate::okta::{Directory, OktaError, PageError};
+use crate::okta::{Directory, OktaError, PageError, Rights};
 
 /// Looks a second time.
 pub(super) struct Evidence<'a> {
@@ -118,10 +118,12 @@ impl Evidence<'_> {
                 looks.try_for_each_concurrent(AT_ONCE, |one| self.look(one.operation)).await?;
             }
         }
-        if any && !self.directory.rights_hold().await.map_err(EvidenceError::Look)? {
-            return Err(EvidenceError::NoRights);
+        if !any {
+            return Ok(());
         }
-        Ok(())
+        let Rights { users, groups } = self.directory.rights().await.map_err(EvidenceError::Look)?;
+        let has_groups = self.store.has_groups().await.map_err(EvidenceError::Store)?;
+        if users && (groups || !has_groups) { Ok(()) } else { Err(EvidenceError::NoRights) }
     }
 
     async fn look(&self, operation: Operation) -> Result<(), EvidenceError> {
@@ -135,6 +137,7 @@ impl Evidence<'_> {
             }
             Operation::UpdateUser { .. }
             | Operation::CreateUser { .. }
+            | Operation::RecreateUser { .. }
             | Operation::CreateGroup { .. }
             | Operation::UpdateGroup { .. }
             | Operation::AddMembers { .. } => Ok(()),

@@ -4,7 +4,8 @@
 //! # Invariants kept here
 //! - Pure. An operation carries ids and values; nothing is left to choose when it is applied.
 //! - Only objects that the connector created or adopted are changed.
-//! - A person is deactivated, never deleted.
+//! - A person is deactivated, never deleted; unless a changed login is to make a new object in place of one that the
+//!   connector created (`user_name_change = "recreate"`).
 //!
 //! # Not here
 //! Pairing of both sides: `store`. How much may be taken away: `breaker`. Doing it: `apply`.
@@ -84,6 +85,20 @@ pub enum Operation {
         /// Its name.
         name: String,
     },
+    /// A person's login changed at a service that is to have a new object for that.
+    RecreateUser {
+        /// In Okta.
+        okta: OktaUserId,
+        /// The old object at the provider.
+        scim: ScimId,
+        /// Whether the old object is deleted, because the connector created it; one that was adopted is made inactive,
+        /// taken out of these groups, and let go.
+        delete: bool,
+        /// The groups of the selection in which the old object is.
+        groups: Vec<ScimId>,
+        /// What the new one should show.
+        new: UserFacts,
+    },
     /// A group's name or id at the provider is not what it should be.
     UpdateGroup {
         /// In Okta.
@@ -126,6 +141,16 @@ pub struct GroupFacts {
     pub external_id: Option<String>,
 }
 
+/// What a changed login does at the provider (`okta.scim.user_name_change`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameChange {
+    /// The object's `userName` is changed.
+    #[default]
+    Update,
+    /// A new object takes the place of the old.
+    Recreate,
+}
+
 /// How the connector came to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,7 +172,7 @@ impl Operation {
             Self::RemoveMembers { .. } => 1,
             Self::DeleteGroup { .. } | Self::ReleaseGroup { .. } => 2,
             Self::UpdateUser { .. } => 3,
-            Self::CreateUser { .. } => 4,
+            Self::CreateUser { .. } | Self::RecreateUser { .. } => 4,
             Self::CreateGroup { .. } | Self::UpdateGroup { .. } => 5,
             Self::AddMembers { .. } => 6,
         }
@@ -156,7 +181,7 @@ impl Operation {
     /// The kinds of removal that it is: the breaker holds it when it holds one of them.
     pub fn removes(&self) -> &'static [Kind] {
         match self {
-            Self::DeactivateUser { .. } => &[Kind::Users],
+            Self::DeactivateUser { .. } | Self::RecreateUser { .. } => &[Kind::Users],
             Self::RemoveMembers { .. } => &[Kind::Members],
             Self::DeleteGroup { .. } | Self::ReleaseGroup { .. } => &[Kind::Groups, Kind::Members],
             Self::UpdateUser { .. }
@@ -176,6 +201,7 @@ impl Operation {
             Self::ReleaseGroup { .. } => "release_group",
             Self::UpdateUser { .. } => "update_user",
             Self::CreateUser { .. } => "create_user",
+            Self::RecreateUser { .. } => "recreate_user",
             Self::CreateGroup { .. } => "create_group",
             Self::UpdateGroup { .. } => "update_group",
             Self::AddMembers { .. } => "add_members",
@@ -192,10 +218,49 @@ pub struct UserPair {
     pub wanted: UserFacts,
     /// What it shows, and whether the connector has it already.
     pub found: Option<(ScimId, UserFacts, bool)>,
+    /// What it did not keep, and what it showed then.
+    pub unkept: Option<(UserFacts, UserFacts)>,
+    /// Whether the connector created the object.
+    pub created: bool,
+    /// The groups of the selection in which it is; needed for a new object only.
+    pub groups: Vec<ScimId>,
+}
+
+impl UserFacts {
+    /// What of it a service may keep or not: everything but whether the user is active.
+    #[must_use]
+    pub fn profile(&self) -> Self {
+        Self { active: None, ..self.clone() }
+    }
 }
 
 /// What to do for a user of the selection: at most a deactivation (which the breaker counts) and an update.
-pub fn user(pair: &UserPair, user_name: &Path) -> Vec<Operation> {
+pub fn user(pair: &UserPair, user_name: &Path, change: NameChange) -> Vec<Operation> {
+    match (change, renamed(pair, user_name)) {
+        (NameChange::Update, _) | (NameChange::Recreate, None) => in_place(pair, user_name),
+        (NameChange::Recreate, Some((scim, theirs))) => {
+            if pair.wanted.active == Some(true) {
+                let (okta, scim, new) = (pair.okta.clone(), scim.clone(), pair.wanted.clone());
+                let groups = if pair.created { Vec::new() } else { pair.groups.clone() };
+                return vec![Operation::RecreateUser { okta, scim, delete: pair.created, groups, new }];
+            }
+            // Nobody is made anew to be inactive: the rest is brought up to date under the old name.
+            let mut pair = pair.clone();
+            pair.wanted.attributes.insert(user_name.clone(), theirs.clone());
+            in_place(&pair, user_name)
+        }
+    }
+}
+
+/// The object and its name, where that is not the one it should have.
+fn renamed<'a>(pair: &'a UserPair, user_name: &Path) -> Option<(&'a ScimId, &'a serde_json::Value)> {
+    let (scim, old, _) = pair.found.as_ref()?;
+    let theirs = old.attributes.get(user_name)?;
+    let differs = !same_text(Some(theirs), pair.wanted.attributes.get(user_name));
+    differs.then_some((scim, theirs))
+}
+
+fn in_place(pair: &UserPair, user_name: &Path) -> Vec<Operation> {
     let deactivate = pair
         .found
         .as_ref()
@@ -221,6 +286,11 @@ fn update(pair: &UserPair, user_name: &Path) -> Option<Operation> {
     {
         new.attributes.insert(user_name.clone(), theirs.clone());
     }
+    // Written before, by every form there is, and not kept: the same again would be written for ever.
+    let unkept = is_unkept(pair.unkept.as_ref(), &new.profile(), &old.profile());
+    if *known && unkept && new.active == old.active {
+        return None;
+    }
     if new == *old && *known {
         return None;
     }
@@ -237,11 +307,12 @@ pub fn group(
     okta: OktaGroupId,
     wanted: GroupFacts,
     found: Option<(ScimId, GroupFacts, bool)>,
+    unkept: Option<&(GroupFacts, GroupFacts)>,
 ) -> Option<Operation> {
     let Some((scim, old, known)) = found else {
         return Some(Operation::CreateGroup { okta, name: wanted.name });
     };
-    if old == wanted && known {
+    if known && (old == wanted || is_unkept(unkept, &wanted, &old)) {
         return None;
     }
     Some(Operation::UpdateGroup { okta, scim, old, new: wanted, adopt: !known })
@@ -259,6 +330,10 @@ pub fn departed_group(
         Origin::Created => Operation::DeleteGroup { okta, scim, name },
         Origin::Adopted => Operation::ReleaseGroup { okta, scim, users: added },
     }
+}
+
+fn is_unkept<T: PartialEq>(unkept: Option<&(T, T)>, wanted: &T, shown: &T) -> bool {
+    unkept.is_some_and(|(was_wanted, was_shown)| was_wanted == wanted && was_shown == shown)
 }
 
 fn same_text(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>) -> bool {
@@ -288,7 +363,18 @@ mod tests {
 
     fn pair(wanted: UserFacts, found: Option<(UserFacts, bool)>) -> Vec<Operation> {
         let found = found.map(|(facts, known)| (ScimId::from("s1"), facts, known));
-        user(&UserPair { okta: OktaUserId::from("00u1"), wanted, found }, &user_name())
+        user(
+            &UserPair {
+                okta: OktaUserId::from("00u1"),
+                wanted,
+                found,
+                unkept: None,
+                created: true,
+                groups: Vec::new(),
+            },
+            &user_name(),
+            NameChange::Update,
+        )
     }
 
     #[test]
@@ -314,6 +400,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_service_does_not_keep_is_written_again_only_when_something_is_new() {
+        let [wanted, shown] = ["Ada L", "Ada"].map(|name| {
+            let mut facts = facts(Some(true), "a");
+            facts.attributes.insert(Path::parse("displayName").unwrap(), json!(name));
+            facts
+        });
+        let unkept = Some((wanted.profile(), shown.profile()));
+        let plan = |wanted: &UserFacts, shown: &UserFacts| {
+            let found = Some((ScimId::from("s1"), shown.clone(), true));
+            let (okta, unkept) = (OktaUserId::from("00u1"), unkept.clone());
+            let pair =
+                UserPair { okta, wanted: wanted.clone(), found, unkept, created: true, groups: Vec::new() };
+            user(&pair, &user_name(), NameChange::Update)
+        };
+        assert_eq!(plan(&wanted, &shown), []);
+        let inactive = UserFacts { active: Some(false), ..shown.clone() };
+        assert!(
+            matches!(&plan(&wanted, &inactive)[..], [Operation::UpdateUser { .. }]),
+            "activity is never excused"
+        );
+        let (mut other, mut changed) = (wanted.clone(), shown.clone());
+        other.attributes.insert(Path::parse("title").unwrap(), json!("Countess"));
+        assert_eq!(plan(&other, &shown).len(), 1, "Okta has something new");
+        changed.external_id = None;
+        assert_eq!(plan(&wanted, &changed).len(), 1, "the service shows something new");
+    }
+
+    #[test]
     fn a_deactivation_is_an_operation_of_its_own_so_that_the_breaker_counts_it() {
         let suspended = pair(facts(Some(false), "a"), Some((facts(Some(true), "a"), true)));
         assert!(matches!(&suspended[..], [Operation::DeactivateUser { .. }]), "{suspended:?}");
@@ -322,6 +436,30 @@ mod tests {
             panic!("{both:?}");
         };
         assert_eq!(new.active, Some(true), "left to the deactivation, which may be held");
+    }
+
+    #[test]
+    fn a_changed_login_makes_a_new_object_only_where_that_is_wanted_and_the_person_is_active() {
+        let plan = |wanted: UserFacts, created: bool, change: NameChange| {
+            let found = Some((ScimId::from("s1"), facts(Some(true), "a"), true));
+            let groups = vec![ScimId::from("g1")];
+            let pair =
+                UserPair { okta: OktaUserId::from("00u1"), wanted, found, unkept: None, created, groups };
+            user(&pair, &user_name(), change)
+        };
+        let renamed = || facts(Some(true), "b");
+        assert!(matches!(&plan(renamed(), true, NameChange::Update)[..], [Operation::UpdateUser { .. }]));
+        let made = plan(renamed(), true, NameChange::Recreate);
+        assert!(
+            matches!(&made[..], [Operation::RecreateUser { delete: true, groups, .. }] if groups.is_empty())
+        );
+        let let_go = plan(renamed(), false, NameChange::Recreate);
+        assert!(
+            matches!(&let_go[..], [Operation::RecreateUser { delete: false, groups, .. }] if groups.len() == 1)
+        );
+        assert_eq!(plan(facts(Some(true), "A"), true, NameChange::Recreate), [], "case alone");
+        let inactive = plan(facts(Some(false), "b"), true, NameChange::Recreate);
+        assert!(matches!(&inactive[..], [Operation::DeactivateUser { .. }]), "{inactive:?}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::apply::{Applied, Applier};
 use super::breaker::Limits;
 use super::evidence::{Evidence, EvidenceError};
 use super::mapping::Mapping;
+use super::plan::NameChange;
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
 use super::snapshot::{Collector, Snapshot, SnapshotError};
@@ -30,7 +31,7 @@ use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
 use crate::okta::{Directory, SystemLog};
 use crate::scim::attributes::{Path, PathError};
-use crate::scim::{Provider, ProviderConfig};
+use crate::scim::{Abilities, Provider};
 use crate::telemetry::metrics::{IntegrationLabels, OutcomeLabels};
 use crate::telemetry::{Metrics, chain};
 
@@ -52,7 +53,7 @@ pub struct Plan {
 struct Prepared {
     snapshot: Snapshot,
     planned: Planned,
-    config: ProviderConfig,
+    abilities: Abilities,
 }
 
 /// A plan was not carried out.
@@ -94,6 +95,8 @@ pub struct Reconciler {
     pub selection: Selection,
     /// Which attributes.
     pub mapping: Mapping,
+    /// What a changed login does.
+    pub user_name_change: NameChange,
     /// How much may go.
     pub limits: Limits,
     /// Between two runs that read everything.
@@ -290,9 +293,10 @@ impl Reconciler {
             reach = ?snapshot.reach(),
             "Okta has {} users, {} groups and {} memberships", counts.users, counts.groups, counts.memberships
         );
-        let config = self.provider_side(snapshot.reach()).await?;
+        let abilities = self.provider_side(snapshot.reach()).await?;
         let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
-        let planned = self.store.plan(user_name, self.limits).await.map_err(RunError::Store)?;
+        let planned =
+            self.store.plan(user_name, self.user_name_change, self.limits).await.map_err(RunError::Store)?;
         for held in &planned.held {
             warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
         }
@@ -303,12 +307,12 @@ impl Reconciler {
             live: self.live.as_ref(),
         };
         evidence.review().await.map_err(RunError::Evidence)?;
-        Ok(Prepared { snapshot, planned, config })
+        Ok(Prepared { snapshot, planned, abilities })
     }
 
     async fn carry_out(&self, prepared: Prepared) -> Result<(Snapshot, Planned, Applied), RunError> {
-        let Prepared { snapshot, planned, config } = prepared;
-        let hands = Applier::new(&self.store, &self.provider, config);
+        let Prepared { snapshot, planned, abilities } = prepared;
+        let hands = Applier::new(&self.store, &self.provider, abilities, self.mapping.paths());
         let applied = hands.apply().await.map_err(RunError::Store)?;
         if applied.failed > 0 {
             self.doubt_the_provider().await.map_err(RunError::Store)?;
@@ -326,17 +330,15 @@ impl Reconciler {
     }
 
     /// Reads the provider's side where everything is read, and where it is not known.
-    async fn provider_side(&self, reach: Reach) -> Result<ProviderConfig, RunError> {
+    async fn provider_side(&self, reach: Reach) -> Result<Abilities, RunError> {
         let known = self.store.provider_read_at().await.map_err(RunError::Store)?;
         if reach == Reach::Changes && known.is_some() {
-            let config = self.provider.config().await;
-            let failed = |source| ProviderError::Call { what: "configuration", source };
-            return config.map_err(failed).map_err(RunError::Provider);
+            return provider::abilities(&self.store, &self.provider).await.map_err(RunError::Provider);
         }
         let read = provider::read_into(&self.store, &self.provider, &self.mapping).await;
-        let config = read.map_err(RunError::Provider)?;
+        let abilities = read.map_err(RunError::Provider)?;
         self.store.provider_was_read(self.clock.now()).await.map_err(RunError::Store)?;
-        Ok(config)
+        Ok(abilities)
     }
 
     /// What failed may have failed because the provider is not as it was: it is read again, though not all the time.

@@ -26,7 +26,7 @@ use super::selection::Selection;
 use super::store::{Counts, Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
 use crate::http::{Class, Lane};
-use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Skipped, SystemLog};
+use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Rights, Skipped, SystemLog};
 use walk::Walk;
 
 /// A complete picture of the selection. It is in the store.
@@ -166,13 +166,14 @@ impl Collector<'_> {
         if run.resumed {
             info!("goes on with the run that was begun at {}", run.begun);
         }
+        let had_groups = self.store.has_groups().await.map_err(SnapshotError::Store)?;
         self.groups(run).await?;
         self.people(run).await?;
         self.members(run).await?;
         if !self.selection.takes_everybody() {
             self.spare_members_of_spared_groups().await?;
         }
-        self.check_rights().await?;
+        self.check_rights(had_groups).await?;
         live.extend(self.live.live());
         let everybody = self.selection.takes_everybody();
         let counts =
@@ -184,10 +185,10 @@ impl Collector<'_> {
         Ok(Snapshot { counts, reach: run.reach, resumed: run.resumed })
     }
 
-    /// Without its role Okta shows the connector empty lists.
-    async fn check_rights(&self) -> Result<(), SnapshotError> {
-        let hold = self.directory.rights_hold().await.map_err(SnapshotError::Rights)?;
-        if hold { Ok(()) } else { Err(SnapshotError::NoRights) }
+    /// Without its role Okta shows the connector empty lists. Somebody is always there; groups, once there were any.
+    async fn check_rights(&self, had_groups: bool) -> Result<(), SnapshotError> {
+        let Rights { users, groups } = self.directory.rights().await.map_err(SnapshotError::Rights)?;
+        if users && (groups || !had_groups) { Ok(()) } else { Err(SnapshotError::NoRights) }
     }
 
     async fn groups(&self, run: Run) -> Result<(), SnapshotError> {

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::client::{Client, body, bucket};
 use super::errors::OktaError;
-use super::lookup::GroupsOf;
+use super::lookup::{GroupsOf, Rights};
 use super::page::{Cursor, LinkError, Page, next_cursor, read_items};
 use super::wire::{GroupBody, UserBody, UserId};
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
@@ -161,9 +161,9 @@ impl Directory {
         self.client.groups_of(user, Lane::Directory).await
     }
 
-    /// Whether the connector sees users and groups at all; without its role Okta shows empty lists.
-    pub async fn rights_hold(&self) -> Result<bool, OktaError> {
-        self.client.rights_hold(Lane::Directory).await
+    /// What the connector sees at all; without its role Okta shows empty lists.
+    pub async fn rights(&self) -> Result<Rights, OktaError> {
+        self.client.rights(Lane::Directory).await
     }
 
     /// Okta's clock, or our own until it is known.

@@ -3,7 +3,7 @@
 //!
 //! # Invariants kept here
 //! - No method writes.
-//! - "Does not exist" is told apart from "is hidden from the connector's role" ([`Client::rights_hold`]).
+//! - "Does not exist" is told apart from "is hidden from the connector's role" ([`Client::rights`]).
 //!
 //! # Not here
 //! What is concluded from an answer: `access`, `directory`.
@@ -29,6 +29,15 @@ pub struct GroupsOf {
     pub skipped: usize,
     /// Correlate with the organization's System Log.
     pub request_ids: Vec<String>,
+}
+
+/// What the connector's role lets it see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// At least one user.
+    pub users: bool,
+    /// At least one group.
+    pub groups: bool,
 }
 
 /// A listing was read to its end.
@@ -139,22 +148,28 @@ impl Client {
         Err(OktaError::Endless { call: call.name })
     }
 
-    /// Whether the connector still sees users and groups at all.
+    /// What the connector still sees at all.
     ///
     /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
-    pub(super) async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
-        for (name, bucket, kind) in
-            [("list_users", bucket::USERS, "users"), ("list_groups", bucket::GROUPS, "groups")]
-        {
-            let call = self.call(name, bucket, lane);
-            let url = self.base().url(&["api", "v1", kind], &[("limit", "1")]);
-            let response = self.get(&call, &url).await?;
-            let seen: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
-            if seen.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub(super) async fn rights(&self, lane: Lane) -> Result<Rights, OktaError> {
+        Ok(Rights {
+            users: self.shows_any("list_users", bucket::USERS, "users", lane).await?,
+            groups: self.shows_any("list_groups", bucket::GROUPS, "groups", lane).await?,
+        })
+    }
+
+    async fn shows_any(
+        &self,
+        name: &'static str,
+        bucket: &'static str,
+        kind: &str,
+        lane: Lane,
+    ) -> Result<bool, OktaError> {
+        let call = self.call(name, bucket, lane);
+        let url = self.base().url(&["api", "v1", kind], &[("limit", "1")]);
+        let response = self.get(&call, &url).await?;
+        let seen: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
+        Ok(!seen.is_empty())
     }
 }
 

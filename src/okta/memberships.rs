@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::client::{Client, body, bucket};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
-use super::lookup::{GroupsOf, quoted};
+use super::lookup::{GroupsOf, Rights, quoted};
 use super::page::{Cursor, Page};
 use super::wire::{GroupBody, RuleBody, UserBody};
 use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
@@ -122,7 +122,8 @@ impl Memberships {
     ///
     /// Without its admin role Okta answers with empty lists and "not found": then nothing is proven gone.
     pub async fn rights_hold(&self, lane: Lane) -> Result<bool, OktaError> {
-        self.client.rights_hold(lane).await
+        let Rights { users, groups } = self.client.rights(lane).await?;
+        Ok(users && groups)
     }
 
     /// Whether the user is in the group, by the user's own list of groups.

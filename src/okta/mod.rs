@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use directory::{Directory, PageError};
 pub use errors::{Answer, OktaError};
-pub use lookup::GroupsOf;
+pub use lookup::{GroupsOf, Rights};
 pub use memberships::{Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
 pub use refusal::TokenError;

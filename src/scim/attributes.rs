@@ -106,16 +106,70 @@ impl Path {
             (None, None) => value,
             (None, Some(sub)) => value.get(sub)?,
             (Some(of_type), sub) => {
+                let elements = value.as_array()?;
                 let is_of_type = |element: &&Value| {
                     element
                         .get("type")
                         .and_then(Value::as_str)
                         .is_some_and(|found| found.eq_ignore_ascii_case(of_type))
                 };
-                value.as_array()?.iter().find(is_of_type)?.get(sub.as_deref()?)?
+                elements.iter().find(is_of_type)?.get(sub.as_deref()?)?
             }
         };
         Some(value).filter(|value| !is_nothing(value))
+    }
+
+    /// Takes the value out of `resource`, and what would be left empty by that.
+    pub fn unset(&self, resource: &mut Map<String, Value>) {
+        let Some(schema) = &self.0.schema else {
+            return self.unset_in(resource);
+        };
+        if let Some(Value::Object(extension)) = resource.get_mut(schema) {
+            self.unset_in(extension);
+            if extension.is_empty() {
+                resource.remove(schema);
+                if let Some(Value::Array(schemas)) = resource.get_mut("schemas") {
+                    schemas.retain(|listed| listed.as_str() != Some(schema));
+                }
+            }
+        }
+    }
+
+    fn unset_in(&self, holder: &mut Map<String, Value>) {
+        let Parts { attribute, of_type, sub, .. } = &*self.0;
+        let Some(sub) = sub else {
+            holder.remove(attribute);
+            return;
+        };
+        match (holder.get_mut(attribute), of_type) {
+            (Some(Value::Object(parts)), None) => {
+                parts.remove(sub);
+                if parts.is_empty() {
+                    holder.remove(attribute);
+                }
+            }
+            (Some(Value::Array(elements)), Some(of_type)) => {
+                for element in elements.iter_mut().filter_map(Value::as_object_mut) {
+                    if element
+                        .get("type")
+                        .and_then(Value::as_str)
+                        .is_some_and(|t| t.eq_ignore_ascii_case(of_type))
+                    {
+                        element.remove(sub);
+                    }
+                }
+                // An element that only says of what type it is says nothing.
+                elements.retain(|element| {
+                    element
+                        .as_object()
+                        .is_none_or(|parts| parts.keys().any(|name| name != "type" && name != "primary"))
+                });
+                if elements.is_empty() {
+                    holder.remove(attribute);
+                }
+            }
+            (Some(_) | None, _) => {}
+        }
     }
 
     /// Puts a value into `resource`.
@@ -136,7 +190,13 @@ impl Path {
                 let Some(elements) = elements.as_array_mut() else {
                     return;
                 };
-                let at = elements.iter().position(|element| element["type"] == json!(of_type));
+                let is_of_type = |element: &Value| {
+                    element["type"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(of_type))
+                };
+                let at = elements.iter().position(is_of_type);
+                // A lone element of no type, where the service keeps no types, is the one that is meant.
+                let lone = elements.len() == 1 && elements[0].get("type").is_none();
+                let at = at.or(lone.then_some(0));
                 let at = at.unwrap_or_else(|| {
                     elements.push(json!({ "type": of_type }));
                     elements.len() - 1
@@ -185,9 +245,40 @@ impl TryFrom<String> for Path {
     }
 }
 
-/// The values of `paths` in a resource.
+/// The values of `paths` in a resource. What is written is text: a number in its place is the same.
 pub fn read<'a>(resource: &Map<String, Value>, paths: impl IntoIterator<Item = &'a Path>) -> Attributes {
-    paths.into_iter().filter_map(|path| Some((path.clone(), path.get(resource)?.clone()))).collect()
+    let as_text = |value: &Value| match value {
+        Value::Number(number) => Value::from(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => value.clone(),
+    };
+    paths.into_iter().filter_map(|path| Some((path.clone(), as_text(path.get(resource)?)))).collect()
+}
+
+/// `active`; some services write booleans as text.
+pub fn active(resource: &Map<String, Value>) -> Option<bool> {
+    match resource.get("active") {
+        Some(Value::Bool(active)) => Some(*active),
+        Some(Value::String(text)) => text.to_lowercase().parse().ok(),
+        Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => None,
+    }
+}
+
+/// Makes booleans of the booleans that some services write as text, so that what was read can be sent back.
+pub fn mend_booleans(resource: &mut Map<String, Value>) {
+    for (name, value) in resource {
+        match value {
+            Value::String(text) if matches!(name.as_str(), "active" | "primary") => {
+                if let Ok(truth) = text.to_lowercase().parse::<bool>() {
+                    *value = Value::Bool(truth);
+                }
+            }
+            Value::Object(inner) => mend_booleans(inner),
+            Value::Array(elements) => {
+                elements.iter_mut().filter_map(Value::as_object_mut).for_each(mend_booleans);
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
 }
 
 /// A resource with these attributes; a lone work email or phone is marked primary.
@@ -260,6 +351,32 @@ mod tests {
         assert_eq!(read(&resource, attributes.keys()), attributes);
         assert_eq!(resource["emails"], json!([{ "type": "work", "value": "value 2", "primary": true }]));
         assert_eq!(resource["name"], json!({ "givenName": "value 1" }));
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_nothing_empty_behind() {
+        let attributes: Attributes =
+            PATHS.iter().map(|path| (Path::parse(path).unwrap(), json!("value"))).collect();
+        let mut resource = write(&attributes);
+        resource.insert("schemas".to_owned(), json!(["core", crate::scim::ENTERPRISE_USER]));
+        resource["emails"].as_array_mut().unwrap().push(json!({ "type": "home", "value": "h" }));
+        for path in attributes.keys().filter(|path| path.attribute() != "userName") {
+            path.unset(&mut resource);
+        }
+        let left =
+            json!({ "userName": "value", "schemas": ["core"], "emails": [{ "type": "home", "value": "h" }] });
+        assert_eq!(Value::Object(resource), left);
+    }
+
+    #[test]
+    fn texts_that_are_numbers_or_booleans_are_read_as_what_they_are() {
+        let mut odd = json!({ "active": "True", "title": "True", "emails": [{ "primary": "False" }] });
+        assert_eq!(active(odd.as_object().unwrap()), Some(true));
+        mend_booleans(odd.as_object_mut().unwrap());
+        assert_eq!(odd, json!({ "active": true, "title": "True", "emails": [{ "primary": false }] }));
+        let title = Path::parse("title").unwrap();
+        let read = read(json!({ "title": 42 }).as_object().unwrap(), [&title]);
+        assert_eq!(read[&title], json!("42"));
     }
 
     #[test]

@@ -125,6 +125,39 @@ impl ScimError {
         }
     }
 
+    /// Whether the form of the request was refused, where another form may do.
+    pub fn is_of_form(&self) -> bool {
+        let forms = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::NOT_IMPLEMENTED,
+        ];
+        self.status().is_some_and(|status| forms.contains(&status))
+    }
+
+    /// Whether there was too much in the request.
+    pub fn is_too_many(&self) -> bool {
+        match self {
+            Self::Answered { answer, .. } => {
+                answer.status == StatusCode::PAYLOAD_TOO_LARGE
+                    || (answer.status == StatusCode::BAD_REQUEST
+                        && answer
+                            .scim_type
+                            .as_deref()
+                            .is_some_and(|word| word.eq_ignore_ascii_case("tooMany")))
+            }
+            Self::NoAnswer { .. } | Self::Unreadable { .. } | Self::NoId { .. } => false,
+        }
+    }
+
+    /// Whether the resource has another version than the one that was named, or one must be named.
+    pub fn is_of_version(&self) -> bool {
+        matches!(self.status(), Some(StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED))
+    }
+
     /// The status, where there was an answer.
     pub fn status(&self) -> Option<StatusCode> {
         match self {

@@ -8,12 +8,14 @@
 //! # Not here
 //! What to send: `directory`.
 
+pub mod abilities;
 pub mod attributes;
 mod client;
 mod errors;
 pub mod patch;
 
-pub use client::{Kind, ListPage, Provider, ProviderConfig, Resource};
+pub use abilities::{Abilities, Quirk};
+pub use client::{Kind, ListPage, Provider, Resource};
 pub use errors::ScimError;
 
 /// Core user schema.

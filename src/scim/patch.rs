@@ -6,7 +6,7 @@
 //!   added whole, because a filter that matches nothing is an error.
 //!
 //! # Not here
-//! Providers without PATCH: `directory::apply` falls back to PUT.
+//! Providers that do not take them: `directory::apply` tries another form.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +47,44 @@ pub fn of_attributes(old: &Attributes, new: &Attributes) -> Option<Value> {
         operations.push(json!({ "op": "add", "path": attribute, "value": [element] }));
     }
     (!operations.is_empty()).then(|| message(&operations))
+}
+
+/// The message that turns the resource `old` into `new` without naming a path, or `None` when they are the same.
+/// Attributes of several values go whole, so that none of them is lost.
+pub fn whole(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<Value> {
+    let changed: Map<String, Value> = new
+        .iter()
+        .filter(|(name, value)| old.get(*name) != Some(*value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let mut operations: Vec<_> = gone.map(|name| json!({ "op": "remove", "path": name })).collect();
+    if !changed.is_empty() {
+        operations.push(json!({ "op": "replace", "value": changed }));
+    }
+    (!operations.is_empty()).then(|| message(&operations))
+}
+
+/// The message that sets one attribute.
+pub fn replace(path: &str, value: &Value) -> Value {
+    message(&[json!({ "op": "replace", "path": path, "value": value })])
+}
+
+/// The message that takes one attribute away.
+pub fn remove(path: &str) -> Value {
+    message(&[json!({ "op": "remove", "path": path })])
+}
+
+/// The message that makes these the members.
+pub fn replace_members<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
+    let members: Vec<_> = ids.into_iter().map(|id| json!({ "value": id })).collect();
+    replace("members", &json!(members))
+}
+
+/// The message that removes members by a list.
+pub fn remove_member_list<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
+    let members: Vec<_> = ids.into_iter().map(|id| json!({ "value": id })).collect();
+    message(&[json!({ "op": "remove", "path": "members", "value": members })])
 }
 
 /// The message that adds members.
@@ -100,6 +138,21 @@ mod tests {
             ])
         );
         assert_eq!(of_attributes(&old, &old), None);
+    }
+
+    #[test]
+    fn what_names_no_path_names_what_differs_whole() {
+        let old = json!({ "title": "x", "nickName": "n", "emails": [{ "type": "home", "value": "h" }] });
+        let new = json!({ "title": "y", "emails": [{ "type": "home", "value": "h" }, { "type": "work", "value": "w" }] });
+        let message = whole(old.as_object().unwrap(), new.as_object().unwrap()).unwrap();
+        assert_eq!(
+            message["Operations"],
+            json!([
+                { "op": "remove", "path": "nickName" },
+                { "op": "replace", "value": { "title": "y", "emails": new["emails"] } },
+            ])
+        );
+        assert_eq!(whole(old.as_object().unwrap(), old.as_object().unwrap()), None);
     }
 
     #[test]

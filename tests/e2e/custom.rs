@@ -70,6 +70,7 @@ fn exchange(method: &Method, request: &str, status: u16, response: &[u8]) -> Exc
         path: "custom_integration".to_owned(),
         query: None,
         user_agent: None,
+        if_match: None,
         request_body: readable(request.as_bytes()),
         status,
         response_body: readable(response),

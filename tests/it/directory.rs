@@ -3,6 +3,7 @@
 mod changes;
 mod evidence;
 mod mishaps;
+mod providers;
 mod resumed;
 
 use std::collections::BTreeMap;

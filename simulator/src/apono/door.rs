@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, USER_AGENT};
 use http::{HeaderMap, HeaderName, Method};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
@@ -176,12 +176,14 @@ pub(super) async fn enter(State(apono): State<AponoSimulator>, request: Request)
     };
     let faulted = genuine.into_inner() != Some((status, response_body.clone()));
     let user_agent = call.header(&USER_AGENT).map(Into::into);
+    let if_match = call.header(&IF_MATCH).map(Into::into);
     apono.inner.log().push(Raw {
         operation,
         method: call.method.as_str().into(),
         path: call.path,
         query: call.query,
         user_agent,
+        if_match,
         request_body: call.body,
         status,
         response_body,

@@ -31,6 +31,8 @@ pub struct Exchange {
     pub query: Option<String>,
     /// The caller's `User-Agent`.
     pub user_agent: Option<String>,
+    /// The version that the caller named as `If-Match`.
+    pub if_match: Option<String>,
     /// The request's body; a string when it was not JSON.
     pub request_body: Option<Value>,
     /// HTTP status; 0 when the connection was broken on purpose.
@@ -51,6 +53,7 @@ pub(super) struct Raw {
     pub(super) path: String,
     pub(super) query: Option<String>,
     pub(super) user_agent: Option<String>,
+    pub(super) if_match: Option<String>,
     pub(super) request_body: Bytes,
     pub(super) status: u16,
     pub(super) response_body: Bytes,
@@ -66,6 +69,7 @@ impl Raw {
             path: self.path.clone(),
             query: self.query.clone(),
             user_agent: self.user_agent.clone(),
+            if_match: self.if_match.clone(),
             request_body: readable(&self.request_body),
             status: self.status,
             response_body: readable(&self.response_body),

@@ -44,6 +44,12 @@ pub struct ScimSettings {
     pub max_results: usize,
     /// Without it PATCH answers 501.
     pub patch: bool,
+    /// Says that it has PATCH, answers it with success and changes nothing.
+    pub ignores_patch: bool,
+    /// A PATCH that names the path of an attribute answers 400 `invalidPath`; members may be named.
+    pub refuses_paths: bool,
+    /// Without it PUT answers 501.
+    pub put: bool,
     /// Without it a `filter` answers 400 `invalidFilter`.
     pub filter: bool,
     /// Sends `ETag` and `meta.version`, and holds writers to `If-Match`.
@@ -62,8 +68,14 @@ pub struct ScimSettings {
     pub ignores_member_list_removal: bool,
     /// A removal from `members` by a list of values removes every member, as a strict reader of RFC 7644 does.
     pub member_list_removal_removes_all: bool,
+    /// Accepts a replacement of `members` and changes nothing.
+    pub ignores_member_replacement: bool,
     /// Refuses a PATCH or PUT that names more members than this, with 413.
     pub max_members_per_write: Option<usize>,
+    /// Refuses them with 400 `tooMany` instead.
+    pub too_many_is_400: bool,
+    /// Shows members of a group that is asked for alone, and none in listings.
+    pub lists_without_members: bool,
     /// Never shows members, though it keeps them.
     pub hides_members: bool,
     /// PUT of a group stores no members.
@@ -76,6 +88,12 @@ pub struct ScimSettings {
     pub ignores_start_index: bool,
     /// Does not store `externalId`.
     pub forgets_external_id: bool,
+    /// Does not store these attributes of users.
+    pub drops: &'static [&'static str],
+    /// A `userName` that differs in more than case from what is stored answers 400 `mutability`.
+    pub fixed_user_names: bool,
+    /// Counts one resource more on every page but the first.
+    pub drifting_totals: bool,
     /// A 409 comes without `scimType`.
     pub conflict_without_scim_type: bool,
     /// Sends booleans as `"True"` and `"False"`.
@@ -90,6 +108,9 @@ impl Default for ScimSettings {
             token: None,
             max_results: 200,
             patch: true,
+            ignores_patch: false,
+            refuses_paths: false,
+            put: true,
             filter: true,
             etag: false,
             unique_group_names: false,
@@ -99,13 +120,19 @@ impl Default for ScimSettings {
             ignores_member_filter_removal: false,
             ignores_member_list_removal: false,
             member_list_removal_removes_all: false,
+            ignores_member_replacement: false,
             max_members_per_write: None,
+            too_many_is_400: false,
+            lists_without_members: false,
             hides_members: false,
             put_drops_members: false,
             omits_member_type: false,
             ignores_filter: false,
             ignores_start_index: false,
             forgets_external_id: false,
+            drops: &[],
+            fixed_user_names: false,
+            drifting_totals: false,
             conflict_without_scim_type: false,
             string_booleans: false,
             string_numbers: false,

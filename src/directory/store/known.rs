@@ -29,7 +29,8 @@ impl Store {
                 unmark(connection, READ)?;
                 let sql =
                     "DELETE FROM provider_users; DELETE FROM provider_groups; DELETE FROM provider_members;
-                           DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;";
+                           DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
+                           DELETE FROM provider_versions;";
                 connection.execute_batch(sql).map_err(StoreError::Statement)
             })
         })
@@ -73,6 +74,13 @@ fn note_done(connection: &Connection, operation: &Operation) -> Result<(), Store
             let (user_name, attributes) = shown(new)?;
             let values = params![scim.as_str(), new.external_id, user_name, new.active, attributes];
             execute(connection, sql, values)
+        }
+        Operation::RecreateUser { okta, scim, new, .. } => {
+            // Deleted, or inactive, in no group of the selection and a stranger again.
+            let sql = "DELETE FROM provider_members WHERE u = (SELECT n FROM provider_users WHERE id = ?1)";
+            execute(connection, sql, params![scim.as_str()])?;
+            execute(connection, "DELETE FROM provider_users WHERE id = ?1", params![scim.as_str()])?;
+            note_done(connection, &Operation::CreateUser { okta: okta.clone(), new: new.clone() })
         }
         Operation::CreateUser { okta, new } => {
             let sql = "INSERT INTO provider_users (id, external_id, user_name, active, attributes)

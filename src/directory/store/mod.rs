@@ -11,6 +11,7 @@
 //! What to do about a pair: `plan` (pure), called for each row.
 
 mod known;
+mod learned;
 mod planning;
 mod provider;
 mod source;
@@ -207,7 +208,7 @@ impl Store {
 
     /// Notes a user at the provider as ours.
     pub async fn own_user(&self, okta: OktaUserId, scim: ScimId, origin: Origin) -> Result<(), StoreError> {
-        self.own(
+        self.take(
             "INSERT OR REPLACE INTO users (okta, scim, origin) VALUES (?1, ?2, ?3)",
             okta.as_str(),
             &scim,
@@ -218,7 +219,7 @@ impl Store {
 
     /// Notes a group at the provider as ours.
     pub async fn own_group(&self, okta: OktaGroupId, scim: ScimId, origin: Origin) -> Result<(), StoreError> {
-        self.own(
+        self.take(
             "INSERT OR REPLACE INTO groups (okta, scim, origin) VALUES (?1, ?2, ?3)",
             okta.as_str(),
             &scim,
@@ -255,18 +256,6 @@ impl Store {
         .await
     }
 
-    /// Where this group is at the provider.
-    pub async fn scim_group(&self, okta: OktaGroupId) -> Result<Option<ScimId>, StoreError> {
-        self.run(move |connection| {
-            use rusqlite::OptionalExtension;
-            let sql = "SELECT scim FROM groups WHERE okta = ?1";
-            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-            let found = statement.query_row([okta.as_str()], |row| row.get::<_, String>(0)).optional();
-            Ok(found.map_err(StoreError::Statement)?.map(ScimId::from))
-        })
-        .await
-    }
-
     /// Notes members that the connector has added to a group.
     pub async fn note_added(&self, group: ScimId, members: Vec<ScimId>) -> Result<(), StoreError> {
         let sql = "INSERT OR IGNORE INTO added_members (g, u) SELECT ?1, value FROM json_each(?2)";
@@ -289,7 +278,7 @@ impl Store {
         .await
     }
 
-    async fn own(
+    async fn take(
         &self,
         sql: &'static str,
         okta: &str,
@@ -320,6 +309,7 @@ fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
         _ => return format(connection),
     };
     connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+    connection.execute_batch(learned::TABLES)?;
     format(connection)
 }
 

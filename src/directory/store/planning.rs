@@ -4,6 +4,7 @@
 //! # Invariants kept here
 //! - Pairing is by what is known to be ours, then by `externalId`, then by user name without case; each object is in
 //!   one pair at most.
+//! - An object of ours whose person Okta no longer shows goes to whoever has its user name now.
 //! - The decisions are `plan`'s; here is only the walk over the pairs.
 //!
 //! # Not here
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::provider::in_transaction;
 use super::{Store, StoreError, origin, verdict};
 use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
-use crate::directory::plan::{self, GroupFacts, Operation, Origin, UserFacts, UserPair};
+use crate::directory::plan::{self, GroupFacts, NameChange, Operation, Origin, UserFacts, UserPair};
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::scim::attributes::{Attributes, Path};
 
@@ -68,7 +69,10 @@ pub struct PlannedOperation {
 const MEMBERS_AT_ONCE: usize = 500;
 
 const PAIR: &str = "
+    CREATE TEMP TABLE IF NOT EXISTS taken_over (p INTEGER PRIMARY KEY, s INTEGER NOT NULL, okta TEXT NOT NULL);
+    CREATE TEMP TABLE IF NOT EXISTS recreated (p INTEGER PRIMARY KEY);
     DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
+    DELETE FROM taken_over; DELETE FROM recreated;
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
         SELECT p.n, s.n, u.okta, 1 FROM users u
         JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
@@ -76,6 +80,12 @@ const PAIR: &str = "
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
         SELECT p.n, s.n, s.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id
         WHERE p.n NOT IN (SELECT p FROM user_pairs);
+    INSERT OR IGNORE INTO taken_over (p, s, okta)
+        SELECT p.n, s.n, s.id FROM source_users s
+        JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
+        JOIN user_pairs m ON m.p = p.n AND m.s IS NULL AND m.okta NOT IN (SELECT id FROM spared)
+        WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL);
+    UPDATE user_pairs SET s = t.s, okta = t.okta, known = 0 FROM taken_over t WHERE t.p = user_pairs.p;
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
         SELECT p.n, s.n, s.id, 0 FROM source_users s
         JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
@@ -90,17 +100,23 @@ const PAIR: &str = "
 
 impl Store {
     /// Writes the plan that makes the provider's side equal to Okta's, and reviews what it takes away.
-    pub async fn plan(&self, user_name: Path, limits: Limits) -> Result<Planned, StoreError> {
+    pub async fn plan(
+        &self,
+        user_name: Path,
+        change: NameChange,
+        limits: Limits,
+    ) -> Result<Planned, StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
                 connection.execute_batch(PAIR).map_err(StoreError::Statement)?;
                 let mut planned = Planned::default();
-                plan_users(connection, &user_name, &mut planned)?;
+                plan_users(connection, &user_name, change, &mut planned)?;
                 plan_departed_users(connection, &mut planned)?;
                 plan_groups(connection, &mut planned)?;
                 let lost = plan_departed_groups(connection, &mut planned)?;
                 plan_members(connection, lost, &limits, &mut planned)?;
-                let users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
+                let mut users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
+                users.removed += count(&planned, "recreate_user");
                 let removed =
                     ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
                 let groups =
@@ -192,11 +208,19 @@ fn count(planned: &Planned, operation: &str) -> u64 {
     planned.operations.get(operation).copied().unwrap_or(0)
 }
 
-fn plan_users(connection: &Connection, user_name: &Path, planned: &mut Planned) -> Result<(), StoreError> {
-    let sql = "SELECT s.id, s.active, s.attributes, p.id, p.active, p.external_id, p.attributes, m.known
+fn plan_users(
+    connection: &Connection,
+    user_name: &Path,
+    change: NameChange,
+    planned: &mut Planned,
+) -> Result<(), StoreError> {
+    let sql = "SELECT s.id, s.active, s.attributes, p.id, p.active, p.external_id, p.attributes, m.known,
+                      k.wanted, k.shown, p.n, u.origin
                FROM source_users s
                LEFT JOIN user_pairs m ON m.s = s.n
                LEFT JOIN provider_users p ON p.n = m.p
+               LEFT JOIN unkept k ON k.kind = 'user' AND k.id = p.id
+               LEFT JOIN users u ON u.okta = s.id AND u.scim = p.id
                -- Both sides are written by the same serializer, so that equal text is equal: no need to parse it.
                WHERE NOT (p.id IS NOT NULL AND m.known AND p.external_id IS s.id AND p.attributes = s.attributes
                           AND (s.active IS NULL OR s.active IS p.active))
@@ -219,7 +243,21 @@ fn plan_users(connection: &Connection, user_name: &Path, planned: &mut Planned) 
                 Some((ScimId::from(scim), facts, get(row, 7)?))
             }
         };
-        let operations = plan::user(&UserPair { okta, wanted, found }, user_name);
+        let unkept = unkept(row, 8)?;
+        let at_provider: Option<i64> = get(row, 10)?;
+        let created = get::<Option<String>>(row, 11)?.is_some_and(|word| origin(&word) == Origin::Created);
+        let groups = match (change, at_provider) {
+            (NameChange::Recreate, Some(user)) => groups_of(connection, user)?,
+            (NameChange::Recreate, None) | (NameChange::Update, _) => Vec::new(),
+        };
+        let pair = UserPair { okta, wanted, found, unkept, created, groups };
+        let operations = plan::user(&pair, user_name, change);
+        if operations.iter().any(|operation| matches!(operation, Operation::RecreateUser { .. })) {
+            connection
+                .prepare_cached("INSERT OR IGNORE INTO recreated (p) VALUES (?1)")
+                .and_then(|mut insert| insert.execute([at_provider]))
+                .map_err(StoreError::Statement)?;
+        }
         operations.iter().try_for_each(|operation| put(connection, planned, operation, false))
     })
 }
@@ -228,6 +266,7 @@ fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result
     let sql = "SELECT u.okta, u.scim, p.active FROM users u
                JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
                WHERE u.okta NOT IN (SELECT id FROM source_users) AND u.okta NOT IN (SELECT id FROM spared)
+                 AND p.n NOT IN (SELECT p FROM taken_over)
                ORDER BY u.okta";
     each(connection, sql, |row| {
         let (okta, scim) = (OktaUserId::from(text(row, 0)?), ScimId::from(text(row, 1)?));
@@ -237,10 +276,11 @@ fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result
 }
 
 fn plan_groups(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
-    let sql = "SELECT s.id, s.name, p.id, p.name, p.external_id, m.known
+    let sql = "SELECT s.id, s.name, p.id, p.name, p.external_id, m.known, k.wanted, k.shown
                FROM source_groups s
                LEFT JOIN group_pairs m ON m.s = s.n
                LEFT JOIN provider_groups p ON p.n = m.p
+               LEFT JOIN unkept k ON k.kind = 'group' AND k.id = p.id
                ORDER BY s.n";
     each(connection, sql, |row| {
         let okta = OktaGroupId::from(text(row, 0)?);
@@ -252,7 +292,7 @@ fn plan_groups(connection: &Connection, planned: &mut Planned) -> Result<(), Sto
                 Some((ScimId::from(scim), facts, get(row, 5)?))
             }
         };
-        let operation = plan::group(okta, wanted, found);
+        let operation = plan::group(okta, wanted, found, unkept(row, 6)?.as_ref());
         operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
     })
 }
@@ -296,7 +336,8 @@ const ADDED: &str = "
     WHERE w.g = ?1
       -- Somebody whose status decides nothing, and who is not there, is not created either.
       AND (o.p IS NOT NULL OR s.active IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM provider_members m WHERE m.g = ?2 AND m.u = o.p)
+      AND NOT EXISTS (SELECT 1 FROM provider_members m
+                      WHERE m.g = ?2 AND m.u = o.p AND m.u NOT IN (SELECT p FROM recreated))
     ORDER BY s.id";
 const PRESENT: &str = "SELECT count(*) FROM provider_members m JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
 
@@ -347,6 +388,14 @@ fn plan_members(
     planned.held.extend(first_held);
     planned.held.extend(breaker::review(Kind::Members, all, limits));
     Ok(())
+}
+
+fn groups_of(connection: &Connection, user: i64) -> Result<Vec<ScimId>, StoreError> {
+    let sql = "SELECT g.id FROM group_pairs o JOIN provider_groups g ON g.n = o.p
+               JOIN provider_members m ON m.g = g.n AND m.u = ?1 WHERE o.s IS NOT NULL";
+    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+    let rows = statement.query_map([user], |row| Ok(ScimId::from(row.get::<_, String>(0)?)));
+    rows.map_err(StoreError::Statement)?.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
 fn present_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
@@ -427,6 +476,13 @@ fn each(
         visit(row)?;
     }
     Ok(())
+}
+
+/// What a service did not keep, and what it showed then, from two columns.
+fn unkept<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> Result<Option<(T, T)>, StoreError> {
+    let (wanted, shown): (Option<String>, Option<String>) = (get(row, at)?, get(row, at + 1)?);
+    let parse = |text: &String| serde_json::from_str(text).map_err(StoreError::Row);
+    wanted.zip(shown).map(|(wanted, shown)| Ok((parse(&wanted)?, parse(&shown)?))).transpose()
 }
 
 fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {

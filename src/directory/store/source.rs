@@ -244,6 +244,15 @@ impl Store {
         .await
     }
 
+    /// Whether any group is in the selection.
+    pub async fn has_groups(&self) -> Result<bool, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM source_groups)";
+            connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement)
+        })
+        .await
+    }
+
     /// Which of these groups are in the selection.
     pub async fn selected_groups(&self, groups: Vec<OktaGroupId>) -> Result<Vec<OktaGroupId>, StoreError> {
         let groups = serde_json::to_string(&groups).map_err(StoreError::Row)?;

@@ -36,14 +36,14 @@ impl Membership {
         change: &Change,
         settings: &ScimSettings,
     ) -> Result<(), Failure> {
-        let Change { op, target, value } = change;
+        let Change { op, target, value, .. } = change;
         if target.sub.is_some() || target.path.sub.is_some() {
             return Err(Failure::mutability("members: a member's attributes cannot be changed"));
         }
         if let (Some(most), Some(Value::Array(list))) = (settings.max_members_per_write, value)
             && list.len() > most
         {
-            return Err(Failure::too_large(&format!("members: more than {most} in one request")));
+            return Err(Failure::too_many_members(settings, most));
         }
         match (op, &target.filter, value) {
             (Op::Add, None, Some(value)) => {
@@ -51,6 +51,7 @@ impl Membership {
                     self.add(member);
                 }
             }
+            (Op::Replace, None, Some(_)) if settings.ignores_member_replacement => {}
             (Op::Replace, None, Some(value)) => {
                 let members = numbers(directory, value)?;
                 self.clear();

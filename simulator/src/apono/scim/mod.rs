@@ -209,8 +209,13 @@ impl Failure {
         Self::new(409, Some("uniqueness"), detail, false)
     }
 
-    fn too_large(detail: &str) -> Self {
-        Self::new(413, None, detail, false)
+    fn too_many_members(settings: &ScimSettings, most: usize) -> Self {
+        let detail = format!("members: more than {most} in one request");
+        if settings.too_many_is_400 {
+            Self::new(400, Some("tooMany"), &detail, false)
+        } else {
+            Self::new(413, None, &detail, false)
+        }
     }
 
     fn not_found(detail: &str) -> Self {

@@ -38,6 +38,8 @@ pub(super) struct Change {
     pub(super) op: Op,
     pub(super) target: Target,
     pub(super) value: Option<Value>,
+    /// Whether the operation named the path, rather than the attribute in its value.
+    pub(super) is_named: bool,
 }
 
 impl Target {
@@ -115,7 +117,9 @@ pub(super) fn parse(body: &Value) -> Result<Vec<Change>, Failure> {
             return Err(Failure::value("value: add and replace need one"));
         }
         match operation.get("path") {
-            Some(Value::String(path)) => changes.push(Change { op, target: Target::parse(path)?, value }),
+            Some(Value::String(path)) => {
+                changes.push(Change { op, target: Target::parse(path)?, value, is_named: true });
+            }
             Some(_) => return Err(Failure::path("path: must be a string")),
             None if op == Op::Remove => return Err(Failure::no_target("path: remove needs one")),
             None => {
@@ -124,7 +128,7 @@ pub(super) fn parse(body: &Value) -> Result<Vec<Change>, Failure> {
                 };
                 for (path, value) in attributes {
                     let target = Target::of_attribute(&path, &value)?;
-                    changes.push(Change { op, target, value: Some(value) });
+                    changes.push(Change { op, target, value: Some(value), is_named: false });
                 }
             }
         }
@@ -134,7 +138,7 @@ pub(super) fn parse(body: &Value) -> Result<Vec<Change>, Failure> {
 
 /// Applies one change to the body of a resource.
 pub(super) fn apply(resource: &mut Map<String, Value>, change: &Change) -> Result<(), Failure> {
-    let Change { op, target, value } = change;
+    let Change { op, target, value, .. } = change;
     let path = &target.path;
     for read_only in ["id", "meta", "groups", "schemas"] {
         if path.is_core(read_only) {

@@ -153,6 +153,7 @@ impl Context<'_> {
                 (found.len(), page(&found, start, count))
             }
         };
+        let total = total + usize::from(self.settings.drifting_totals && start > 1);
         let number = |number: usize| {
             if self.settings.string_numbers { Value::from(number.to_string()) } else { Value::from(number) }
         };
@@ -170,7 +171,12 @@ impl Context<'_> {
             if index > 0 {
                 body.push(',');
             }
-            body.push_str(&self.shown(kind, number, &asked.projection));
+            if self.settings.lists_without_members {
+                let without = Projection { only: None, without: paths("", "members")? };
+                body.push_str(&self.shown(kind, number, &without));
+            } else {
+                body.push_str(&self.shown(kind, number, &asked.projection));
+            }
         }
         body.push_str("]}");
         Ok(sent(200, body))

@@ -35,9 +35,13 @@ impl Context<'_> {
 
     pub(super) fn replace(&mut self, kind: Kind, id: &str) -> Result<Answer, Failure> {
         let number = self.number(kind, id)?;
+        if !self.settings.put {
+            return Err(Failure::new(501, None, "PUT is not supported", false));
+        }
         self.unchanged_since(kind, number)?;
         let (body, members) = self.accepted(kind)?;
         self.unique(kind, &body, Some(number))?;
+        self.same_user_name(kind, number, &body)?;
         self.directory.update(kind, number, body, &self.now, self.settings.etag);
         if kind == Kind::Group {
             let members = if self.settings.put_drops_members { BTreeSet::new() } else { members };
@@ -54,6 +58,13 @@ impl Context<'_> {
         }
         self.unchanged_since(kind, number)?;
         let changes = patch::parse(&self.json()?)?;
+        let named = |change: &patch::Change| change.is_named && !patch::is_about_members(change);
+        if self.settings.refuses_paths && changes.iter().any(named) {
+            return Err(Failure::path("path: is not supported").without_blame());
+        }
+        if self.settings.ignores_patch {
+            return Ok(Answer::empty(204));
+        }
         let before = match self.directory.head(kind, number) {
             Some(Value::Object(before)) => before,
             Some(_) | None => Map::new(),
@@ -68,8 +79,9 @@ impl Context<'_> {
             }
         }
         patch::tidy(&mut after);
-        self.forget(&mut after);
+        self.forget(kind, &mut after);
         resource::check(kind, &after)?;
+        self.same_user_name(kind, number, &after)?;
         self.unique(kind, &after, Some(number))?;
         let members_changed = membership.apply(self.directory, number);
         if members_changed || after != before {
@@ -101,18 +113,31 @@ impl Context<'_> {
         if let (Kind::Group, Some(named)) = (kind, body.remove("members")) {
             let count = named.as_array().map_or(1, Vec::len);
             if let Some(most) = self.settings.max_members_per_write.filter(|most| count > *most) {
-                return Err(Failure::too_large(&format!("members: more than {most} in one request")));
+                return Err(Failure::too_many_members(self.settings, most));
             }
             found = members::numbers(self.directory, &named)?;
         }
-        self.forget(&mut body);
+        self.forget(kind, &mut body);
         Ok((body, found))
     }
 
-    fn forget(&self, body: &mut Map<String, Value>) {
+    fn forget(&self, kind: Kind, body: &mut Map<String, Value>) {
+        if kind == Kind::User {
+            body.retain(|name, _| !self.settings.drops.contains(&name.as_str()));
+        }
         if self.settings.forgets_external_id {
             body.remove("externalId");
         }
+    }
+
+    fn same_user_name(&self, kind: Kind, number: u64, body: &Map<String, Value>) -> Result<(), Failure> {
+        let before = self.directory.head(kind, number).unwrap_or_default();
+        let name = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_lowercase);
+        let changes = name(before.get("userName")) != name(body.get("userName"));
+        if self.settings.fixed_user_names && changes {
+            return Err(Failure::mutability("userName: cannot be changed").without_blame());
+        }
+        Ok(())
     }
 
     fn unique(&self, kind: Kind, body: &Map<String, Value>, own: Option<u64>) -> Result<(), Failure> {
