@@ -4,6 +4,7 @@ mod changes;
 mod evidence;
 mod mishaps;
 mod providers;
+mod random;
 mod resumed;
 
 use std::collections::BTreeMap;

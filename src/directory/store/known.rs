@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::provider::in_transaction;
-use super::source::{instant, mark, unmark};
+use super::source::{execute, instant, mark, unmark};
 use super::{Store, StoreError};
 use crate::directory::plan::{Operation, UserFacts};
 use crate::domain::ScimId;
@@ -135,9 +135,4 @@ fn shown(facts: &UserFacts) -> Result<(Option<String>, String), StoreError> {
 
 fn ids<'a>(ids: impl Iterator<Item = &'a ScimId>) -> Result<String, StoreError> {
     serde_json::to_string(&ids.collect::<Vec<_>>()).map_err(StoreError::Row)
-}
-
-fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-    statement.execute(values).map(|_| ()).map_err(StoreError::Statement)
 }

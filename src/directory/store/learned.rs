@@ -10,8 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::source::execute;
 use super::{Store, StoreError, origin};
 use crate::directory::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
@@ -74,8 +75,8 @@ impl Store {
                 let drop = "DELETE FROM provider_versions WHERE kind = ?1 AND id = ?2";
                 for (id, version) in &versions {
                     match version {
-                        Some(version) => run(connection, put, params![word(kind), id.as_str(), version])?,
-                        None => run(connection, drop, params![word(kind), id.as_str()])?,
+                        Some(version) => execute(connection, put, params![word(kind), id.as_str(), version])?,
+                        None => execute(connection, drop, params![word(kind), id.as_str()])?,
                     }
                 }
                 Ok(())
@@ -101,7 +102,7 @@ impl Store {
             } else {
                 "DELETE FROM quirks WHERE name = ?1"
             };
-            run(connection, sql, params![quirk.as_str()])
+            execute(connection, sql, params![quirk.as_str()])
         })
         .await
     }
@@ -137,7 +138,7 @@ impl Store {
     /// Forgets a user at the provider.
     pub(in crate::directory) async fn disown_user(&self, okta: OktaUserId) -> Result<(), StoreError> {
         self.run(move |connection| {
-            run(connection, "DELETE FROM users WHERE okta = ?1", params![okta.as_str()])
+            execute(connection, "DELETE FROM users WHERE okta = ?1", params![okta.as_str()])
         })
         .await
     }
@@ -151,16 +152,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let id = id.clone();
         self.run(move |connection| match texts {
-            Some([wanted, shown]) => run(connection, sql, params![word(kind), id.as_str(), wanted, shown]),
-            None => run(connection, sql, params![word(kind), id.as_str()]),
+            Some([wanted, shown]) => {
+                execute(connection, sql, params![word(kind), id.as_str(), wanted, shown])
+            }
+            None => execute(connection, sql, params![word(kind), id.as_str()]),
         })
         .await
     }
-}
-
-fn run(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-    statement.execute(values).map(drop).map_err(StoreError::Statement)
 }
 
 fn word(kind: Kind) -> &'static str {

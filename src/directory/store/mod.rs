@@ -12,6 +12,7 @@
 
 mod known;
 mod learned;
+mod pages;
 mod planning;
 mod provider;
 mod source;
@@ -27,9 +28,10 @@ use rusqlite::Connection;
 use super::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
+pub use pages::{Listing, People, StaleGroup};
 pub use planning::{Planned, PlannedOperation};
 pub use provider::{Counts, ProviderGroup, ProviderUser};
-pub use source::{Listing, People, Reach, Run, StaleGroup};
+pub use source::{Reach, Run};
 
 /// See the module.
 #[derive(Clone, Debug)]
