@@ -9,7 +9,6 @@
 //! It judges nothing; figures depend on the machine, and the simulators share its cores.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time and reads its arguments")]
 
 mod stage;
 

@@ -42,7 +42,6 @@ use crate::http::Transport;
 use crate::http::address::Address;
 use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
 use crate::runtime::{Ending, Signals, Supervisor};
-use crate::scim::attributes::PathError;
 use crate::server;
 use crate::telemetry::{Metrics, chain};
 use build::Builder;
@@ -141,9 +140,6 @@ pub enum StartError {
     /// The listener for custom integrations.
     #[error(transparent)]
     Endpoint(EndpointError),
-    /// Our own mapping.
-    #[error("the attribute mapping is wrong")]
-    Mapping(#[source] PathError),
     /// Signals.
     #[error("signals cannot be taken over")]
     Signals(#[source] io::Error),

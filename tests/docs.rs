@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use apono_connector::apono::Code;
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
+use apono_connector::directory::mapping::DEFAULT;
 use apono_connector::scim::Quirk;
 
 #[test]
@@ -26,6 +27,7 @@ fn the_readme_lists_every_configuration_key() {
             Kind::Text
             | Kind::File
             | Kind::List
+            | Kind::Map
             | Kind::Bool
             | Kind::Integer { .. }
             | Kind::Share
@@ -46,6 +48,15 @@ fn the_architecture_lists_every_result_code() {
         writeln!(table, "| `{}` | {} | {again} |", code.as_str(), code.status().as_str()).unwrap();
     }
     check_part("docs/ARCHITECTURE.md", "codes", &table);
+}
+
+#[test]
+fn the_document_about_the_directory_shows_the_default_mapping() {
+    let mut table = String::from("| Okta | SCIM |\n| --- | --- |\n");
+    for (attribute, path) in DEFAULT {
+        writeln!(table, "| `{attribute}` | `{path}` |").unwrap();
+    }
+    check_part("docs/directory.md", "mapping", &table);
 }
 
 #[test]

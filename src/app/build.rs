@@ -43,7 +43,6 @@ use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::audit::{Audit, AuditTrail};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
-use crate::directory::mapping::Mapping;
 use crate::directory::store::{Between, Store};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
@@ -301,7 +300,7 @@ impl Builder {
             provider,
             store,
             selection: settings.selection.clone(),
-            mapping: Mapping::standard().map_err(StartError::Mapping)?,
+            mapping: settings.mapping.clone(),
             user_name_change: settings.scim.user_name_change,
             limits: settings.breaker,
             full_interval: settings.full_interval,

@@ -80,7 +80,6 @@ impl From<&StartError> for Exit {
             | StartError::Listen { .. }
             | StartError::Endpoint(_)
             | StartError::Signals(_) => Self::Io,
-            StartError::Mapping(_) => Self::Bug,
         }
     }
 }

@@ -197,6 +197,7 @@ fn from_text(text: &str, kind: Kind) -> Value {
         Kind::Bool => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Integer { .. } => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Share => text.parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
+        Kind::Map => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
         Kind::List if text.starts_with('[') => {
             serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
         }
@@ -294,6 +295,12 @@ pub(super) fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
         Kind::List => match value.as_array() {
             Some(elements) if elements.iter().all(Value::is_string) => Ok(()),
             Some(_) | None => Err(format!("{} is not a list of texts; write [\"a\", \"b\"]", shown())),
+        },
+        Kind::Map => match value.as_object() {
+            Some(members) if members.values().all(Value::is_string) => Ok(()),
+            Some(_) | None => {
+                Err(format!("{} is not a table of texts; write {{ name = \"text\" }}", shown()))
+            }
         },
         Kind::Bool => match value {
             Value::Bool(_) => Ok(()),

@@ -33,6 +33,8 @@ pub enum Kind {
     File,
     /// A list of texts.
     List,
+    /// A table of texts, under names of the operator's own.
+    Map,
     /// `true` or `false`.
     Bool,
     /// A whole number.
@@ -154,6 +156,12 @@ pub const KEYS: &[Key] = &[
         Kind::Duration,
         Some("\"24h\""),
         "Between two runs that read everything anew.",
+    ),
+    key(
+        "okta[].directory.attributes",
+        Kind::Map,
+        Some("{}"),
+        "Okta profile attribute = SCIM attribute, beside the default mapping or in place of it; \"\" leaves one out.",
     ),
     key(
         "okta[].directory.breaker.max_share",
@@ -393,6 +401,7 @@ fn leaf(key: &Key) -> Value {
     let mut leaf = match key.kind {
         Kind::Text | Kind::File | Kind::Listen | Kind::Endpoint => json!({ "type": "string" }),
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Map => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Integer { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Share => json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }),

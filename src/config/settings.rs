@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::access::policy::Policy;
 use crate::directory::breaker::Limits;
+use crate::directory::mapping::Mapping;
 use crate::directory::plan::NameChange;
 use crate::directory::selection::Selection;
 use crate::domain::{ConnectorId, IntegrationId};
@@ -97,6 +98,8 @@ pub struct Directory {
     pub interval: Duration,
     /// Between two runs that read everything anew.
     pub full_interval: Duration,
+    /// Which attributes.
+    pub mapping: Mapping,
     /// How much one run may take away.
     pub breaker: Limits,
     /// The provider.

@@ -24,11 +24,13 @@ use super::{Problem, schema};
 use crate::access::hours::{Hours, HoursError};
 use crate::access::policy::{Globs, Policy, RuleManaged};
 use crate::directory::breaker::Limits;
+use crate::directory::mapping::Mapping;
 use crate::directory::plan::NameChange;
 use crate::directory::selection::{Selection, Users};
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::url::Base;
 use crate::secrets::{CredentialsSource, MountedFile};
+use crate::telemetry::chain;
 use crate::telemetry::log::{Format, parse_level};
 
 /// What comes from the environment alone.
@@ -251,7 +253,22 @@ impl Reader<'_> {
         };
         let scim = Scim { base: base?, token, user_name_change };
         let full_interval = self.duration(&at("directory.full_interval"));
-        Some(Directory { selection: selection?, interval, full_interval, breaker, scim })
+        let mapping = self.mapping(&at("directory.attributes"));
+        Some(Directory { selection: selection?, interval, full_interval, mapping: mapping?, breaker, scim })
+    }
+
+    fn mapping(&mut self, key: &str) -> Option<Mapping> {
+        let changes = self.value(key);
+        let changes = changes.as_object().into_iter().flatten();
+        let changes =
+            changes.map(|(attribute, path)| (attribute.as_str(), path.as_str().unwrap_or_default()));
+        match Mapping::changed(changes) {
+            Ok(mapping) => Some(mapping),
+            Err(error) => {
+                self.problem(key, chain(&error).to_string());
+                None
+            }
+        }
     }
 
     fn access(&mut self, index: usize) -> Option<Access> {

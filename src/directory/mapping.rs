@@ -7,6 +7,8 @@
 //! # Not here
 //! How paths are read and written: `scim::attributes`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::domain::User;
@@ -62,15 +64,80 @@ pub struct Desired {
     pub active: Option<bool>,
 }
 
+/// A mapping that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum MappingError {
+    /// The right side.
+    #[error("{attribute} cannot be mapped")]
+    Path {
+        /// The left side.
+        attribute: String,
+        /// What is wrong with it.
+        #[source]
+        source: PathError,
+    },
+    /// Two of the left side have the same right side.
+    #[error("{first} and {second} are both mapped to {path}; map one of them to \"\" to leave it out")]
+    Twice {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+        /// The right side.
+        path: String,
+    },
+    /// Nobody has a name.
+    #[error("nothing is mapped to userName, and nobody can be known without")]
+    NoName,
+    /// What the connector itself decides.
+    #[error("{attribute} is mapped to {path}, which the connector sets by itself")]
+    Reserved {
+        /// The left side.
+        attribute: String,
+        /// The right side.
+        path: String,
+    },
+}
+
+/// What is not a profile attribute's matter.
+const RESERVED: [&str; 6] = ["active", "externalId", "id", "schemas", "meta", "groups"];
+
 impl Mapping {
     /// The documented default.
-    pub fn standard() -> Result<Self, PathError> {
-        let pairs = DEFAULT
-            .iter()
-            .map(|(attribute, path)| Ok(((*attribute).to_owned(), Path::parse(path)?)))
-            .collect::<Result<Vec<_>, _>>()?;
+    pub fn standard() -> Result<Self, MappingError> {
+        Self::changed([])
+    }
+
+    /// The default with these (Okta attribute, SCIM attribute) beside it or in place of its own; an empty right side
+    /// leaves an attribute out.
+    pub fn changed<'a>(changes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MappingError> {
+        let mut wanted: BTreeMap<&str, &str> = DEFAULT.iter().copied().collect();
+        wanted.extend(changes);
+        let mut pairs = Vec::new();
+        let mut taken: BTreeMap<Path, &str> = BTreeMap::new();
+        for (attribute, text) in wanted.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
+            let failed = |source| MappingError::Path { attribute: attribute.to_owned(), source };
+            let path = Path::parse(text.trim()).map_err(failed)?;
+            if path.schema().is_none() && RESERVED.contains(&path.attribute()) {
+                return Err(MappingError::Reserved {
+                    attribute: attribute.to_owned(),
+                    path: path.to_string(),
+                });
+            }
+            if let Some(first) = taken.insert(path.clone(), attribute) {
+                let (first, second) = (first.to_owned(), attribute.to_owned());
+                return Err(MappingError::Twice { first, second, path: path.to_string() });
+            }
+            pairs.push((attribute.to_owned(), path));
+        }
+        let reserved = |text: &str| {
+            Path::parse(text).map_err(|source| MappingError::Path { attribute: text.to_owned(), source })
+        };
+        if !taken.contains_key(&reserved("userName")?) {
+            return Err(MappingError::NoName);
+        }
         let paths = pairs.iter().map(|(_, path)| path.clone()).collect();
-        Ok(Self { pairs, paths, display_name: Path::parse("displayName")? })
+        Ok(Self { pairs, paths, display_name: reserved("displayName")? })
     }
 
     /// The Okta attributes that are needed.
@@ -131,6 +198,44 @@ mod tests {
             id: OktaUserId::from("00u1"),
             status: UserStatus::Active,
             profile: profile.as_object().unwrap().clone(),
+        }
+    }
+
+    #[test]
+    fn the_default_can_be_changed_and_added_to() {
+        let badge = "urn:example:params:scim:schemas:extension:badge:1.0:User:number";
+        let mapping = Mapping::changed([
+            ("badgeNumber", badge),
+            ("title", ""),
+            ("nickName", "displayName"),
+            ("displayName", ""),
+        ])
+        .unwrap();
+        let profile =
+            json!({ "login": "ada@example.com", "title": "Countess", "nickName": "Ada", "badgeNumber": 7 });
+        let desired = mapping.desired(&user(&profile));
+        let shown: Vec<_> =
+            desired.attributes.iter().map(|(path, value)| (path.to_string(), value.clone())).collect();
+        let expected =
+            [("displayName", json!("Ada")), ("userName", json!("ada@example.com")), (badge, json!("7"))];
+        assert_eq!(shown, expected.map(|(path, value)| (path.to_owned(), value)));
+        assert_ne!(
+            mapping.fingerprint(),
+            Mapping::standard().unwrap().fingerprint(),
+            "everything is read anew"
+        );
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_says_why() {
+        for (changes, said) in [
+            (&[("title", "no such [path")][..], "title cannot be mapped"),
+            (&[("nickName", "title")], "nickName and title are both mapped to title"),
+            (&[("login", "")], "nothing is mapped to userName"),
+            (&[("status", "active")], "sets by itself"),
+        ] {
+            let error = Mapping::changed(changes.iter().copied()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
         }
     }
 

@@ -298,10 +298,8 @@ fn user_name(facts: &UserFacts) -> &str {
 /// The resource that a user is created as.
 fn user_resource(facts: &UserFacts) -> Map<String, Value> {
     let mut resource = write(&facts.attributes);
-    let mut schemas = vec![USER];
-    if resource.contains_key(ENTERPRISE_USER) {
-        schemas.push(ENTERPRISE_USER);
-    }
+    let mut schemas = BTreeSet::from([USER]);
+    schemas.extend(facts.attributes.keys().filter_map(Path::schema));
     resource.insert("schemas".to_owned(), json!(schemas));
     resource.insert("externalId".to_owned(), json!(facts.external_id));
     resource.insert("active".to_owned(), json!(facts.active.unwrap_or(true)));

@@ -171,3 +171,26 @@ async fn a_membership_that_outlives_its_grant_is_pushed_although_its_group_has_n
     assert_eq!(world.teams()["Engineering"].len(), 3, "what stays is pushed");
     connector.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_mapping_is_read_and_written_whole() {
+    let (mut world, [ada, ..], _) = trio();
+    world.okta.update_profile(&ada, &json!({ "title": "Countess", "badgeNumber": 7, "tags": ["a"] }));
+    let connector = started(&mut world).await;
+    assert_eq!(world.people()["ada@example.com"].1["title"], "Countess");
+    connector.stop().await;
+    let badge = "urn:example:params:scim:schemas:extension:badge:1.0:User";
+    let table =
+        format!("[okta.directory.attributes]\nbadgeNumber = \"{badge}:number\"\ntitle = \"\"\n[state]");
+    world.settings = world.settings.replace("[state]", &table);
+    let connector = world.start().await;
+    world.pass(Duration::from_mins(1)).await;
+    assert_eq!(reach(&connector), "everything");
+    let ada = world.people()["ada@example.com"].1.clone();
+    assert_eq!(ada[badge]["number"], "7", "{ada}");
+    assert_eq!(ada["title"], "Countess", "what is not mapped any more is left as it is: {ada}");
+    let written = world.apono.scim_writes();
+    world.sync().await;
+    assert_eq!(world.apono.scim_writes(), written);
+    connector.stop().await;
+}
