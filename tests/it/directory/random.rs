@@ -158,7 +158,9 @@ impl Okta {
     fn new(habits: &BTreeSet<usize>, selected: bool) -> Self {
         let mut world = World::quiet();
         let mut scim = ScimSettings::default();
-        habits.iter().for_each(|habit| HABITS[*habit](&mut scim));
+        for habit in habits {
+            HABITS[*habit](&mut scim);
+        }
         world.apono.set_scim(scim);
         if selected {
             let table = "[okta.directory]\ngroups = [\"Group *\"]\n[state]";
@@ -311,7 +313,7 @@ impl Okta {
                 // Somebody of that name who was there before, and is not taken on.
                 Some((_, (_, resource))) if !wanted && resource["externalId"].is_null() => {}
                 Some((name, (is_active, _))) => {
-                    wrong.push(format!("{name} is active: {is_active}, should be {active}"))
+                    wrong.push(format!("{name} is active: {is_active}, should be {active}"));
                 }
                 None if wanted => wrong.push(format!("{login} is not there")),
                 None => {}
