@@ -82,8 +82,8 @@ const PAIR: &str = "
         WHERE p.n NOT IN (SELECT p FROM user_pairs);
     INSERT OR IGNORE INTO taken_over (p, s, okta)
         SELECT p.n, s.n, s.id FROM source_users s
-        JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
-        JOIN user_pairs m ON m.p = p.n AND m.s IS NULL AND m.okta NOT IN (SELECT id FROM spared)
+        CROSS JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
+        CROSS JOIN user_pairs m ON m.p = p.n AND m.s IS NULL AND m.okta NOT IN (SELECT id FROM spared)
         WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL);
     UPDATE user_pairs SET s = t.s, okta = t.okta, known = 0 FROM taken_over t WHERE t.p = user_pairs.p;
     INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
@@ -318,11 +318,14 @@ fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Resul
     Ok(lost)
 }
 
+// From a group's members to the people, whatever SQLite thinks of the tables' sizes: the other way round each group
+// would cost as much as everybody.
+
 /// Members to remove: people of ours who are in a group of the selection and should not be.
 const REMOVED: &str = "
     SELECT o.okta, p.id FROM provider_members m
-    JOIN user_pairs o ON o.p = m.u
-    JOIN provider_users p ON p.n = m.u
+    CROSS JOIN user_pairs o ON o.p = m.u
+    CROSS JOIN provider_users p ON p.n = m.u
     WHERE m.g = ?2
       AND NOT EXISTS (SELECT 1 FROM source_members w WHERE w.g = ?1 AND w.u = o.s)
       AND o.okta NOT IN (SELECT id FROM spared)
@@ -331,15 +334,16 @@ const REMOVED: &str = "
 /// not.
 const ADDED: &str = "
     SELECT s.id FROM source_members w
+    CROSS JOIN source_users s ON s.n = w.u
     LEFT JOIN user_pairs o ON o.s = w.u
-    JOIN source_users s ON s.n = w.u
     WHERE w.g = ?1
       -- Somebody whose status decides nothing, and who is not there, is not created either.
       AND (o.p IS NOT NULL OR s.active IS NOT NULL)
       AND NOT EXISTS (SELECT 1 FROM provider_members m
                       WHERE m.g = ?2 AND m.u = o.p AND m.u NOT IN (SELECT p FROM recreated))
     ORDER BY s.id";
-const PRESENT: &str = "SELECT count(*) FROM provider_members m JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
+const PRESENT: &str =
+    "SELECT count(*) FROM provider_members m CROSS JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
 
 /// `lost` memberships go with groups that have departed.
 fn plan_members(
@@ -408,7 +412,7 @@ fn present_members(connection: &Connection, group: i64) -> Result<u64, StoreErro
 fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
     connection
         .prepare_cached(
-            "SELECT count(*) FROM source_members m JOIN source_users u ON u.n = m.u WHERE m.g = ?1",
+            "SELECT count(*) FROM source_members m CROSS JOIN source_users u ON u.n = m.u WHERE m.g = ?1",
         )
         .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
         .map_err(StoreError::Statement)

@@ -193,8 +193,7 @@ impl Store {
                 }
                 execute(
                     connection,
-                    "DELETE FROM source_members WHERE EXISTS
-                     (SELECT 1 FROM left_out l WHERE l.g = source_members.g AND l.u = source_members.u)",
+                    "DELETE FROM source_members WHERE (g, u) IN (SELECT g, u FROM left_out)",
                     [],
                 )?;
                 if !everybody {
@@ -284,7 +283,7 @@ pub(super) fn source_counts(connection: &Connection) -> Result<Counts, StoreErro
     Ok(Counts {
         users: count("SELECT count(*) FROM source_users")?,
         groups: count("SELECT count(*) FROM source_groups")?,
-        memberships: count("SELECT count(*) FROM source_members m JOIN source_users u ON u.n = m.u")?,
+        memberships: count("SELECT count(*) FROM source_members m CROSS JOIN source_users u ON u.n = m.u")?,
     })
 }
 
