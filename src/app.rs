@@ -36,6 +36,7 @@ use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
 use crate::directory::store::{PlannedOperation, StoreError};
+use crate::directory::{ApplyRefusal, DirectoryRun};
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
@@ -207,11 +208,13 @@ impl App {
         operations.map_err(|error| chain(&error).to_string())
     }
 
-    /// Carries out the plan with this hash and no other.
-    pub async fn apply(&self, integration: &IntegrationId, hash: &str) -> Result<serde_json::Value, String> {
-        let run =
-            self.asker(integration)?.apply_here(hash).await.map_err(|error| chain(&error).to_string())?;
-        serde_json::to_value(run).map_err(|error| error.to_string())
+    /// Carries out the plan with this hash and no other; `None` where no such directory is reconciled.
+    pub async fn apply(
+        &self,
+        integration: &IntegrationId,
+        hash: &str,
+    ) -> Option<Result<DirectoryRun, ApplyRefusal>> {
+        Some(self.directories.get(integration)?.apply_here(hash).await)
     }
 
     /// Agrees to the held removals with this hash, and runs.

@@ -22,6 +22,7 @@ use super::desk::{Client, DeskError};
 use super::{Exit, complain, say};
 use crate::app::{App, Outside, StartError};
 use crate::config::{Settings, Sources, load};
+use crate::directory::ApplyRefusal;
 use crate::directory::plan::{Operation, PlanHash};
 use crate::directory::store::PlannedOperation;
 use crate::domain::IntegrationId;
@@ -261,7 +262,12 @@ impl Planner {
                     asked => Ok(asked?),
                 }
             }
-            Self::Here(app) => app.apply(integration, hash).await.map_err(SyncError::Moved),
+            Self::Here(app) => match app.apply(integration, hash).await {
+                Some(Ok(run)) => serde_json::to_value(run).map_err(SyncError::Unreadable),
+                Some(Err(error @ ApplyRefusal::Moved { .. })) => Err(SyncError::Moved(error.to_string())),
+                Some(Err(error @ ApplyRefusal::Run(_))) => Err(SyncError::Refused(chain(&error).to_string())),
+                None => Err(SyncError::Unknown(integration.clone())),
+            },
         }
     }
 
@@ -285,7 +291,7 @@ fn tell_run(run: &Value, json: bool) -> Exit {
     match run["outcome"].as_str() {
         Some("completed") => Exit::Done,
         Some("held") => Exit::TryLater,
-        Some("partial" | "incomplete" | _) | None => Exit::Unavailable,
+        Some(_) | None => Exit::Unavailable,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::process::Output;
 
 use serde_json::{Value, json};
+use simulator::fault::Fault;
 use simulator::okta::NewUser;
 
 use crate::world::World;
@@ -41,6 +42,12 @@ async fn a_plan_is_shown_and_carried_out_exactly_before_the_connector_ever_runs(
 
     let shown = world.run(&["sync", "--plan", "--out", &file]).await;
     assert_eq!(shown.status.code(), Some(2), "{}", text(&shown));
+    // An Okta that cannot be read is not a world that has moved.
+    world.okta.faults().always("list_groups", Fault::status(403));
+    let unread = world.run(&["sync", "--apply", &file]).await;
+    assert_eq!(unread.status.code(), Some(69), "{}", text(&unread));
+    world.okta.faults().clear();
+
     let applied = world.run(&["sync", "--apply", &file]).await;
     assert_eq!(applied.status.code(), Some(0), "{}", text(&applied));
     assert_eq!(world.apono.scim_users(INTEGRATION)[0]["title"], "Countess");
