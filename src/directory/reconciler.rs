@@ -25,7 +25,7 @@ use super::plan::NameChange;
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
 use super::snapshot::{Collector, Snapshot, SnapshotError};
-use super::store::{Counts, Planned, PlannedOperation, Reach, Store, StoreError};
+use super::store::{Counts, Planned, PlannedOperation, Reach, Rules, Store, StoreError};
 use crate::clock::SharedClock;
 use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
@@ -52,8 +52,17 @@ pub struct Plan {
 /// Both sides were read, and a plan was made.
 struct Prepared {
     snapshot: Snapshot,
+    okta: Counts,
     planned: Planned,
     abilities: Abilities,
+}
+
+/// A plan was carried out, as far as that went.
+struct Done {
+    snapshot: Snapshot,
+    okta: Counts,
+    planned: Planned,
+    applied: Applied,
 }
 
 /// A plan was not carried out.
@@ -210,13 +219,8 @@ impl Reconciler {
 
     /// Finds out what a run would do, and does nothing.
     pub async fn plan(&self) -> Result<Plan, RunError> {
-        let Prepared { snapshot, planned, .. } = self.prepare(true).await?;
-        Ok(Plan {
-            integration: self.integration.clone(),
-            reach: snapshot.reach(),
-            okta: snapshot.counts(),
-            planned,
-        })
+        let Prepared { snapshot, okta, planned, .. } = self.prepare(true).await?;
+        Ok(Plan { integration: self.integration.clone(), reach: snapshot.reach(), okta, planned })
     }
 
     /// Carries out the plan with this hash and no other.
@@ -248,7 +252,7 @@ impl Reconciler {
     fn end(
         &self,
         (started_at, began): (Timestamp, Duration),
-        result: Result<(Snapshot, Planned, Applied), RunError>,
+        result: Result<Done, RunError>,
     ) -> DirectoryRun {
         let took = self.clock.elapsed().saturating_sub(began);
         let run = self.report(started_at, took, result);
@@ -286,17 +290,14 @@ impl Reconciler {
             live: self.live.as_ref(),
         };
         let snapshot = collector.collect(reach).await.map_err(RunError::Snapshot)?;
-        let counts = snapshot.counts();
+        let abilities = self.provider_side(snapshot.reach()).await?;
+        let (planned, okta) = self.store.plan(self.rules()?).await.map_err(RunError::Store)?;
         info!(
             integration.id = %self.integration,
-            users = counts.users, groups = counts.groups, memberships = counts.memberships,
+            users = okta.users, groups = okta.groups, memberships = okta.memberships,
             reach = ?snapshot.reach(),
-            "Okta has {} users, {} groups and {} memberships", counts.users, counts.groups, counts.memberships
+            "Okta has {} users, {} groups and {} memberships", okta.users, okta.groups, okta.memberships
         );
-        let abilities = self.provider_side(snapshot.reach()).await?;
-        let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
-        let planned =
-            self.store.plan(user_name, self.user_name_change, self.limits).await.map_err(RunError::Store)?;
         for held in &planned.held {
             warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
         }
@@ -307,19 +308,28 @@ impl Reconciler {
             live: self.live.as_ref(),
         };
         evidence.review().await.map_err(RunError::Evidence)?;
-        Ok(Prepared { snapshot, planned, abilities })
+        Ok(Prepared { snapshot, okta, planned, abilities })
     }
 
-    async fn carry_out(&self, prepared: Prepared) -> Result<(Snapshot, Planned, Applied), RunError> {
-        let Prepared { snapshot, planned, abilities } = prepared;
+    async fn carry_out(&self, prepared: Prepared) -> Result<Done, RunError> {
+        let Prepared { snapshot, okta, planned, abilities } = prepared;
         let hands = Applier::new(&self.store, &self.provider, abilities, self.mapping.paths());
         let applied = hands.apply().await.map_err(RunError::Store)?;
         if applied.failed > 0 {
             self.doubt_the_provider().await.map_err(RunError::Store)?;
         } else if planned.held.is_empty() {
             self.store.accept().await.map_err(RunError::Store)?;
+            if applied.done > 0 {
+                // Whoever was brought up to date is settled now, and no run looks at them again.
+                self.store.plan(self.rules()?).await.map_err(RunError::Store)?;
+            }
         }
-        Ok((snapshot, planned, applied))
+        Ok(Done { snapshot, okta, planned, applied })
+    }
+
+    fn rules(&self) -> Result<Rules, RunError> {
+        let user_name = Path::parse("userName").map_err(RunError::Mapping)?;
+        Ok(Rules { user_name, change: self.user_name_change, limits: self.limits })
     }
 
     async fn reach(&self, asked: bool) -> Result<Reach, StoreError> {
@@ -351,16 +361,11 @@ impl Reconciler {
         Ok(())
     }
 
-    fn report(
-        &self,
-        started_at: Timestamp,
-        took: Duration,
-        result: Result<(Snapshot, Planned, Applied), RunError>,
-    ) -> DirectoryRun {
+    fn report(&self, started_at: Timestamp, took: Duration, result: Result<Done, RunError>) -> DirectoryRun {
         let seconds = took.as_secs_f64();
         match result {
-            Ok((snapshot, planned, applied)) => {
-                let (counts, reach) = (snapshot.counts(), Some(snapshot.reach()));
+            Ok(Done { snapshot, okta: counts, planned, applied }) => {
+                let reach = Some(snapshot.reach());
                 let outcome = match (&applied.first_failure, planned.held.is_empty()) {
                     (Some(_), _) => Outcome::Partial,
                     (None, false) => Outcome::Held,

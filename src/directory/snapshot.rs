@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::mapping::Mapping;
 use super::selection::Selection;
-use super::store::{Counts, Listing, People, Reach, Run, StaleGroup, Store, StoreError};
+use super::store::{Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
 use crate::http::{Class, Lane};
 use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Rights, Skipped, SystemLog};
@@ -32,17 +32,11 @@ use walk::Walk;
 /// A complete picture of the selection. It is in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    counts: Counts,
     reach: Reach,
     resumed: bool,
 }
 
 impl Snapshot {
-    /// How much there is.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
     /// How much of it was read now.
     pub fn reach(&self) -> Reach {
         self.reach
@@ -176,13 +170,12 @@ impl Collector<'_> {
         self.check_rights(had_groups).await?;
         live.extend(self.live.live());
         let everybody = self.selection.takes_everybody();
-        let counts =
-            self.store.finish(run, everybody, fingerprint, live).await.map_err(SnapshotError::Store)?;
-        if counts.users == 0 {
+        self.store.finish(run, everybody, fingerprint, live).await.map_err(SnapshotError::Store)?;
+        if !self.store.has_users().await.map_err(SnapshotError::Store)? {
             self.store.mistrust().await.map_err(SnapshotError::Store)?;
             return Err(SnapshotError::Empty { what: "users" });
         }
-        Ok(Snapshot { counts, reach: run.reach, resumed: run.resumed })
+        Ok(Snapshot { reach: run.reach, resumed: run.resumed })
     }
 
     /// Without its role Okta shows the connector empty lists. Somebody is always there; groups, once there were any.

@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
+use super::pairing::NO_INDEXES;
 use super::provider::in_transaction;
 use super::source::{execute, instant, mark, unmark};
+use super::unsettled::EVERYTHING;
 use super::{Store, StoreError};
 use crate::directory::plan::{Operation, UserFacts};
 use crate::domain::ScimId;
@@ -29,9 +31,10 @@ impl Store {
                 unmark(connection, READ)?;
                 let sql =
                     "DELETE FROM provider_users; DELETE FROM provider_groups; DELETE FROM provider_members;
-                           DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
-                           DELETE FROM provider_versions;";
-                connection.execute_batch(sql).map_err(StoreError::Statement)
+                     DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
+                     DELETE FROM provider_versions;";
+                let steps = [sql, NO_INDEXES, EVERYTHING].concat();
+                connection.execute_batch(&steps).map_err(StoreError::Statement)
             })
         })
         .await

@@ -12,10 +12,13 @@
 
 mod known;
 mod learned;
+mod memberships;
 mod pages;
+mod pairing;
 mod planning;
 mod provider;
 mod source;
+mod unsettled;
 mod verdict;
 
 use std::fs::OpenOptions;
@@ -29,7 +32,7 @@ use super::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
 pub use pages::{Listing, People, StaleGroup};
-pub use planning::{Planned, PlannedOperation};
+pub use planning::{Planned, PlannedOperation, Rules};
 pub use provider::{Counts, ProviderGroup, ProviderUser};
 pub use source::{Reach, Run};
 
@@ -107,7 +110,7 @@ impl StoreError {
 }
 
 /// `PRAGMA user_version` of the tables below.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// `n` stands for an id wherever one would be repeated: ten million memberships are two numbers each.
 const SOURCE: &str = "
@@ -306,8 +309,9 @@ fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
     )?;
     let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
     let steps = match format(connection)? {
-        0 => [SOURCE, PROVIDER].concat(),
-        1 => [FORMER_SOURCE, SOURCE].concat(),
+        0 => [SOURCE, PROVIDER, unsettled::TABLES].concat(),
+        1 => [FORMER_SOURCE, SOURCE, unsettled::TABLES, unsettled::EVERYTHING].concat(),
+        2 => [unsettled::TABLES, unsettled::EVERYTHING].concat(),
         _ => return format(connection),
     };
     connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;

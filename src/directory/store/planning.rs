@@ -1,22 +1,21 @@
 //! # Purpose
-//! Pairs both sides in the store and writes the plan between them.
+//! Writes the plan between both sides in the store.
 //!
 //! # Invariants kept here
-//! - Pairing is by what is known to be ours, then by `externalId`, then by user name without case; each object is in
-//!   one pair at most.
-//! - An object of ours whose person Okta no longer shows goes to whoever has its user name now.
+//! - Of people, and of members of groups, only those are looked at that are unsettled.
 //! - The decisions are `plan`'s; here is only the walk over the pairs.
 //!
 //! # Not here
-//! How much may be taken away: the tallies go to `breaker`.
+//! How much may be taken away: the tallies go to `breaker`. Which object is which: `pairing`. Members: `memberships`.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::provider::in_transaction;
-use super::{Store, StoreError, origin, verdict};
+use super::provider::{Counts, in_transaction};
+use super::source::{execute, source_counts};
+use super::{Store, StoreError, memberships, origin, pairing, unsettled, verdict};
 use crate::directory::breaker::{self, Held, Kind, Limits, Tally};
 use crate::directory::plan::{self, GroupFacts, NameChange, Operation, Origin, UserFacts, UserPair};
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
@@ -65,68 +64,26 @@ pub struct PlannedOperation {
     pub operation: Operation,
 }
 
-/// Members in one operation.
-const MEMBERS_AT_ONCE: usize = 500;
-
-const PAIR: &str = "
-    CREATE TEMP TABLE IF NOT EXISTS taken_over (p INTEGER PRIMARY KEY, s INTEGER NOT NULL, okta TEXT NOT NULL);
-    CREATE TEMP TABLE IF NOT EXISTS recreated (p INTEGER PRIMARY KEY);
-    DELETE FROM user_pairs; DELETE FROM group_pairs; DELETE FROM operations;
-    DELETE FROM taken_over; DELETE FROM recreated;
-    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
-        SELECT p.n, s.n, u.okta, 1 FROM users u
-        JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
-        LEFT JOIN source_users s ON s.id = u.okta;
-    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
-        SELECT p.n, s.n, s.id, 0 FROM provider_users p JOIN source_users s ON s.id = p.external_id
-        WHERE p.n NOT IN (SELECT p FROM user_pairs);
-    INSERT OR IGNORE INTO taken_over (p, s, okta)
-        SELECT p.n, s.n, s.id FROM source_users s
-        CROSS JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
-        CROSS JOIN user_pairs m ON m.p = p.n AND m.s IS NULL AND m.okta NOT IN (SELECT id FROM spared)
-        WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL);
-    UPDATE user_pairs SET s = t.s, okta = t.okta, known = 0 FROM taken_over t WHERE t.p = user_pairs.p;
-    INSERT OR IGNORE INTO user_pairs (p, s, okta, known)
-        SELECT p.n, s.n, s.id, 0 FROM source_users s
-        JOIN provider_users p ON p.user_name = lower(json_extract(s.attributes, '$.userName'))
-        WHERE s.n NOT IN (SELECT s FROM user_pairs WHERE s IS NOT NULL) AND p.external_id IS NULL;
-    INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
-        SELECT p.n, s.n, g.okta, 1 FROM groups g
-        JOIN provider_groups p ON p.id = g.scim AND (p.external_id IS NULL OR p.external_id = g.okta)
-        LEFT JOIN source_groups s ON s.id = g.okta;
-    INSERT OR IGNORE INTO group_pairs (p, s, okta, known)
-        SELECT p.n, s.n, s.id, 0 FROM provider_groups p JOIN source_groups s ON s.id = p.external_id;
-";
+/// By what a plan is made.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where the login goes.
+    pub user_name: Path,
+    /// What a changed login does.
+    pub change: NameChange,
+    /// How much may go.
+    pub limits: Limits,
+}
 
 impl Store {
     /// Writes the plan that makes the provider's side equal to Okta's, and reviews what it takes away.
-    pub async fn plan(
-        &self,
-        user_name: Path,
-        change: NameChange,
-        limits: Limits,
-    ) -> Result<Planned, StoreError> {
+    pub async fn plan(&self, rules: Rules) -> Result<(Planned, Counts), StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
-                connection.execute_batch(PAIR).map_err(StoreError::Statement)?;
-                let mut planned = Planned::default();
-                plan_users(connection, &user_name, change, &mut planned)?;
-                plan_departed_users(connection, &mut planned)?;
-                plan_groups(connection, &mut planned)?;
-                let lost = plan_departed_groups(connection, &mut planned)?;
-                plan_members(connection, lost, &limits, &mut planned)?;
-                let mut users = tally(connection, &planned, "deactivate_user", OURS_USERS, "source_users")?;
-                users.removed += count(&planned, "recreate_user");
-                let removed =
-                    ["delete_group", "release_group"].map(|name| count(&planned, name)).iter().sum();
-                let groups =
-                    Tally { removed, ..tally(connection, &planned, "", OURS_GROUPS, "source_groups")? };
-                planned.held.extend(breaker::review(Kind::Users, users, &limits));
-                planned.held.extend(breaker::review(Kind::Groups, groups, &limits));
-                planned.held.extend(verdict::shrunk(connection, &limits)?);
-                planned.held.sort_by_key(|held| held.kind);
-                verdict::judge(connection, &mut planned)?;
-                Ok(planned)
+                let planned = plan(connection, &rules)?;
+                #[cfg(debug_assertions)]
+                unsettled::assert_nothing_was_passed_over(connection, &rules, &planned)?;
+                Ok((planned, source_counts(connection)?))
             })
         })
         .await
@@ -156,6 +113,38 @@ impl Store {
         .await
     }
 }
+
+/// Plans over what is unsettled, and settles the rest.
+pub(super) fn plan(connection: &Connection, rules: &Rules) -> Result<Planned, StoreError> {
+    connection.execute_batch(&[unsettled::NOTES, BEGIN].concat()).map_err(StoreError::Statement)?;
+    pairing::pair(connection)?;
+    let mut planned = Planned::default();
+    plan_users(connection, rules, &mut planned)?;
+    unsettled::spread_to_groups(connection)?;
+    plan_departed_users(connection, &mut planned)?;
+    plan_groups(connection, &mut planned)?;
+    let lost = plan_departed_groups(connection, &mut planned)?;
+    memberships::plan_members(connection, lost, rules, &mut planned)?;
+    let users = ["deactivate_user", "recreate_user"];
+    let groups = ["delete_group", "release_group"];
+    for (kind, operations, ours, source) in [
+        (Kind::Users, users, OURS_USERS, "source_users"),
+        (Kind::Groups, groups, OURS_GROUPS, "source_groups"),
+    ] {
+        let removed = operations.iter().map(|name| count(&planned, name)).sum();
+        planned.held.extend(review(connection, kind, removed, (ours, source), &rules.limits)?);
+    }
+    planned.held.extend(verdict::shrunk(connection, &rules.limits)?);
+    planned.held.sort_by_key(|held| held.kind);
+    verdict::judge(connection, &mut planned)?;
+    unsettled::settle(connection)?;
+    Ok(planned)
+}
+
+const BEGIN: &str = "
+    CREATE TEMP TABLE IF NOT EXISTS recreated (p INTEGER PRIMARY KEY);
+    DELETE FROM recreated; DELETE FROM operations;
+";
 
 fn read_operations(
     connection: &Connection,
@@ -189,34 +178,31 @@ const OURS_USERS: &str =
     "SELECT count(*) FROM users u JOIN provider_users p ON p.id = u.scim WHERE p.active IS NOT 0";
 const OURS_GROUPS: &str = "SELECT count(*) FROM groups g JOIN provider_groups p ON p.id = g.scim";
 
-fn tally(
+/// Reviews removals of a kind; where there are none, nothing has to be counted.
+fn review(
     connection: &Connection,
-    planned: &Planned,
-    operation: &str,
-    ours: &str,
-    source: &str,
-) -> Result<Tally, StoreError> {
+    kind: Kind,
+    removed: u64,
+    (ours, source): (&str, &str),
+    limits: &Limits,
+) -> Result<Option<Held>, StoreError> {
+    if removed == 0 {
+        return Ok(None);
+    }
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement);
-    Ok(Tally {
-        removed: count(planned, operation),
-        present: number(ours)?,
-        wanted: number(&format!("SELECT count(*) FROM {source}"))?,
-    })
+    let wanted = number(&format!("SELECT count(*) FROM {source}"))?;
+    Ok(breaker::review(kind, Tally { removed, present: number(ours)?, wanted }, limits))
 }
 
 fn count(planned: &Planned, operation: &str) -> u64 {
     planned.operations.get(operation).copied().unwrap_or(0)
 }
 
-fn plan_users(
-    connection: &Connection,
-    user_name: &Path,
-    change: NameChange,
-    planned: &mut Planned,
-) -> Result<(), StoreError> {
+fn plan_users(connection: &Connection, rules: &Rules, planned: &mut Planned) -> Result<(), StoreError> {
     let sql = "SELECT s.id, s.active, s.attributes, p.id, p.active, p.external_id, p.attributes, m.known,
-                      k.wanted, k.shown, p.n, u.origin
-               FROM source_users s
+                      k.wanted, k.shown, p.n, u.origin, s.n
+               FROM unsettled_users a
+               CROSS JOIN source_users s ON s.n = a.n
                LEFT JOIN user_pairs m ON m.s = s.n
                LEFT JOIN provider_users p ON p.n = m.p
                LEFT JOIN unkept k ON k.kind = 'user' AND k.id = p.id
@@ -246,32 +232,39 @@ fn plan_users(
         let unkept = unkept(row, 8)?;
         let at_provider: Option<i64> = get(row, 10)?;
         let created = get::<Option<String>>(row, 11)?.is_some_and(|word| origin(&word) == Origin::Created);
-        let groups = match (change, at_provider) {
+        let groups = match (rules.change, at_provider) {
             (NameChange::Recreate, Some(user)) => groups_of(connection, user)?,
             (NameChange::Recreate, None) | (NameChange::Update, _) => Vec::new(),
         };
         let pair = UserPair { okta, wanted, found, unkept, created, groups };
-        let operations = plan::user(&pair, user_name, change);
+        let operations = plan::user(&pair, &rules.user_name, rules.change);
+        let n: i64 = get(row, 12)?;
+        if !operations.is_empty() {
+            unsettled::note_busy_user(connection, n)?;
+        }
         if operations.iter().any(|operation| matches!(operation, Operation::RecreateUser { .. })) {
-            connection
-                .prepare_cached("INSERT OR IGNORE INTO recreated (p) VALUES (?1)")
-                .and_then(|mut insert| insert.execute([at_provider]))
-                .map_err(StoreError::Statement)?;
+            execute(connection, "INSERT OR IGNORE INTO recreated (p) VALUES (?1)", [at_provider])?;
+            execute(connection, "UPDATE unsettled_users SET wide = 1 WHERE n = ?1", [n])?;
         }
         operations.iter().try_for_each(|operation| put(connection, planned, operation, false))
     })
 }
 
 fn plan_departed_users(connection: &Connection, planned: &mut Planned) -> Result<(), StoreError> {
-    let sql = "SELECT u.okta, u.scim, p.active FROM users u
-               JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
-               WHERE u.okta NOT IN (SELECT id FROM source_users) AND u.okta NOT IN (SELECT id FROM spared)
+    let sql = "SELECT u.okta, u.scim, p.active, a.n FROM unsettled_users a
+               CROSS JOIN people e ON e.n = a.n
+               CROSS JOIN users u ON u.okta = e.id
+               CROSS JOIN provider_users p ON p.id = u.scim AND (p.external_id IS NULL OR p.external_id = u.okta)
+               WHERE NOT EXISTS (SELECT 1 FROM source_users s WHERE s.n = a.n) AND u.okta NOT IN (SELECT id FROM spared)
                  AND p.n NOT IN (SELECT p FROM taken_over)
                ORDER BY u.okta";
     each(connection, sql, |row| {
         let (okta, scim) = (OktaUserId::from(text(row, 0)?), ScimId::from(text(row, 1)?));
-        let operation = plan::departed_user(okta, scim, get(row, 2)?);
-        operation.map_or(Ok(()), |operation| put(connection, planned, &operation, false))
+        let Some(operation) = plan::departed_user(okta, scim, get(row, 2)?) else {
+            return Ok(());
+        };
+        unsettled::note_busy_user(connection, get(row, 3)?)?;
+        put(connection, planned, &operation, false)
     })
 }
 
@@ -309,7 +302,7 @@ fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Resul
         let added = "SELECT u.okta, a.u FROM added_members a JOIN users u ON u.scim = a.u WHERE a.g = ?1";
         let added = member_ids(connection, added, scim.as_str())?;
         lost += match origin(&text(row, 2)?) {
-            Origin::Created => present_members(connection, get(row, 4)?)?,
+            Origin::Created => memberships::present_members(connection, get(row, 4)?)?,
             Origin::Adopted => added.len() as u64,
         };
         let operation = plan::departed_group(okta, scim, text(row, 3)?, origin(&text(row, 2)?), added);
@@ -318,114 +311,12 @@ fn plan_departed_groups(connection: &Connection, planned: &mut Planned) -> Resul
     Ok(lost)
 }
 
-// From a group's members to the people, whatever SQLite thinks of the tables' sizes: the other way round each group
-// would cost as much as everybody.
-
-/// Members to remove: people of ours who are in a group of the selection and should not be.
-const REMOVED: &str = "
-    SELECT o.okta, p.id FROM provider_members m
-    CROSS JOIN user_pairs o ON o.p = m.u
-    CROSS JOIN provider_users p ON p.n = m.u
-    WHERE m.g = ?2
-      AND NOT EXISTS (SELECT 1 FROM source_members w WHERE w.g = ?1 AND w.u = o.s)
-      AND o.okta NOT IN (SELECT id FROM spared)
-    ORDER BY o.okta";
-/// Members to add: people of the selection who should be in a group and are not, whether the provider has them yet or
-/// not.
-const ADDED: &str = "
-    SELECT s.id FROM source_members w
-    CROSS JOIN source_users s ON s.n = w.u
-    LEFT JOIN user_pairs o ON o.s = w.u
-    WHERE w.g = ?1
-      -- Somebody whose status decides nothing, and who is not there, is not created either.
-      AND (o.p IS NOT NULL OR s.active IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM provider_members m
-                      WHERE m.g = ?2 AND m.u = o.p AND m.u NOT IN (SELECT p FROM recreated))
-    ORDER BY s.id";
-const PRESENT: &str =
-    "SELECT count(*) FROM provider_members m CROSS JOIN user_pairs o ON o.p = m.u WHERE m.g = ?1";
-
-/// `lost` memberships go with groups that have departed.
-fn plan_members(
-    connection: &Connection,
-    lost: u64,
-    limits: &Limits,
-    planned: &mut Planned,
-) -> Result<(), StoreError> {
-    let mut all = Tally { removed: lost, present: lost, wanted: 0 };
-    let mut first_held: Option<Held> = None;
-    let sql = "SELECT s.n, s.id, p.n, p.id FROM source_groups s
-               LEFT JOIN group_pairs m ON m.s = s.n
-               LEFT JOIN provider_groups p ON p.n = m.p
-               ORDER BY s.n";
-    each(connection, sql, |row| {
-        let (n, okta): (i64, _) = (get(row, 0)?, OktaGroupId::from(text(row, 1)?));
-        let at_provider: Option<i64> = get(row, 2)?;
-        let mut of_group = Tally { wanted: wanted_members(connection, n)?, ..Tally::default() };
-        if let Some(provider) = at_provider {
-            let scim = ScimId::from(text(row, 3)?);
-            of_group.present = present_members(connection, provider)?;
-            let removed = member_ids_of(connection, n, provider)?;
-            of_group.removed = removed.len() as u64;
-            let held = breaker::review(Kind::GroupMembers, of_group, limits);
-            for users in removed.chunks(MEMBERS_AT_ONCE) {
-                let (okta, scim, users) = (okta.clone(), scim.clone(), users.to_vec());
-                put(connection, planned, &Operation::RemoveMembers { okta, scim, users }, held.is_some())?;
-            }
-            // One is enough to tell a person; each is marked in the plan.
-            first_held = first_held.take().or(held);
-        }
-        let added = added_ids(connection, n, at_provider)?;
-        for users in added.chunks(MEMBERS_AT_ONCE) {
-            put(
-                connection,
-                planned,
-                &Operation::AddMembers { okta: okta.clone(), users: users.to_vec() },
-                false,
-            )?;
-        }
-        all.removed += of_group.removed;
-        all.present += of_group.present;
-        all.wanted += of_group.wanted;
-        Ok(())
-    })?;
-    planned.held.extend(first_held);
-    planned.held.extend(breaker::review(Kind::Members, all, limits));
-    Ok(())
-}
-
 fn groups_of(connection: &Connection, user: i64) -> Result<Vec<ScimId>, StoreError> {
     let sql = "SELECT g.id FROM group_pairs o JOIN provider_groups g ON g.n = o.p
                JOIN provider_members m ON m.g = g.n AND m.u = ?1 WHERE o.s IS NOT NULL";
     let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
     let rows = statement.query_map([user], |row| Ok(ScimId::from(row.get::<_, String>(0)?)));
     rows.map_err(StoreError::Statement)?.collect::<Result<_, _>>().map_err(StoreError::Statement)
-}
-
-fn present_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
-    connection
-        .prepare_cached(PRESENT)
-        .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
-        .map_err(StoreError::Statement)
-}
-
-fn wanted_members(connection: &Connection, group: i64) -> Result<u64, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT count(*) FROM source_members m CROSS JOIN source_users u ON u.n = m.u WHERE m.g = ?1",
-        )
-        .and_then(|mut statement| statement.query_row([group], |row| row.get(0)))
-        .map_err(StoreError::Statement)
-}
-
-fn member_ids_of(
-    connection: &Connection,
-    group: i64,
-    provider: i64,
-) -> Result<Vec<(OktaUserId, ScimId)>, StoreError> {
-    let mut statement = connection.prepare_cached(REMOVED).map_err(StoreError::Statement)?;
-    let rows = statement.query_map(params![group, provider], pair).map_err(StoreError::Statement)?;
-    rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
 fn member_ids(
@@ -438,23 +329,11 @@ fn member_ids(
     rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
 }
 
-fn added_ids(
-    connection: &Connection,
-    group: i64,
-    provider: Option<i64>,
-) -> Result<Vec<OktaUserId>, StoreError> {
-    let mut statement = connection.prepare_cached(ADDED).map_err(StoreError::Statement)?;
-    let rows = statement
-        .query_map(params![group, provider], |row| Ok(OktaUserId::from(row.get::<_, String>(0)?)))
-        .map_err(StoreError::Statement)?;
-    rows.collect::<Result<_, _>>().map_err(StoreError::Statement)
-}
-
 fn pair(row: &Row<'_>) -> Result<(OktaUserId, ScimId), rusqlite::Error> {
     Ok((OktaUserId::from(row.get::<_, String>(0)?), ScimId::from(row.get::<_, String>(1)?)))
 }
 
-fn put(
+pub(super) fn put(
     connection: &Connection,
     planned: &mut Planned,
     operation: &Operation,
@@ -469,7 +348,7 @@ fn put(
     Ok(())
 }
 
-fn each(
+pub(super) fn each(
     connection: &Connection,
     sql: &str,
     mut visit: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
@@ -489,11 +368,11 @@ fn unkept<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> Result<Op
     wanted.zip(shown).map(|(wanted, shown)| Ok((parse(&wanted)?, parse(&shown)?))).transpose()
 }
 
-fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {
+pub(super) fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {
     row.get(index).map_err(StoreError::Statement)
 }
 
-fn text(row: &Row<'_>, index: usize) -> Result<String, StoreError> {
+pub(super) fn text(row: &Row<'_>, index: usize) -> Result<String, StoreError> {
     get(row, index)
 }
 

@@ -115,6 +115,15 @@ impl Store {
         .await
     }
 
+    /// Whether anybody is in the selection.
+    pub async fn has_users(&self) -> Result<bool, StoreError> {
+        self.run(move |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM source_users)";
+            connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement)
+        })
+        .await
+    }
+
     /// Whether any group is in the selection.
     pub async fn has_groups(&self) -> Result<bool, StoreError> {
         self.run(move |connection| {
@@ -170,7 +179,7 @@ impl Store {
         everybody: bool,
         fingerprint: String,
         live: BTreeSet<Membership>,
-    ) -> Result<Counts, StoreError> {
+    ) -> Result<(), StoreError> {
         self.run(move |connection| {
             in_transaction(connection, |connection| {
                 let generation = run.generation;
@@ -193,11 +202,12 @@ impl Store {
                 }
                 execute(
                     connection,
-                    "DELETE FROM source_members WHERE (g, u) IN (SELECT g, u FROM left_out)",
+                    "DELETE FROM source_members
+                     WHERE g IN (SELECT g FROM left_out) AND (g, u) IN (SELECT g, u FROM left_out)",
                     [],
                 )?;
                 if !everybody {
-                    let_go_of_those_without_group(connection)?;
+                    let_go_of_those_without_group(connection, run.reach)?;
                 }
                 mark(connection, "fingerprint", &fingerprint)?;
                 mark(connection, "known_to", &run.begun.to_string())?;
@@ -205,8 +215,8 @@ impl Store {
                     mark(connection, "everything_at", &run.begun.to_string())?;
                 }
                 unmark(connection, "run")?;
-                execute(connection, "DELETE FROM walks", [])?;
-                source_counts(connection)
+                execute(connection, "DELETE FROM leavers", [])?;
+                execute(connection, "DELETE FROM walks", [])
             })
         })
         .await
@@ -267,23 +277,33 @@ fn forget_what_grants_let_go(connection: &Connection, live: &BTreeSet<Membership
 
 /// Where people come from the groups, whoever is in none has left; whoever is in one by a grant alone is neither taken
 /// on nor, while the grant lasts, let go.
-fn let_go_of_those_without_group(connection: &Connection) -> Result<(), StoreError> {
-    execute(
-        connection,
-        "INSERT OR IGNORE INTO spared (id, what)
-         SELECT p.id, 'grant' FROM left_out l JOIN people p ON p.n = l.u
-         WHERE l.u NOT IN (SELECT u FROM source_members)",
-        [],
-    )?;
-    execute(connection, "DELETE FROM source_users WHERE n NOT IN (SELECT u FROM source_members)", [])
+fn let_go_of_those_without_group(connection: &Connection, reach: Reach) -> Result<(), StoreError> {
+    let candidates = match reach {
+        Reach::Everything => "SELECT n FROM source_users",
+        // Nobody else can have lost their last group since the last run.
+        Reach::Changes => "SELECT u FROM leavers UNION SELECT n FROM unsettled_users",
+    };
+    let steps = format!(
+        "CREATE TEMP TABLE IF NOT EXISTS candidates (u INTEGER PRIMARY KEY);
+         DELETE FROM candidates;
+         INSERT INTO candidates (u) {candidates} UNION SELECT u FROM left_out;
+         DELETE FROM candidates WHERE u IN (
+             SELECT u FROM source_members WHERE u IN (SELECT u FROM candidates));
+         INSERT OR IGNORE INTO spared (id, what)
+             SELECT p.id, 'grant' FROM left_out l CROSS JOIN people p ON p.n = l.u
+             WHERE l.u IN (SELECT u FROM candidates);
+         DELETE FROM source_users WHERE n IN (SELECT u FROM candidates);"
+    );
+    connection.execute_batch(&steps).map_err(StoreError::Statement)
 }
 
+/// How much Okta has. Of memberships those are counted whose groups a plan has looked at, which is all after a plan.
 pub(super) fn source_counts(connection: &Connection) -> Result<Counts, StoreError> {
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).map_err(StoreError::Statement);
     Ok(Counts {
         users: count("SELECT count(*) FROM source_users")?,
         groups: count("SELECT count(*) FROM source_groups")?,
-        memberships: count("SELECT count(*) FROM source_members m CROSS JOIN source_users u ON u.n = m.u")?,
+        memberships: count("SELECT ifnull(sum(wanted), 0) FROM group_sizes")?,
     })
 }
 
