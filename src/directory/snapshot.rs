@@ -162,8 +162,8 @@ impl Collector<'_> {
         }
         let had_groups = self.store.has_groups().await.map_err(SnapshotError::Store)?;
         self.groups(run).await?;
-        self.people(run).await?;
-        self.members(run).await?;
+        // They spend from different buckets of the rate limit.
+        tokio::try_join!(self.people(run), self.members(run))?;
         if !self.selection.takes_everybody() {
             self.spare_members_of_spared_groups().await?;
         }

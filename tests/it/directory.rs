@@ -2,6 +2,7 @@
 
 mod changes;
 mod evidence;
+mod limits;
 mod mishaps;
 mod providers;
 mod random;

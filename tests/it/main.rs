@@ -6,6 +6,7 @@
 
 mod clocks;
 mod crash_sweep;
+mod crawl;
 mod custom;
 mod directory;
 mod endurance;

@@ -11,10 +11,10 @@
 
 use serde_json::{Map, Value};
 
-use super::OktaSimulator;
 use super::ids::Kind;
 use super::oauth::Client;
 use super::system_log::Actor;
+use super::{Bucket, OktaSimulator};
 
 /// A user to add.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +179,15 @@ impl OktaSimulator {
     /// Makes every `DPoP` nonce that was handed out so far invalid.
     pub fn rotate_dpop_nonce(&self) {
         self.registry().rotate_nonce();
+    }
+
+    /// Another client of the org makes so many calls; returns how many of them are refused.
+    pub fn spend(&self, bucket: Bucket, calls: u32) -> u32 {
+        let now = self.clock().now().as_millisecond();
+        let settings = self.settings();
+        let mut budgets = self.budgets();
+        let standings = (0..calls).map(|_| budgets.spend(bucket, &settings.limits, now));
+        standings.fold(0, |refused, standing| refused + u32::from(!standing.is_allowed))
     }
 
     /// Makes every cursor that was handed out so far invalid.

@@ -327,6 +327,8 @@ impl<'a> Applier<'a> {
     async fn alone(&self, group: &ScimId) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds or waits for.
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
             Arc::clone(busy.entry(group.clone()).or_default())
         };
         lock.lock_owned().await

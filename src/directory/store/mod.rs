@@ -388,6 +388,28 @@ mod tests {
     }
 
     #[test]
+    fn after_the_second_format_everything_is_planned_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        let second = Connection::open(&path).unwrap();
+        let rows = "
+            PRAGMA user_version = 2;
+            INSERT INTO people (n, id) VALUES (1, '00u1');
+            INSERT INTO source_users (n, id, attributes, seen) VALUES (1, '00u1', '{}', 1);
+            INSERT INTO source_groups (n, id, name, seen) VALUES (1, '00g1', 'Team', 1);
+            INSERT INTO users VALUES ('00u1', 's1', 'created'), ('00u2', 's2', 'created');";
+        second.execute_batch(&[SOURCE, PROVIDER, rows].concat()).unwrap();
+        drop(second);
+        let between = Between { organization: String::new(), provider: String::new() };
+        let store = Store::open(&path, &between).unwrap();
+        let connection = store.connection.lock().unwrap();
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM source_users"), 1, "what was read stays");
+        assert_eq!(count("SELECT count(*) FROM unsettled_users WHERE wide"), 2, "also who has left");
+        assert_eq!(count("SELECT count(*) FROM unsettled_groups"), 1);
+    }
+
+    #[test]
     fn another_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("directory.db");

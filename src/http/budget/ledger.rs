@@ -6,6 +6,7 @@
 //! - Of Okta's limit only our share is spent; of our share a reserve is kept for more urgent lanes. Removals alone may
 //!   spend to the last request (invariant 11).
 //! - An estimate errs towards fewer requests left.
+//! - Whoever else spends from the bucket is yielded to, the directory first: removals and grants keep their reserve.
 //!
 //! # Not here
 //! Waiting: `Budget`.
@@ -49,6 +50,18 @@ pub struct Ledger {
     presumed: bool,
     blocked_until: Option<Duration>,
     in_flight: u32,
+    /// Ours of this window, whoever of us it was.
+    ours: u32,
+    /// At least so many of this window were somebody else's.
+    others: u32,
+    /// What others spend in a window, as the last ones have shown.
+    others_usual: u32,
+    /// The same, as an answer late in this window has shown.
+    others_so_far: Option<u32>,
+    /// When the last window ended, or will, by what an answer said.
+    last_end: Option<Duration>,
+    /// From the end of one window to the end of the next, where that is less than the usual.
+    short_window: Option<Duration>,
 }
 
 /// Whether a request may go.
@@ -67,22 +80,38 @@ impl Ledger {
         if let Some(until) = self.blocked_until {
             return Admission::NotBefore(until);
         }
-        match self.limit {
+        let Some(limit) = self.limit else {
             // Nothing is known before the first answer; the cap on concurrency bounds what is risked.
-            None => Admission::Now,
-            Some(limit) if self.remaining > floor(lane, limit, share) => Admission::Now,
-            Some(_) => Admission::NotBefore(self.window_ends.unwrap_or(now + RECHECK)),
+            return Admission::Now;
+        };
+        let elapsed = self.elapsed(now);
+        if self.remaining > floor(lane, limit, share, elapsed) {
+            return Admission::Now;
         }
+        let Some(ends) = self.window_ends else {
+            return Admission::NotBefore(now + RECHECK);
+        };
+        // What is kept for later, and for others, becomes less as the window goes on.
+        let telling = ends.saturating_sub(self.window().mul_f64(1.0 - TELLING));
+        let next_step = if elapsed.part < TELLING && lane == Lane::Directory {
+            telling
+        } else if elapsed.others_to_come > 0 {
+            now + self.window().mul_f64(STEP)
+        } else {
+            ends
+        };
+        Admission::NotBefore(next_step.min(ends))
     }
 
     /// A request that [`Ledger::check`] let through is on its way.
     pub fn spend(&mut self, now: Duration) {
         if self.window_ends.is_none() && self.limit.is_some() {
             // Answers may never speak of this window (errors of a proxy do not); it must end all the same.
-            self.window_ends = Some(now + PRESUMED_WINDOW);
+            self.window_ends = Some(now + self.window() + ROUNDING);
             self.presumed = true;
         }
         self.remaining = self.remaining.saturating_sub(1);
+        self.ours += 1;
         self.in_flight += 1;
     }
 
@@ -98,18 +127,41 @@ impl Ledger {
         };
         self.roll(now);
         let ends = now + resets_in;
+        let guessed = self.presumed || self.window_ends.is_none();
         let same_window = !self.presumed && self.window_ends.is_some_and(|known| ends <= known + SAME_WINDOW);
         if same_window && self.limit == Some(limit) {
             // Answers arrive out of order; the lowest count is the latest truth or an error in our favor.
             self.remaining = self.remaining.min(remaining);
             self.window_ends = self.window_ends.max(Some(ends));
+            self.last_end = self.window_ends;
         } else {
             // Others of ours may be on their way and not counted yet.
             self.remaining = remaining.saturating_sub(self.in_flight.saturating_sub(1));
             self.window_ends = Some(ends);
             self.presumed = false;
+            match self.last_end.replace(ends) {
+                None => {}
+                Some(last) if last <= now + SAME_WINDOW => {
+                    let length = ends.saturating_sub(last).max(ROUNDING);
+                    self.short_window = (length < SHORT).then_some(length);
+                    if !guessed {
+                        self.turn();
+                    }
+                }
+                Some(_) => {
+                    // Another limit in the middle of a window: what was whose cannot be told.
+                    (self.others, self.others_usual) = (0, 0);
+                    self.ours = limit.saturating_sub(remaining);
+                }
+            }
         }
         self.limit = Some(limit);
+        // Some of ours may not be counted there yet, so it is no more than that for certain.
+        self.others = self.others.max((limit - remaining.min(limit)).saturating_sub(self.ours));
+        let part = self.elapsed(now).part;
+        if part >= TELLING {
+            self.others_so_far = Some(self.others_in_a_window(part));
+        }
     }
 
     /// Okta refused for the rest of the window: nothing goes before `until`.
@@ -122,6 +174,33 @@ impl Ledger {
         self.limit.map(|limit| (limit, self.remaining))
     }
 
+    /// How long a window is, as the last two have shown.
+    pub fn window(&self) -> Duration {
+        self.short_window.unwrap_or(USUAL_WINDOW)
+    }
+
+    /// How much of the window is over, and what of it others have spent or may be expected to spend yet.
+    fn elapsed(&self, now: Duration) -> Elapsed {
+        let window = self.window();
+        let left = self.window_ends.map_or(window, |ends| ends.saturating_sub(now)).min(window);
+        let part = (window - left).div_duration_f64(window);
+        let others_to_come = scaled(self.others_in_a_window(part), left.div_duration_f64(window));
+        Elapsed { part, others_spent: self.others, others_to_come }
+    }
+
+    /// What others spend in a window, when so much of it is over: a few requests at its beginning tell nothing.
+    fn others_in_a_window(&self, part: f64) -> u32 {
+        if part < TELLING { self.others_usual.max(self.others) } else { scaled(self.others, 1.0 / part) }
+    }
+
+    /// A window is over.
+    fn turn(&mut self) {
+        // Where it was not looked at late enough, what is known is forgotten little by little.
+        self.others_usual = self.others_so_far.take().unwrap_or(self.others_usual / 2).max(self.others);
+        self.others = 0;
+        self.ours = self.in_flight;
+    }
+
     fn roll(&mut self, now: Duration) {
         if self.blocked_until.is_some_and(|until| until <= now) {
             self.blocked_until = None;
@@ -130,42 +209,74 @@ impl Ledger {
             self.window_ends = None;
             self.presumed = false;
             self.remaining = self.limit.unwrap_or(0);
+            self.turn();
         }
     }
 }
 
+/// How a window stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Elapsed {
+    /// Of the window, `0.0..=1.0`.
+    part: f64,
+    /// By other clients of the organization.
+    others_spent: u32,
+    others_to_come: u32,
+}
+
+/// Late in the window, and nobody else there: what the directory may spend in all.
+const ALONE: Elapsed = Elapsed { part: 1.0, others_spent: 0, others_to_come: 0 };
+
 /// The requests of a window that the directory may spend, for the governor.
 pub fn directory_allowance(limit: u32, share: f64) -> u32 {
-    limit.saturating_sub(floor(Lane::Directory, limit, share)).max(1)
+    limit.saturating_sub(floor(Lane::Directory, limit, share, ALONE)).max(1)
 }
 
-/// Requests of the window that `lane` must leave untouched.
-fn floor(lane: Lane, limit: u32, share: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0.0..=1.0 times a u32 fits a u32"
-    )]
-    let ours = (f64::from(limit) * share.clamp(0.0, 1.0)).floor() as u32;
+/// Requests of the window that `lane` must leave untouched: for others what of their share they have not spent, or more
+/// if more is to come from them; for our more urgent lanes their reserve; and early in the window a part of what the
+/// directory may spend in all, so that later answers tell what others have spent meanwhile.
+fn floor(lane: Lane, limit: u32, share: f64, window: Elapsed) -> u32 {
     // A share of less than one request is one: slow, and not for ever.
-    let ours = ours.max(1).min(limit);
-    let others = limit - ours;
+    let ours = scaled(limit, share.clamp(0.0, 1.0)).max(1).min(limit);
+    let others = (limit - ours).saturating_sub(window.others_spent).max(window.others_to_come);
     let reserve = (ours / RESERVE_PART).max(LEAST_RESERVE).min(ours / 2);
-    match lane {
-        Lane::Removal => 0,
-        Lane::Grant => others + reserve / 4,
-        Lane::Verification => others + reserve / 2,
-        Lane::Directory => others + reserve,
-    }
+    let kept = match lane {
+        Lane::Removal => return 0,
+        Lane::Grant => reserve / 4,
+        Lane::Verification => reserve / 2,
+        Lane::Directory if window.part < TELLING => reserve + (ours - reserve) / LATER_PART,
+        Lane::Directory => reserve,
+    };
+    // Whoever never asks never learns that the others have gone.
+    let always = (ours / LEAST_PART).max(1);
+    others.saturating_add(kept).min(limit - always)
 }
 
+fn scaled(number: u32, by: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; saturates")]
+    let scaled = (f64::from(number) * by).floor() as u32;
+    scaled
+}
+
+/// So much of a window must be over before it tells how fast others spend.
+const TELLING: f64 = 0.25;
+/// Of a window, between two looks at what others have left.
+const STEP: f64 = 0.1;
+/// An eighth of our share is ours whatever others spend.
+const LEAST_PART: u32 = 8;
+/// A quarter of what the directory may spend is spent after that.
+const LATER_PART: u32 = 4;
 /// A fifth of our share is kept for grants, removals and their verification.
 const RESERVE_PART: u32 = 5;
 const LEAST_RESERVE: u32 = 4;
 /// `Date` and the reset are whole seconds, so the end of one window is seen a second apart.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
-/// Okta counts per minute; a second for rounding.
-const PRESUMED_WINDOW: Duration = Duration::from_secs(61);
+/// Okta counts per minute.
+const USUAL_WINDOW: Duration = Duration::from_mins(1);
+/// A window that looks a little shorter is one of those.
+const SHORT: Duration = Duration::from_secs(50);
+/// Both ends of a window are seen in whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
 /// When a window has rolled over and its requests are all on their way, their answers will tell; this is the fallback.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -214,19 +325,35 @@ mod tests {
     fn each_lane_leaves_a_reserve_for_the_more_urgent_ones() {
         let mut ledger = Ledger::default();
         ledger.observe(window(100, 100, 60), seconds(0));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(1)), 64, "80 % of 100, less a fifth");
-        assert_eq!(spend_all(&mut ledger, Lane::Verification, seconds(1)), 8);
-        assert_eq!(spend_all(&mut ledger, Lane::Grant, seconds(1)), 4);
-        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(1)), 24, "removals may spend to the last");
-        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(1)), Admission::NotBefore(seconds(60)));
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(1)), 48, "a quarter is for later");
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(16)), 16, "80 % of 100, less a fifth");
+        assert_eq!(spend_all(&mut ledger, Lane::Verification, seconds(16)), 8);
+        assert_eq!(spend_all(&mut ledger, Lane::Grant, seconds(16)), 4);
+        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(16)), 24, "removals may spend to the last");
+        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(16)), Admission::NotBefore(seconds(60)));
     }
 
     #[test]
     fn the_next_window_is_full_again() {
         let mut ledger = Ledger::default();
-        ledger.observe(window(100, 21, 30), seconds(0));
+        ledger.observe(window(100, 15, 30), seconds(0));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(29)), Admission::NotBefore(seconds(30)));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(30)), Admission::Now);
+    }
+
+    #[test]
+    fn the_length_of_a_window_is_learned_when_one_follows_another() {
+        let mut ledger = Ledger::default();
+        ledger.observe(window(100, 40, 7), seconds(0));
+        assert_eq!(ledger.window(), seconds(60), "it may have begun long ago");
+        ledger.observe(window(100, 99, 61), seconds(3));
+        assert_eq!(ledger.window(), seconds(60), "another end of a window that has not ended");
+        ledger.observe(window(100, 99, 7), seconds(65));
+        assert_eq!(ledger.window(), seconds(8));
+        ledger.observe(window(100, 98, 3), seconds(69));
+        assert_eq!(ledger.window(), seconds(8));
+        ledger.observe(window(100, 99, 60), seconds(73));
+        assert_eq!(ledger.window(), seconds(60));
     }
 
     #[test]
@@ -246,7 +373,53 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.observe(window(100, 90, 30), seconds(0));
         ledger.observe(window(100, 5, 20), seconds(10));
-        assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(10)), Admission::NotBefore(seconds(30)));
+        for second in 10..30 {
+            let admission = ledger.check(Lane::Directory, SHARE, seconds(second));
+            assert!(matches!(admission, Admission::NotBefore(_)), "at {second} s: {admission:?}");
+        }
+    }
+
+    #[test]
+    fn others_who_take_more_than_their_share_are_yielded_to_and_grants_keep_their_reserve() {
+        // Somebody takes half of the bucket, evenly; the crawl takes what it may, whenever it may.
+        let mut ledger = Ledger::default();
+        let (limit, mut used, mut ours) = (240, 0, 0);
+        for second in 0..600 {
+            let now = seconds(second);
+            if second % 60 == 0 {
+                (used, ours) = (0, 0);
+            }
+            used += 2;
+            while ledger.check(Lane::Directory, SHARE, now) == Admission::Now {
+                ledger.spend(now);
+                (used, ours) = (used + 1, ours + 1);
+                ledger.observe(window(limit, limit.saturating_sub(used), 60 - second % 60), now);
+                ledger.settle();
+            }
+            // The first window shows them only when much of it is spent.
+            if second >= 60 {
+                assert!(used <= limit, "{used} at {second} s");
+                assert_eq!(ledger.check(Lane::Grant, SHARE, now), Admission::Now, "{used} at {second} s");
+            }
+            if second >= 120 && second % 60 == 59 {
+                assert!((75..=95).contains(&ours), "{ours} in a window");
+            }
+        }
+    }
+
+    #[test]
+    fn others_who_take_everything_leave_a_little_of_the_next_window() {
+        let mut ledger = Ledger::default();
+        ledger.observe(window(100, 30, 20), seconds(0));
+        assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(0)), Admission::NotBefore(seconds(6)));
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 10);
+    }
+
+    #[test]
+    fn whoever_spends_less_than_their_share_keeps_it() {
+        let mut ledger = Ledger::default();
+        ledger.observe(window(100, 95, 40), seconds(0));
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(0)), 64);
     }
 
     #[test]

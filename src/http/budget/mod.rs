@@ -84,6 +84,7 @@ struct Bucket {
 /// Paces the directory to its own share, whatever the headers say others have left over.
 struct Governor {
     allowance: u32,
+    window: Duration,
     limiter: RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Duration>>,
 }
 
@@ -241,8 +242,10 @@ impl Permit<'_> {
             return;
         };
         let allowance = directory_allowance(limit, self.budget.settings.share);
-        if bucket.governor.as_ref().is_none_or(|governor| governor.allowance != allowance) {
-            bucket.governor = governor(allowance, &self.budget.clock);
+        let window = bucket.ledger.window();
+        if bucket.governor.as_ref().is_none_or(|known| (known.allowance, known.window) != (allowance, window))
+        {
+            bucket.governor = governor(allowance, window, &self.budget.clock);
         }
         drop(buckets);
         let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
@@ -284,14 +287,11 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// Okta counts per minute.
-const WINDOW: Duration = Duration::from_mins(1);
-
-fn governor(allowance: u32, clock: &SharedClock) -> Option<Governor> {
+fn governor(allowance: u32, window: Duration, clock: &SharedClock) -> Option<Governor> {
     let burst = NonZeroU32::new(allowance)?;
-    let quota = Quota::with_period(WINDOW / allowance)?.allow_burst(burst);
+    let quota = Quota::with_period(window / allowance)?.allow_burst(burst);
     let limiter = RateLimiter::direct_with_clock(quota, MonotonicClock(Arc::clone(clock)));
-    Some(Governor { allowance, limiter })
+    Some(Governor { allowance, window, limiter })
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
@@ -324,7 +324,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_removal_goes_at_once_where_the_directory_waits_for_the_window() {
         let budget = budget();
-        budget.admit("groups", Lane::Directory).await.observe(&window("30", 19));
+        budget.admit("groups", Lane::Directory).await.observe(&window("15", 19));
         let started = budget.clock.elapsed();
         assert!(budget.admit("groups", Lane::Directory).now_or_never().is_none());
         assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
@@ -347,8 +347,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_removal_finds_a_slot_however_many_of_the_others_wait_or_are_on_their_way() {
         let budget = budget();
-        budget.admit("groups", Lane::Grant).await.observe(&window("20", 50));
-        // Twenty left are below the reserve of grants, so these wait for the window …
+        budget.admit("groups", Lane::Grant).await.observe(&window("4", 50));
+        // Four left are below the reserve of grants, so these wait for the window …
         let mut waiting =
             Box::pin(futures_util::future::join_all((0..20).map(|_| budget.admit("groups", Lane::Grant))));
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -366,12 +366,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_governor_keeps_the_directory_to_its_allowance_whatever_the_headers_say() {
         let budget = budget();
-        budget.admit("groups", Lane::Directory).await.observe(&window("100", 1));
+        budget.admit("groups", Lane::Directory).await.observe(&window("100", 10));
         let mut sent = 0;
         // Unconstrained: tokio would end the loop after so many polls without a pause.
         while let Some(permit) = unconstrained(budget.admit("groups", Lane::Directory)).now_or_never() {
             sent += 1;
-            permit.observe(&window("100", 1 + 3 * sent));
+            permit.observe(&window("100", 10 + 3 * sent));
         }
         assert!((60..=64).contains(&sent), "{sent}");
     }
