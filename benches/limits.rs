@@ -46,11 +46,12 @@ fn main() {
     let mut all = Vec::new();
     for users in sizes {
         for others in [0.0, 0.5] {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true);
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().start_paused(true).build().unwrap();
             let limits = Limits::workforce_app();
             let grants = if others > 0.0 { 30 } else { 0 };
             let scene = Scene { users, groups: users / 20, members_per_group: 200, limits, others, grants };
-            let crawl = runtime.build().unwrap().block_on(crawl::crawl(scene));
+            let crawl = runtime.block_on(crawl::crawl(scene));
             println!("{}", row(users, others, &crawl));
             all.push(report(users, others, &crawl));
         }

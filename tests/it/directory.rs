@@ -1,7 +1,9 @@
 //! The provider becomes equal to the selection of Okta, and nothing is taken away by accident.
 
 mod changes;
+mod cut;
 mod evidence;
+mod killed;
 mod limits;
 mod mishaps;
 mod providers;

@@ -13,8 +13,8 @@
 
 use rusqlite::Connection;
 
+use super::StoreError;
 use super::source::execute;
-use super::{StoreError, planning};
 
 /// `wide`: also the groups that they are in are to be looked at.
 pub(super) const TABLES: &str = "
@@ -129,12 +129,12 @@ pub(super) fn settle(connection: &Connection) -> Result<(), StoreError> {
 #[cfg(debug_assertions)]
 pub(super) fn assert_nothing_was_passed_over(
     connection: &Connection,
-    rules: &planning::Rules,
-    planned: &planning::Planned,
+    rules: &super::Rules,
+    planned: &super::Planned,
 ) -> Result<(), StoreError> {
     connection.execute_batch("SAVEPOINT everything").map_err(StoreError::Statement)?;
     connection.execute_batch(EVERYTHING).map_err(StoreError::Statement)?;
-    let all = planning::plan(connection, rules)?;
+    let all = super::planning::plan(connection, rules)?;
     connection.execute_batch("ROLLBACK TO everything; RELEASE everything").map_err(StoreError::Statement)?;
     assert_eq!(*planned, all, "the plan over what is unsettled is not the plan over everything");
     Ok(())
