@@ -14,6 +14,8 @@
 
 mod walk;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -21,7 +23,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Unfit};
 use super::selection::Selection;
 use super::store::{Counts, Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
@@ -195,6 +197,8 @@ pub(super) struct Collector<'a> {
     pub(super) selection: &'a Selection,
     pub(super) mapping: &'a Mapping,
     pub(super) live: &'a dyn LiveMemberships,
+    /// The attributes of which was told that they have no place at the provider.
+    pub(super) told: Mutex<BTreeSet<String>>,
 }
 
 impl Collector<'_> {
@@ -469,10 +473,24 @@ impl Collector<'_> {
                 people.spared.push(user.id.to_string());
             } else {
                 let desired = self.mapping.desired(&user);
+                for (attribute, why) in &desired.unfit {
+                    self.report_unfit(&user, attribute, *why);
+                }
                 people.users.push((user.id, desired));
             }
         }
         Ok(people)
+    }
+}
+
+impl Collector<'_> {
+    /// Once a run for each attribute: what is wrong with one person's is wrong with everybody's.
+    fn report_unfit(&self, user: &User, attribute: &str, why: Unfit) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(attribute.to_owned()) {
+            warn!(okta.user_id = %user.id, attribute,
+                "the attribute {attribute} of user {} cannot be written and is left out: {why} (said once a run)", user.id);
+        }
     }
 }
 
