@@ -11,8 +11,9 @@ const OWN: &str = "urn:example:params:scim:schemas:extension:badge:1.0:User";
 fn mapped() -> (World, [String; 3], String) {
     let (mut world, users, group) = trio();
     let attributes = ["list", "numbers", "number", "half", "truth", "object", "objects", "deep"];
-    let own: String = attributes.iter().map(|name| format!("{name} = \"{OWN}:{name}\"\n")).collect();
-    let table = format!("[okta.directory.attributes]\n{own}tags = \"nickName\"\nnickName = \"\"\n[state]");
+    let own: Vec<_> = attributes.iter().map(|name| format!("{name} = \"{OWN}:{name}\"")).collect();
+    let own = own.join("\n");
+    let table = format!("[okta.directory.attributes]\n{own}\ntags = \"nickName\"\nnickName = \"\"\n[state]");
     world.settings = world.settings.replace("[state]", &table);
     (world, users, group)
 }
