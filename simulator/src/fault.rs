@@ -42,6 +42,10 @@ pub enum Fault {
     DropHeader(String),
     /// The operation happens; its body is replaced.
     ReplaceBody(String),
+    /// The operation happens; its `next` link leads to the page itself.
+    NextIsSelf,
+    /// The operation happens; it has no `next` link, though there may be more.
+    NoNext,
 }
 
 impl Fault {
@@ -190,7 +194,31 @@ where
             parts.headers.remove(http::header::CONTENT_LENGTH);
             Response::from_parts(parts, Body::from(body))
         }
+        Some(Fault::NextIsSelf) => with_links(handle.await, |links| {
+            let this: Vec<String> = links.iter().filter(|link| link.ends_with(SELF)).cloned().collect();
+            let next = this.iter().map(|link| link.replace(SELF, NEXT));
+            this.iter().cloned().chain(next).collect()
+        }),
+        Some(Fault::NoNext) => with_links(handle.await, |links| {
+            links.iter().filter(|link| !link.ends_with(NEXT)).cloned().collect()
+        }),
     }
+}
+
+const SELF: &str = "rel=\"self\"";
+const NEXT: &str = "rel=\"next\"";
+
+/// With other `Link` headers; only those that were sent one by one are looked at.
+fn with_links(mut response: Response, change: impl FnOnce(&[String]) -> Vec<String>) -> Response {
+    let links = response.headers().get_all(http::header::LINK);
+    let links: Vec<String> = links.iter().filter_map(|link| Some(link.to_str().ok()?.to_owned())).collect();
+    response.headers_mut().remove(http::header::LINK);
+    for link in change(&links) {
+        if let Ok(link) = http::HeaderValue::try_from(link) {
+            response.headers_mut().append(http::header::LINK, link);
+        }
+    }
+    response
 }
 
 fn answer(status: u16, headers: &[(String, String)], body: String) -> Response {

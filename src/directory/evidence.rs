@@ -5,6 +5,7 @@
 //! - What the plan takes away is asked for by itself, by its own id: a listing that was cut short, at whatever page,
 //!   takes nobody with it (invariant 8).
 //! - Of what the breaker holds a few are asked for: what a broken listing seems to have lost is not put before a person.
+//! - A second look that is not whole (a circle, an element that cannot be read) proves nothing.
 //! - "Not found" proves something only while the connector's role does not hide everything.
 //!
 //! # Not here
@@ -20,7 +21,7 @@ use super::selection::Selection;
 use super::store::{PlannedOperation, Store, StoreError};
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;
-use crate::okta::{Directory, OktaError, PageError, Rights};
+use crate::okta::{Directory, GroupsOf, OktaError, PageError, Rights};
 
 /// Looks a second time.
 pub(super) struct Evidence<'a> {
@@ -97,6 +98,8 @@ const BATCH: u32 = 200;
 const REMOVING: std::ops::RangeInclusive<u8> = 0..=2;
 /// So many of what the breaker holds are asked for, for each phase.
 const OF_HELD: usize = 20;
+/// The listing that is read once more.
+const LOOK: &str = "list_group_members";
 /// The groups of so few users are asked for one by one; beyond that, the group is read once more.
 const ONE_BY_ONE: usize = 3;
 
@@ -210,6 +213,12 @@ impl Evidence<'_> {
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(EvidenceError::Page(error)),
             };
+            if !page.skipped.is_empty() {
+                return Err(EvidenceError::Look(OktaError::Incomplete {
+                    call: LOOK,
+                    skipped: page.skipped.len(),
+                }));
+            }
             let live = self.live.live_in(group);
             if let Some(user) =
                 page.items.into_iter().find(|user| users.contains(user) && !live.contains(user))
@@ -218,7 +227,8 @@ impl Evidence<'_> {
             }
             match page.next {
                 Some(next) if turned.insert(next.clone()) => cursor = Some(next),
-                Some(_) | None => return Ok(None),
+                Some(_) => return Err(EvidenceError::Look(OktaError::Endless { call: LOOK })),
+                None => return Ok(None),
             }
         }
     }
@@ -232,8 +242,13 @@ impl Evidence<'_> {
     }
 
     async fn groups_of(&self, user: &OktaUserId) -> Result<Option<BTreeSet<OktaGroupId>>, EvidenceError> {
-        let found = self.directory.groups_of(user).await.map_err(EvidenceError::Look)?;
-        Ok(found.map(|found| found.groups))
+        match self.directory.groups_of(user).await.map_err(EvidenceError::Look)? {
+            None => Ok(None),
+            Some(GroupsOf { groups, skipped: 0, .. }) => Ok(Some(groups)),
+            Some(GroupsOf { skipped, .. }) => {
+                Err(EvidenceError::Look(OktaError::Incomplete { call: "list_user_groups", skipped }))
+            }
+        }
     }
 
     async fn known(&self, users: Vec<OktaUserId>) -> Result<BTreeSet<OktaUserId>, EvidenceError> {

@@ -3,6 +3,8 @@
 //!
 //! # Invariants kept here
 //! - Pure. A status that decides nothing sets nothing (`active` is left out).
+//! - A value of a custom schema's attribute is the JSON that Okta has; RFC 7643's own attributes hold text. What SCIM
+//!   has no place for is left out and named ([`Desired::unfit`]); it costs no other attribute.
 //!
 //! # Not here
 //! How paths are read and written: `scim::attributes`.
@@ -13,6 +15,19 @@ use serde_json::Value;
 
 use crate::domain::User;
 use crate::scim::attributes::{Attributes, Path, PathError, is_nothing};
+
+/// Why a value has no place at the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Unfit {
+    /// The attribute holds one text.
+    #[error(
+        "it is a list or an object, and the attribute holds text; map it to an attribute of a schema of your own"
+    )]
+    NotText,
+    /// SCIM has lists of values, lists of objects, and objects of values and lists of values; nothing deeper.
+    #[error("SCIM has no lists in lists, no objects in objects, and no lists that mix values and objects")]
+    TooDeep,
+}
 
 /// The documented default. Left: `profile` of an Okta user; right: RFC 7643 section 4.
 pub const DEFAULT: &[(&str, &str)] = &[
@@ -62,6 +77,8 @@ pub struct Desired {
     pub attributes: Attributes,
     /// `None` decides nothing.
     pub active: Option<bool>,
+    /// The Okta attributes whose values have no place at the provider.
+    pub unfit: Vec<(String, Unfit)>,
 }
 
 /// A mapping that cannot be.
@@ -159,10 +176,14 @@ impl Mapping {
 
     /// What the provider should show of `user`.
     pub fn desired(&self, user: &User) -> Desired {
-        let mut attributes = Attributes::new();
+        let (mut attributes, mut unfit) = (Attributes::new(), Vec::new());
         for (attribute, path) in &self.pairs {
-            if let Some(value) = user.profile.get(attribute).and_then(plain) {
-                attributes.insert(path.clone(), value);
+            match user.profile.get(attribute).map_or(Ok(None), |value| fit(path, value)) {
+                Ok(Some(value)) => {
+                    attributes.insert(path.clone(), value);
+                }
+                Ok(None) => {}
+                Err(why) => unfit.push((attribute.clone(), why)),
             }
         }
         if !attributes.contains_key(&self.display_name) {
@@ -171,27 +192,72 @@ impl Mapping {
                 attributes.insert(self.display_name.clone(), Value::from(name.join(" ")));
             }
         }
-        Desired { attributes, active: user.status.active() }
+        Desired { attributes, active: user.status.active(), unfit }
     }
 }
 
-/// A value that a SCIM string attribute can hold. Numbers are written as text; lists and objects are left out.
-fn plain(value: &Value) -> Option<Value> {
+/// The value as it can be written to `path`; `None` where it says nothing.
+fn fit(path: &Path, value: &Value) -> Result<Option<Value>, Unfit> {
+    let value = if path.holds_any() { whole(value, path.sub().is_none()) } else { as_text(value) };
+    value.map(|value| Some(value).filter(|value| !is_nothing(value)))
+}
+
+/// RFC 7643's attributes are text: numbers and booleans are written as such.
+fn as_text(value: &Value) -> Result<Value, Unfit> {
     match value {
-        Value::String(_) if is_nothing(value) => None,
-        Value::String(_) => Some(value.clone()),
-        Value::Number(number) => Some(Value::from(number.to_string())),
-        Value::Bool(truth) => Some(Value::from(truth.to_string())),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::Null | Value::String(_) => Ok(value.clone()),
+        Value::Number(number) => Ok(Value::from(number.to_string())),
+        Value::Bool(truth) => Ok(Value::from(truth.to_string())),
+        Value::Array(elements) if elements.iter().all(is_nothing) => Ok(Value::Null),
+        Value::Object(members) if members.values().all(is_nothing) => Ok(Value::Null),
+        Value::Array(_) | Value::Object(_) => Err(Unfit::NotText),
+    }
+}
+
+/// An attribute of another schema is what it is in Okta, without what says nothing. `complex` says that it may have
+/// sub-attributes; one that is a sub-attribute itself has none.
+fn whole(value: &Value, complex: bool) -> Result<Value, Unfit> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
+        Value::Array(elements) => {
+            let said: Vec<&Value> = elements.iter().filter(|element| !is_nothing(element)).collect();
+            let flat = said.iter().all(|element| is_single(element));
+            let objects = complex && said.iter().all(|element| element.is_object());
+            if !flat && !objects {
+                return Err(Unfit::TooDeep);
+            }
+            said.into_iter()
+                .map(|element| whole(element, complex))
+                .collect::<Result<_, _>>()
+                .map(Value::Array)
+        }
+        Value::Object(members) if complex => {
+            let said = members.iter().filter(|(_, member)| !is_nothing(member));
+            let member = |(name, member): (&String, &Value)| Ok((name.clone(), whole(member, false)?));
+            said.map(member).collect::<Result<_, _>>().map(Value::Object)
+        }
+        Value::Object(members) if members.values().all(is_nothing) => Ok(Value::Null),
+        Value::Object(_) => Err(Unfit::TooDeep),
+    }
+}
+
+fn is_single(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::Array(_) | Value::Object(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::json;
 
     use super::*;
     use crate::domain::{OktaUserId, UserStatus};
+    use crate::scim::attributes::{read, same, write};
 
     fn user(profile: &Value) -> User {
         User {
@@ -217,7 +283,7 @@ mod tests {
         let shown: Vec<_> =
             desired.attributes.iter().map(|(path, value)| (path.to_string(), value.clone())).collect();
         let expected =
-            [("displayName", json!("Ada")), ("userName", json!("ada@example.com")), (badge, json!("7"))];
+            [("displayName", json!("Ada")), ("userName", json!("ada@example.com")), (badge, json!(7))];
         assert_eq!(shown, expected.map(|(path, value)| (path.to_owned(), value)));
         assert_ne!(
             mapping.fingerprint(),
@@ -236,6 +302,51 @@ mod tests {
         ] {
             let error = Mapping::changed(changes.iter().copied()).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(Value::from),
+                btree_map("[a-z]{1,3}", inner, 0..5).prop_map(|all| all.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever a profile holds: the rest of it is written as without it, and what is written is read back.
+        #[test]
+        fn a_value_costs_no_other_attribute_and_is_read_back_as_it_was_written(
+            attribute in select(&["title", "department", "email", "middleName", "thing", "part"]),
+            value in any_value(),
+        ) {
+            let own = "urn:example:params:scim:schemas:extension:badge:1.0:User";
+            let (thing, part) = (format!("{own}:thing"), format!("{own}:other.part"));
+            let mapping = Mapping::changed([("thing", thing.as_str()), ("part", &part)]).unwrap();
+            let mut profile = json!({ "login": "ada@example.com", "firstName": "Ada", "city": "London" });
+            let without = mapping.desired(&user(&profile));
+            profile[attribute] = value.clone();
+            let with = mapping.desired(&user(&profile));
+            let path = mapping.pairs.iter().find(|(name, _)| name == attribute).map(|(_, path)| path).unwrap();
+            let mut rest = with.attributes.clone();
+            let written = rest.remove(path);
+            prop_assert_eq!(rest, without.attributes);
+            prop_assert!(written.is_none() || with.unfit.is_empty());
+            if let (Some(written), true) = (&written, path.holds_any()) {
+                prop_assert!(same(written, &value) || value.is_array() || value.is_object(), "{}", written);
+            }
+            let resource = write(&with.attributes);
+            for (path, read) in read(&resource, mapping.paths()) {
+                prop_assert!(same(&read, &with.attributes[&path]), "{}: {}", path, read);
+            }
         }
     }
 
@@ -262,5 +373,52 @@ mod tests {
             ]
         );
         assert_eq!(desired.active, Some(true));
+        assert_eq!(desired.unfit, [("department".to_owned(), Unfit::NotText)], "and the rest is not lost");
+    }
+
+    #[test]
+    fn every_type_of_json_has_its_place_or_is_named() {
+        let own = "urn:example:params:scim:schemas:extension:badge:1.0:User:thing";
+        let part = "urn:example:params:scim:schemas:extension:badge:1.0:User:thing.part";
+        let as_it_is =
+            |value: Value| [Ok(Some(json!(value.to_string()))), Ok(Some(value.clone())), Ok(Some(value))];
+        let same = |value: Value| [Ok(Some(value.clone())), Ok(Some(value.clone())), Ok(Some(value))];
+        let nothing = [Ok(None), Ok(None), Ok(None)];
+        let list = |value: Value| [Err(Unfit::NotText), Ok(Some(value.clone())), Ok(Some(value))];
+        let object = |value: Value| [Err(Unfit::NotText), Ok(Some(value)), Err(Unfit::TooDeep)];
+        let nowhere = [Err(Unfit::NotText), Err(Unfit::TooDeep), Err(Unfit::TooDeep)];
+        let table = [
+            (json!(null), nothing.clone()),
+            (json!(""), nothing.clone()),
+            (json!([]), nothing.clone()),
+            (json!({}), nothing.clone()),
+            (json!([null, ""]), nothing.clone()),
+            (json!({ "a": null }), nothing),
+            (json!("a"), same(json!("a"))),
+            (json!(" "), same(json!(" "))),
+            (json!("<b>&amp;</b><script>"), same(json!("<b>&amp;</b><script>"))),
+            (
+                json!("שלום مرحبا e\u{301} 👩‍💻 \u{0} \u{202e}"),
+                same(json!("שלום مرحبا e\u{301} 👩‍💻 \u{0} \u{202e}")),
+            ),
+            (json!(7), as_it_is(json!(7))),
+            (json!(-0.5), as_it_is(json!(-0.5))),
+            (json!(u64::MAX), as_it_is(json!(u64::MAX))),
+            (json!(true), as_it_is(json!(true))),
+            (json!(false), as_it_is(json!(false))),
+            (json!(["a", "b"]), list(json!(["a", "b"]))),
+            (json!([2, 1, null]), list(json!([2, 1]))),
+            (json!([true, "a", 1.5]), list(json!([true, "a", 1.5]))),
+            (json!({ "a": 1, "b": ["x"], "c": null }), object(json!({ "a": 1, "b": ["x"] }))),
+            (json!([{ "a": 1 }, { "b": 2 }]), object(json!([{ "a": 1 }, { "b": 2 }]))),
+            (json!([["a"]]), nowhere.clone()),
+            (json!(["a", { "b": 1 }]), nowhere.clone()),
+            (json!({ "a": { "b": 1 } }), nowhere.clone()),
+            (json!([{ "a": [{ "b": 1 }] }]), nowhere),
+        ];
+        for (value, expected) in table {
+            let found = ["title", own, part].map(|path| fit(&Path::parse(path).unwrap(), &value));
+            assert_eq!(found, expected, "{value}");
+        }
     }
 }

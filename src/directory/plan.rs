@@ -18,7 +18,7 @@ pub use hash::PlanHash;
 
 use super::breaker::Kind;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
-use crate::scim::attributes::{Attributes, Path};
+use crate::scim::attributes::{Attributes, Path, same};
 
 /// One write. The order of the variants is the order of execution: removals first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -285,6 +285,12 @@ fn update(pair: &UserPair, user_name: &Path) -> Option<Operation> {
         && let Some(theirs) = old.attributes.get(user_name)
     {
         new.attributes.insert(user_name.clone(), theirs.clone());
+    }
+    // So would a value that the service spells in its own way.
+    for (path, value) in &mut new.attributes {
+        if let Some(theirs) = old.attributes.get(path).filter(|theirs| same(theirs, value)) {
+            value.clone_from(theirs);
+        }
     }
     // Written before, by every form there is, and not kept: the same again would be written for ever.
     let unkept = is_unkept(pair.unkept.as_ref(), &new.profile(), &old.profile());

@@ -9,7 +9,7 @@
 //! When it runs: `app`.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -288,6 +288,7 @@ impl Reconciler {
             selection: &self.selection,
             mapping: &self.mapping,
             live: self.live.as_ref(),
+            told: Mutex::default(),
         };
         let snapshot = collector.collect(reach).await.map_err(RunError::Snapshot)?;
         let abilities = self.provider_side(snapshot.reach()).await?;

@@ -14,6 +14,8 @@
 
 mod walk;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -21,7 +23,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Unfit};
 use super::selection::Selection;
 use super::store::{Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
@@ -68,11 +70,32 @@ pub enum SnapshotError {
         /// What was listed.
         what: &'static str,
     },
+    /// A listing goes on and on and shows nothing.
+    #[error(
+        "{pages} pages in a row of the listing of {what} have nothing on them and lead on, so it cannot be known to be complete"
+    )]
+    Blank {
+        /// What was listed.
+        what: &'static str,
+        /// How many pages.
+        pages: u32,
+    },
     /// A group has gone while its members were to be read.
-    #[error("group {group} disappeared during the run; the next run will tell whether it is gone")]
+    #[error(
+        "the members of group {group} are not there although the group is; the next run reads them again"
+    )]
     GroupDisappeared {
         /// Which.
         group: OktaGroupId,
+    },
+    /// Whether a group has gone could not be found out.
+    #[error("cannot look whether group {group}, whose members are not there, has gone")]
+    Group {
+        /// Which.
+        group: OktaGroupId,
+        /// Why not.
+        #[source]
+        source: OktaError,
     },
     /// The connector's rights could not be checked.
     #[error("cannot check whether the connector still sees users and groups")]
@@ -111,9 +134,27 @@ impl SnapshotError {
         match self {
             Self::Page { source, .. } => source.is_not_found(),
             Self::Circle { .. }
+            | Self::Blank { .. }
             | Self::GroupDisappeared { .. }
+            | Self::Group { .. }
             | Self::Rights(_)
             | Self::NoRights
+            | Self::Empty { .. }
+            | Self::Nameless { .. }
+            | Self::Store(_) => false,
+        }
+    }
+
+    /// Whether listings that have come to their end before it may have been cut short for the same reason: then the
+    /// next run does not go on where this one was.
+    fn casts_doubt(&self) -> bool {
+        match self {
+            Self::Page { source, .. } => source.class() == Class::Misconfigured,
+            Self::Group { source, .. } | Self::Rights(source) => source.class() == Class::Misconfigured,
+            Self::NoRights => true,
+            Self::Circle { .. }
+            | Self::Blank { .. }
+            | Self::GroupDisappeared { .. }
             | Self::Empty { .. }
             | Self::Nameless { .. }
             | Self::Store(_) => false,
@@ -124,10 +165,12 @@ impl SnapshotError {
     pub fn class(&self) -> Class {
         match self {
             Self::Page { source, .. } => source.class(),
-            Self::Rights(source) => source.class(),
-            Self::Circle { .. } | Self::GroupDisappeared { .. } | Self::Nameless { .. } | Self::Store(_) => {
-                Class::Transient
-            }
+            Self::Rights(source) | Self::Group { source, .. } => source.class(),
+            Self::Circle { .. }
+            | Self::Blank { .. }
+            | Self::GroupDisappeared { .. }
+            | Self::Nameless { .. }
+            | Self::Store(_) => Class::Transient,
             Self::Empty { .. } | Self::NoRights => Class::Misconfigured,
         }
     }
@@ -148,11 +191,22 @@ pub(super) struct Collector<'a> {
     pub(super) selection: &'a Selection,
     pub(super) mapping: &'a Mapping,
     pub(super) live: &'a dyn LiveMemberships,
+    /// The attributes of which was told that they have no place at the provider.
+    pub(super) told: Mutex<BTreeSet<String>>,
 }
 
 impl Collector<'_> {
     /// Walks what there is to walk and, if all of it ended well, vouches for it.
     pub(super) async fn collect(&self, reach: Reach) -> Result<Snapshot, SnapshotError> {
+        self.directory.forget_sizes();
+        let collected = self.walk(reach).await;
+        if collected.as_ref().is_err_and(SnapshotError::casts_doubt) {
+            self.store.forget_run().await.map_err(SnapshotError::Store)?;
+        }
+        collected
+    }
+
+    async fn walk(&self, reach: Reach) -> Result<Snapshot, SnapshotError> {
         let mut live = self.live.live();
         let fingerprint = format!("{} {}", self.selection.fingerprint(), self.mapping.fingerprint());
         let run = self.store.begin(reach, self.directory.now(), fingerprint.clone(), live.clone()).await;
@@ -318,7 +372,11 @@ impl Collector<'_> {
             }
             loop {
                 let mut live = self.live.live_in(&group.id);
-                let page = self.member_page(run, &group.id, &mut walk).await?;
+                let page = match self.member_page(run, &group.id, &mut walk).await {
+                    Ok(page) => page,
+                    Err(error) if error.is_not_found() => return self.unlist(group).await,
+                    Err(error) => return Err(error),
+                };
                 live.extend(self.live.live_in(&group.id));
                 let spared = spared("members", &page.skipped)?;
                 let next = walk.turn(page.next)?;
@@ -333,6 +391,18 @@ impl Collector<'_> {
         self.store.exchange_members(run, group).await.map_err(SnapshotError::Store)
     }
 
+    /// A group is gone that was listed a while ago: it is as if it had not been listed, if Okta says so of the group
+    /// too. What it takes with it is looked at by `evidence` like everything that leaves.
+    async fn unlist(&self, group: StaleGroup) -> Result<(), SnapshotError> {
+        let look = self.directory.group(&group.id).await;
+        let found = look.map_err(|source| SnapshotError::Group { group: group.id.clone(), source })?;
+        if found.is_some() {
+            return Err(SnapshotError::GroupDisappeared { group: group.id });
+        }
+        info!(okta.group_id = %group.id, "group {} has gone while its members were to be read", group.id);
+        self.store.unlist_group(group.n).await.map_err(SnapshotError::Store)
+    }
+
     /// Everybody is known already, or the members' pages are where people come from.
     async fn member_page(
         &self,
@@ -340,22 +410,13 @@ impl Collector<'_> {
         group: &OktaGroupId,
         walk: &mut Walk<'_>,
     ) -> Result<Page<OktaUserId>, SnapshotError> {
-        let gone = |error: SnapshotError| {
-            if error.is_not_found() {
-                SnapshotError::GroupDisappeared { group: group.clone() }
-            } else {
-                error
-            }
-        };
         if self.selection.takes_everybody() {
             let read =
                 |at: Option<Cursor>| async move { self.directory.member_ids(group, at.as_ref()).await };
-            return walk.page(read).await.map_err(gone);
+            return walk.page(read).await;
         }
-        let Page { items, skipped, next, request_id } = walk
-            .page(|at| async move { self.directory.members(group, at.as_ref()).await })
-            .await
-            .map_err(gone)?;
+        let Page { items, skipped, next, request_id } =
+            walk.page(|at| async move { self.directory.members(group, at.as_ref()).await }).await?;
         let ids = items.iter().map(|user| user.id.clone()).collect();
         let people = self.read_people("members", items, &[])?;
         self.store.take_people(run, people).await.map_err(SnapshotError::Store)?;
@@ -370,7 +431,12 @@ impl Collector<'_> {
                 let group = &group;
                 let read =
                     |at: Option<Cursor>| async move { self.directory.member_ids(group, at.as_ref()).await };
-                let page = walk.page(read).await?;
+                let page = match walk.page(read).await {
+                    Ok(page) => page,
+                    // It has gone meanwhile, and spares nobody.
+                    Err(error) if error.is_not_found() => break,
+                    Err(error) => return Err(error),
+                };
                 let mut ids = spared("members", &page.skipped)?;
                 ids.extend(page.items.iter().map(ToString::to_string));
                 self.store.spare_users(ids).await.map_err(SnapshotError::Store)?;
@@ -400,10 +466,24 @@ impl Collector<'_> {
                 people.spared.push(user.id.to_string());
             } else {
                 let desired = self.mapping.desired(&user);
+                for (attribute, why) in &desired.unfit {
+                    self.report_unfit(&user, attribute, *why);
+                }
                 people.users.push((user.id, desired));
             }
         }
         Ok(people)
+    }
+}
+
+impl Collector<'_> {
+    /// Once a run for each attribute: what is wrong with one person's is wrong with everybody's.
+    fn report_unfit(&self, user: &User, attribute: &str, why: Unfit) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(attribute.to_owned()) {
+            warn!(okta.user_id = %user.id, attribute,
+                "the attribute {attribute} of user {} cannot be written and is left out: {why} (said once a run)", user.id);
+        }
     }
 }
 

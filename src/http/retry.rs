@@ -45,6 +45,8 @@ impl Patience {
         first: Duration::from_millis(500),
         longest: Duration::from_secs(20),
     };
+    /// For a page of a listing that has failed already, in a smaller size: there are more sizes to come.
+    pub const SMALLER_PAGE: Self = Self { attempts: 2, ..Self::LISTING };
     /// For work that a reconciler repeats soon anyway.
     pub const SHORT: Self = Self {
         attempts: 3,

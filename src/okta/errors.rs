@@ -17,9 +17,10 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::page::Trouble;
 use crate::http::budget::{Reading, read};
 use crate::http::classify::{Verdict, by_status};
-use crate::http::{Class, ExchangeError, Response};
+use crate::http::{Class, ExchangeError, Response, TransportError};
 
 /// What Okta said, as far as it said anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +191,29 @@ impl OktaError {
         match self {
             Self::NoAnswer { .. } | Self::Answered { .. } => self.class() == Class::Transient,
             Self::Unreadable { .. } | Self::Incomplete { .. } | Self::Endless { .. } => false,
+        }
+    }
+
+    /// Whether a smaller page would do better.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::NoAnswer { source, .. } => match source {
+                ExchangeError::Unreachable { source, .. } => match source {
+                    TransportError::Timeout { .. }
+                    | TransportError::Broken { .. }
+                    | TransportError::TooLarge { .. } => Trouble::TooMuch,
+                    TransportError::Connect { .. } => Trouble::Other,
+                },
+                ExchangeError::Answered { .. } | ExchangeError::Unauthorized { .. } => Trouble::Other,
+            },
+            Self::Answered { answer, .. } => match answer.status {
+                StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                    Trouble::TooMuch
+                }
+                _ => Trouble::Other,
+            },
+            Self::Unreadable { .. } => Trouble::Cut,
+            Self::Incomplete { .. } | Self::Endless { .. } => Trouble::Other,
         }
     }
 

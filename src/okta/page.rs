@@ -1,10 +1,12 @@
 //! # Purpose
-//! One page of a listing and the way to the next.
+//! One page of a listing, its size, and the way to the next.
 //!
 //! # Invariants kept here
 //! - Only the absence of a `next` link ends a listing; an empty page does not, nor do links that are damaged or, on a
 //!   full page, lost.
 //! - A `next` link is followed on the configured origin and on the path it came from, whatever host it names.
+//! - What Okta leaves out of a link of what was asked for is put back: it must not become another listing on the way.
+//! - A page that is too much is asked for in halves, down to [`SMALLEST`], and each size a few times at most.
 //! - An element that cannot be read is skipped and reported; it does not spoil the page and is never lost silently.
 //!
 //! # Not here
@@ -67,12 +69,12 @@ pub enum LinkError {
     Missing,
 }
 
-/// The cursor behind `rel="next"`, for a listing at `path`. `full` says that the page holds as many elements as were
+/// The cursor behind `rel="next"` of the answer to `asked`. `full` says that the page holds as many elements as were
 /// asked for: then the absence of any link is no proof that there is no next page.
 pub fn next_cursor(
     headers: &HeaderMap,
     base: &Base,
-    path: &str,
+    asked: &Url,
     full: bool,
 ) -> Result<Option<Cursor>, LinkError> {
     let excerpt = |text: &str| text.chars().take(200).collect::<String>();
@@ -85,13 +87,75 @@ pub fn next_cursor(
         next = next.or(links.into_iter().find(|link| link.is_next));
     }
     match next {
-        Some(link) => match base.reattach(link.target, path) {
-            Some(url) => Ok(Some(Cursor(url))),
+        Some(link) => match base.reattach(link.target, asked.path()) {
+            Some(url) => Ok(Some(Cursor(with_what_was_lost(url, asked)))),
             None => Err(LinkError::Foreign(excerpt(link.target))),
         },
         None if full && !any => Err(LinkError::Missing),
         None => Ok(None),
     }
+}
+
+/// What decides which objects a page shows and how much of each. The rest is the cursor's matter.
+const SELECTING: [&str; 5] = ["filter", "search", "fields", "expand", "limit"];
+
+/// `next` with those parameters of `asked` that it lacks.
+fn with_what_was_lost(mut next: Url, asked: &Url) -> Url {
+    let there: Vec<_> = next.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let is_lost = |name: &str| SELECTING.contains(&name) && !there.iter().any(|found| found.as_str() == name);
+    let lost: Vec<_> = asked.query_pairs().filter(|(name, _)| is_lost(name)).collect();
+    if !lost.is_empty() {
+        next.query_pairs_mut().extend_pairs(lost);
+    }
+    next
+}
+
+/// No page is asked for with a smaller `limit`.
+pub const SMALLEST: u32 = 25;
+
+/// Why a page could not be read, as far as its size can have to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Okta, or what is in between, has given up on it again and again: too slow, or too large.
+    TooMuch,
+    /// Its body is not whole: a hiccup, or too large for something in between.
+    Cut,
+    /// Nothing that the size of the page could change.
+    Other,
+}
+
+/// The `limit` with which a page is asked for again, if that can help. `again` says that it was asked for with this one
+/// before.
+///
+/// <https://developer.okta.com/docs/api/openapi/okta-management/management/tag/User/> advises a smaller `limit` where
+/// a listing is answered with 500.
+pub fn next_limit(trouble: Trouble, limit: u32, again: bool) -> Option<u32> {
+    let smaller = (limit > SMALLEST).then(|| (limit / 2).max(SMALLEST));
+    match trouble {
+        Trouble::TooMuch => smaller,
+        Trouble::Cut if again => smaller,
+        Trouble::Cut => Some(limit),
+        Trouble::Other => None,
+    }
+}
+
+/// The same request for pages of another size. The rest of the query, cursor included, stays to the letter.
+pub fn with_limit(url: &Url, limit: u32) -> Url {
+    let limit = format!("limit={limit}");
+    let mut query: Vec<&str> = Vec::new();
+    for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        if pair.split('=').next() != Some("limit") {
+            query.push(pair);
+        } else if !query.contains(&limit.as_str()) {
+            query.push(&limit);
+        }
+    }
+    if !query.contains(&limit.as_str()) {
+        query.push(&limit);
+    }
+    let mut sized = url.clone();
+    sized.set_query(Some(&query.join("&")));
+    sized
 }
 
 struct Link<'a> {
@@ -164,10 +228,12 @@ mod tests {
 
     use super::*;
 
-    const PATH: &str = "/api/v1/users";
-
     fn base() -> Base {
         Base::parse("https://example.okta.com").unwrap()
+    }
+
+    fn asked() -> Url {
+        base().url(&["api", "v1", "users"], &[])
     }
 
     fn next(headers: &[&'static str]) -> Result<Option<String>, LinkError> {
@@ -175,7 +241,7 @@ mod tests {
         for header in headers {
             map.append("link", HeaderValue::from_static(header));
         }
-        Ok(next_cursor(&map, &base(), PATH, false)?.map(|cursor| cursor.url().to_string()))
+        Ok(next_cursor(&map, &base(), &asked(), false)?.map(|cursor| cursor.url().to_string()))
     }
 
     #[test]
@@ -216,17 +282,58 @@ mod tests {
         }
         let mut map = HeaderMap::new();
         map.append("link", HeaderValue::from_bytes(b"<https://x/\xff>; rel=next").unwrap());
-        assert!(matches!(next_cursor(&map, &base(), PATH, false), Err(LinkError::Damaged(_))));
+        assert!(matches!(next_cursor(&map, &base(), &asked(), false), Err(LinkError::Damaged(_))));
     }
 
     #[test]
     fn a_full_page_without_links_is_not_the_end() {
         let none = HeaderMap::new();
-        assert_eq!(next_cursor(&none, &base(), PATH, true), Err(LinkError::Missing));
-        assert_eq!(next_cursor(&none, &base(), PATH, false), Ok(None));
+        assert_eq!(next_cursor(&none, &base(), &asked(), true), Err(LinkError::Missing));
+        assert_eq!(next_cursor(&none, &base(), &asked(), false), Ok(None));
         let mut own = HeaderMap::new();
         let value = r#"<https://example.okta.com/api/v1/users?limit=2>; rel="self""#;
         own.append("link", HeaderValue::from_static(value));
-        assert_eq!(next_cursor(&own, &base(), PATH, true), Ok(None), "Okta says that this is all");
+        assert_eq!(next_cursor(&own, &base(), &asked(), true), Ok(None), "Okta says that this is all");
+    }
+
+    #[test]
+    fn what_a_link_has_lost_is_put_back() {
+        let mut map = HeaderMap::new();
+        let link = "<https://example.okta.com/api/v1/users?after=a%2Bb&filter=kept>; rel=next";
+        map.append("link", HeaderValue::from_static(link));
+        let query = [("filter", "asked"), ("limit", "200"), ("fields", "id,profile:(login)"), ("after", "x")];
+        let asked = base().url(&["api", "v1", "users"], &query);
+        let next = next_cursor(&map, &base(), &asked, true).unwrap().unwrap();
+        let pairs: Vec<_> = next.url().query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(pairs, ["after=a+b", "filter=kept", "limit=200", "fields=id,profile:(login)"]);
+    }
+
+    #[test]
+    fn a_page_is_halved_down_to_the_smallest_and_then_given_up() {
+        let halves = |from: u32| {
+            let smaller = |limit: &u32| next_limit(Trouble::TooMuch, *limit, false);
+            std::iter::successors(Some(from), smaller).collect::<Vec<_>>()
+        };
+        assert_eq!(halves(200), [200, 100, 50, 25]);
+        assert_eq!(halves(1000), [1000, 500, 250, 125, 62, 31, 25]);
+        assert_eq!(halves(10), [10], "not even once");
+        assert_eq!(next_limit(Trouble::Cut, 200, false), Some(200), "it may have been a hiccup");
+        assert_eq!(next_limit(Trouble::Cut, 200, true), Some(100));
+        assert_eq!(next_limit(Trouble::Cut, SMALLEST, true), None);
+        assert_eq!(next_limit(Trouble::Other, 200, false), None);
+    }
+
+    #[test]
+    fn another_limit_changes_nothing_else_of_a_request() {
+        let sized = |query: &str| {
+            let url = Url::parse(&format!("https://example.okta.com/api/v1/users{query}")).unwrap();
+            with_limit(&url, 50).query().unwrap().to_owned()
+        };
+        assert_eq!(
+            sized("?after=a%2Bb%3D%3D,c&limit=200&fields=id"),
+            "after=a%2Bb%3D%3D,c&limit=50&fields=id"
+        );
+        assert_eq!(sized("?limits=1&limit=200&limit=3"), "limits=1&limit=50");
+        assert_eq!(sized(""), "limit=50");
     }
 }

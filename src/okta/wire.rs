@@ -2,7 +2,8 @@
 //! Okta's JSON, read tolerantly.
 //!
 //! # Invariants kept here
-//! - Of every object only the `id` must be there. Unknown fields, unknown values and nulls are survived.
+//! - Of every object only the `id` must be there. Unknown fields, unknown values, nulls and, in what is only a hint,
+//!   values of another type are survived.
 //!
 //! # Not here
 //! Paging and errors.
@@ -10,7 +11,9 @@
 //! Source: Okta management OpenAPI 2026.06.3.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::domain::{Group, GroupKind, OktaGroupId, OktaUserId, User, UserStatus};
@@ -19,6 +22,7 @@ use crate::domain::{Group, GroupKind, OktaGroupId, OktaUserId, User, UserStatus}
 #[derive(Deserialize)]
 pub(super) struct UserBody {
     id: OktaUserId,
+    #[serde(default, deserialize_with = "hint")]
     status: Option<UserStatus>,
     #[serde(default, deserialize_with = "null_is_empty")]
     profile: Map<String, Value>,
@@ -44,10 +48,10 @@ pub(super) struct UserId {
 #[derive(Deserialize)]
 pub(super) struct GroupBody {
     id: OktaGroupId,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "hint")]
     kind: Option<String>,
     profile: Option<GroupProfile>,
-    #[serde(rename = "lastMembershipUpdated")]
+    #[serde(rename = "lastMembershipUpdated", default, deserialize_with = "hint")]
     last_membership_updated: Option<String>,
     #[serde(rename = "_embedded")]
     embedded: Option<Embedded>,
@@ -69,6 +73,7 @@ struct Embedded {
 struct Stats {
     #[serde(alias = "hasAdminPrivlege", alias = "hasAdminPrivileges")]
     has_admin_privilege: Option<bool>,
+    #[serde(default, deserialize_with = "hint")]
     users_count: Option<u64>,
 }
 
@@ -155,6 +160,16 @@ impl LogBody {
     }
 }
 
+/// Nothing, where it is not what it should be: what is only a hint makes no object unreadable.
+fn hint<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
 fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -166,6 +181,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::page::read_items;
     use super::*;
 
     #[test]
@@ -194,6 +214,70 @@ mod tests {
         let bare = Group::from(serde_json::from_str::<GroupBody>(r#"{"id":"00g1"}"#).unwrap());
         assert_eq!(bare.kind, GroupKind::Other(String::new()));
         assert_eq!(bare.has_admin_privilege, None);
+    }
+
+    #[test]
+    fn a_hint_of_another_type_makes_no_group_unreadable() {
+        let text = r#"{"id":"00g1","type":["OKTA_GROUP"],"lastMembershipUpdated":7,"objectClass":null,
+            "profile":{"name":"Domain Users","objectSid":{"x":[null]}},"_embedded":{"stats":{"usersCount":"many"}}}"#;
+        let group = Group::from(serde_json::from_str::<GroupBody>(text).unwrap());
+        assert_eq!((group.id.as_str(), group.name.as_str()), ("00g1", "Domain Users"));
+        assert!(group.kind.is_unknown());
+        assert_eq!((group.members_changed_at, group.members), (None, None));
+        // Whether a group gives administrators' rights is more than a hint.
+        let text = r#"{"id":"00g1","_embedded":{"stats":{"hasAdminPrivilege":"yes"}}}"#;
+        assert!(serde_json::from_str::<GroupBody>(text).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|truth| truth.to_string()),
+            any::<f64>().prop_map(|number| Value::from(number).to_string()),
+            any::<u64>().prop_map(|number| number.to_string()),
+            any::<String>().prop_map(|text| Value::from(text).to_string()),
+            select(&[
+                "1e999",
+                "-123456789012345678901234567890",
+                r#""\ud800""#,
+                r#""\u0000\u202e<b>""#,
+                r#"{"id":"00u1"}"#,
+                r#"{"a":1,"a":[]}"#,
+            ])
+            .prop_map(str::to_owned),
+            Just(format!("{}{}", "[".repeat(200), "]".repeat(200))),
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(|all| format!("[{}]", all.join(","))),
+                vec((any::<String>(), inner), 0..5).prop_map(|all| {
+                    let member = |(name, value): (String, String)| format!("{}:{value}", Value::from(name));
+                    format!("{{{}}}", all.into_iter().map(member).collect::<Vec<_>>().join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_in_a_profile_breaks_a_page_or_costs_another_user(
+            field in prop_oneof![select(&["login", "email", "firstName", "id", "a"]).prop_map(str::to_owned), any::<String>()],
+            value in any_json(),
+        ) {
+            let user = |id: &str, more: &str| {
+                format!(r#"{{"id":"{id}","status":"ACTIVE","profile":{{"login":"{id}@example.com"{more}}}}}"#)
+            };
+            let more = format!(",{}:{value}", Value::from(field));
+            let page = format!("[{},{},{}]", user("00u1", ""), user("00u2", &more), user("00u3", ""));
+            let elements: Vec<&RawValue> = serde_json::from_slice(page.as_bytes()).unwrap();
+            let read = |text: &str| serde_json::from_str::<UserBody>(text).map(User::from);
+            let (items, skipped) = read_items(&elements, read);
+            let ids: Vec<_> = items.iter().map(|user| user.id.as_str()).collect();
+            let spared: Vec<_> = skipped.iter().map(|one| one.id.as_deref()).collect();
+            let whole = ids == ["00u1", "00u2", "00u3"] && spared.is_empty();
+            let one_is_spared = ids == ["00u1", "00u3"] && spared == [Some("00u2")];
+            prop_assert!(whole || one_is_spared, "{ids:?} {spared:?}");
+        }
     }
 
     #[test]

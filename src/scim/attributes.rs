@@ -4,6 +4,8 @@
 //! # Invariants kept here
 //! - Only the paths that are asked for are read; what else a provider keeps in a resource is none of our business.
 //! - An absent attribute, `null` and an empty string are the same: nothing.
+//! - Two values are the same however a service spells them ([`same`]): numbers and booleans as text, lists in another
+//!   order.
 //!
 //! # Not here
 //! Which paths there are: `directory::mapping`.
@@ -38,7 +40,7 @@ struct Parts {
 )]
 pub struct PathError(String);
 
-/// Attributes by path. Values are strings, numbers or booleans.
+/// Attributes by path. Values are text, or any JSON where [`Path::holds_any`].
 pub type Attributes = BTreeMap<Path, Value>;
 
 impl Path {
@@ -78,6 +80,13 @@ impl Path {
     /// The extension's schema, for an attribute of one.
     pub fn schema(&self) -> Option<&str> {
         self.0.schema.as_deref()
+    }
+
+    /// Whether it is of a schema that is not RFC 7643's, and may hold any JSON. The RFC's own hold text, but for those
+    /// that the connector sets by itself.
+    pub fn holds_any(&self) -> bool {
+        const OF_THE_RFC: &str = "urn:ietf:params:scim:schemas:";
+        self.schema().is_some_and(|schema| !schema.to_ascii_lowercase().starts_with(OF_THE_RFC))
     }
 
     /// The type of the element, for an attribute of a multi-valued one.
@@ -245,13 +254,47 @@ impl TryFrom<String> for Path {
     }
 }
 
-/// The values of `paths` in a resource. What is written is text: a number in its place is the same.
+/// The values of `paths` in a resource. Where text is written a number in its place is the same.
 pub fn read<'a>(resource: &Map<String, Value>, paths: impl IntoIterator<Item = &'a Path>) -> Attributes {
-    let as_text = |value: &Value| match value {
-        Value::Number(number) => Value::from(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => value.clone(),
+    let as_written = |path: &Path, value: &Value| match value {
+        Value::Number(number) if !path.holds_any() => Value::from(number.to_string()),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => value.clone(),
     };
-    paths.into_iter().filter_map(|path| Some((path.clone(), as_text(path.get(resource)?)))).collect()
+    let value = |path: &Path| Some((path.clone(), as_written(path, path.get(resource)?)));
+    paths.into_iter().filter_map(value).collect()
+}
+
+/// Whether two values of an attribute say the same: a service may write numbers and booleans as text, leave out what
+/// says nothing, and show the values of a list in any order (RFC 7643 section 2.4).
+pub fn same(left: &Value, right: &Value) -> bool {
+    left == right || spelled(left) == spelled(right)
+}
+
+/// A value in the one spelling in which it is compared.
+fn spelled(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::String(text) => Value::from(text.as_str()),
+        Value::Bool(truth) => Value::from(truth.to_string()),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+            Value::from(whole.map_or_else(|| number.to_string(), |whole| format!("{whole:.0}")))
+        }
+        Value::Array(elements) => {
+            let mut elements: Vec<_> = elements.iter().map(spelled).collect();
+            elements.sort_by_cached_key(ToString::to_string);
+            Value::Array(elements)
+        }
+        Value::Object(members) => {
+            let said = members.iter().filter(|(_, value)| !is_nothing(value));
+            Value::Object(said.map(|(name, value)| (name.clone(), spelled(value))).collect())
+        }
+    }
 }
 
 /// `active`; some services write booleans as text.
@@ -377,6 +420,40 @@ mod tests {
         let title = Path::parse("title").unwrap();
         let read = read(json!({ "title": 42 }).as_object().unwrap(), [&title]);
         assert_eq!(read[&title], json!("42"));
+    }
+
+    #[test]
+    fn values_are_the_same_however_a_service_spells_them() {
+        let table = [
+            (json!(7), json!("7"), true),
+            (json!(7), json!(7.0), true),
+            (json!(7), json!(8), false),
+            (json!(true), json!("true"), true),
+            (json!(["b", "a"]), json!(["a", "b"]), true),
+            (json!(["a", "a"]), json!(["a"]), false),
+            (json!([1, 2]), json!(["2", "1"]), true),
+            (json!({ "a": 1, "b": null }), json!({ "a": "1" }), true),
+            (json!({ "a": 1 }), json!({ "a": 2 }), false),
+            (json!("a"), json!("A"), false),
+            (json!("a"), json!(["a"]), false),
+        ];
+        for (left, right, expected) in table {
+            assert_eq!(same(&left, &right), expected, "{left} {right}");
+            assert_eq!(same(&right, &left), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn only_schemas_that_are_not_the_rfcs_hold_any_json() {
+        let badge = "urn:example:params:scim:schemas:extension:badge:1.0:User:tags";
+        assert!(Path::parse(badge).unwrap().holds_any());
+        for path in PATHS.into_iter().chain(["URN:IETF:x:y", "title"]) {
+            assert!(!Path::parse(path).is_ok_and(|path| path.holds_any()), "{path}");
+        }
+        let number = Path::parse(badge).unwrap();
+        let resource =
+            json!({ "urn:example:params:scim:schemas:extension:badge:1.0:User": { "tags": [1, 2] } });
+        assert_eq!(read(resource.as_object().unwrap(), [&number])[&number], json!([1, 2]));
     }
 
     #[test]

@@ -26,11 +26,11 @@ pub fn of_attributes(old: &Attributes, new: &Attributes) -> Option<Value> {
             .collect()
     };
     let mut operations = Vec::new();
-    let mut elements: BTreeMap<(&str, &str), Map<String, Value>> = BTreeMap::new();
+    let mut elements: BTreeMap<(Option<&str>, &str, &str), Map<String, Value>> = BTreeMap::new();
     for (path, value) in changed {
         match (value, path.of_type()) {
             (Some(value), Some(of_type)) if !has_element(old, path) => {
-                let element = elements.entry((path.attribute(), of_type)).or_default();
+                let element = elements.entry((path.schema(), path.attribute(), of_type)).or_default();
                 element.insert(path.sub().unwrap_or("value").to_owned(), value.clone());
             }
             (Some(value), _) => {
@@ -39,12 +39,13 @@ pub fn of_attributes(old: &Attributes, new: &Attributes) -> Option<Value> {
             (None, _) => operations.push(json!({ "op": "remove", "path": path.to_string() })),
         }
     }
-    for ((attribute, of_type), mut element) in elements {
+    for ((schema, attribute, of_type), mut element) in elements {
         element.insert("type".to_owned(), json!(of_type));
-        if attribute == "emails" {
+        if schema.is_none() && attribute == "emails" {
             element.insert("primary".to_owned(), json!(true));
         }
-        operations.push(json!({ "op": "add", "path": attribute, "value": [element] }));
+        let path = schema.map_or_else(|| attribute.to_owned(), |schema| format!("{schema}:{attribute}"));
+        operations.push(json!({ "op": "add", "path": path, "value": [element] }));
     }
     (!operations.is_empty()).then(|| message(&operations))
 }
@@ -105,7 +106,11 @@ fn message(operations: &[Value]) -> Value {
 
 /// Whether the element that `path` is part of exists.
 fn has_element(old: &Attributes, path: &Path) -> bool {
-    old.keys().any(|known| known.attribute() == path.attribute() && known.of_type() == path.of_type())
+    let element = |path: &Path| {
+        let of = [path.schema(), Some(path.attribute()), path.of_type()];
+        of.map(|part| part.map(ToOwned::to_owned))
+    };
+    old.keys().any(|known| element(known) == element(path))
 }
 
 #[cfg(test)]
@@ -138,6 +143,9 @@ mod tests {
             ])
         );
         assert_eq!(of_attributes(&old, &old), None);
+        let of_ours = attributes(&[("urn:example:1.0:User:phones[type eq \"desk\"].value", "7")]);
+        let message = of_attributes(&Attributes::new(), &of_ours).unwrap();
+        assert_eq!(message["Operations"][0]["path"], "urn:example:1.0:User:phones");
     }
 
     #[test]

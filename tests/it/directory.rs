@@ -9,6 +9,8 @@ mod mishaps;
 mod providers;
 mod random;
 mod resumed;
+mod traps;
+mod values;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -24,6 +24,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use super::OktaSimulator;
 use super::answer::{Refusal, json_response};
 use super::api;
+use super::api::listing::NeverAnswered;
 use super::budget::Standing;
 use super::hash::mix;
 use super::ids::push_base62;
@@ -121,7 +122,11 @@ impl OktaSimulator {
                 tokio::time::sleep(exchange.settings.latency).await;
             }
             was_performed.store(true, Ordering::Relaxed);
-            self.perform(exchange)
+            let response = self.perform(exchange);
+            if response.extensions().get::<NeverAnswered>().is_some() {
+                std::future::pending::<()>().await;
+            }
+            response
         })
         .await;
         if !was_performed.load(Ordering::Relaxed) {

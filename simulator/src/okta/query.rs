@@ -44,6 +44,11 @@ impl Query {
         Self(pairs)
     }
 
+    /// The same parameters but for those with these names.
+    pub(super) fn without(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(key, _)| !names.contains(&key.as_str())).cloned().collect())
+    }
+
     /// Encoded again, without a question mark.
     pub(super) fn encoded(&self) -> String {
         let pairs: Vec<String> = self

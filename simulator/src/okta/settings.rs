@@ -36,6 +36,14 @@ pub struct Settings {
     pub links: LinkStyle,
     /// When set, `next` links name this origin instead of the one that was called (an alias host).
     pub next_link_origin: Option<String>,
+    /// Parameters that get lost from `next` links on the way from page to page.
+    pub next_link_loses: Vec<&'static str>,
+    /// How many objects of the page before each page of users, groups or members shows again.
+    pub page_overlap: u32,
+    /// How many pages with nothing on them, and a `next` link, come between two pages of users, groups or members.
+    pub blank_pages: u32,
+    /// Pages of users, groups or members on which the org takes too long.
+    pub slow_pages: Option<SlowPages>,
     /// How the `x-rate-limit-*` headers are sent.
     pub rate_headers: RateHeaders,
     /// The app has "Require DPoP header in token requests" ticked: a token request without a proof fails. A valid
@@ -69,6 +77,10 @@ impl Default for Settings {
             page_sizes: PageSizes::default(),
             links: LinkStyle::Separate,
             next_link_origin: None,
+            next_link_loses: Vec::new(),
+            page_overlap: 0,
+            blank_pages: 0,
+            slow_pages: None,
             rate_headers: RateHeaders::Once,
             dpop_required: false,
             dpop_nonce_on_api: false,
@@ -126,6 +138,28 @@ impl Default for PageSizes {
             logs_max: 1000,
         }
     }
+}
+
+/// Pages that are too much for the org: what they hold counts, and not what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowPages {
+    /// A page with more objects is too much.
+    pub over: usize,
+    /// What comes of it.
+    pub answer: SlowAnswer,
+}
+
+/// What comes of a page that is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowAnswer {
+    /// 500 `E0000009`, as of a request that Okta has given up on.
+    InternalError,
+    /// A gateway's status and no body, such as 502 or 504.
+    Gateway(u16),
+    /// Nothing, for as long as anybody waits.
+    Never,
+    /// The first so many bytes, as through a proxy that passes no more.
+    Cut(usize),
 }
 
 /// How `self` and `next` are told.

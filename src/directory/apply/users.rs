@@ -21,7 +21,7 @@ use super::writing::Outcome;
 use super::{Applier, ApplyError, unclaimed};
 use crate::directory::plan::{Origin, UserFacts};
 use crate::domain::{OktaUserId, ScimId};
-use crate::scim::attributes::{Path, active, read, write};
+use crate::scim::attributes::{Path, active, read, same, write};
 use crate::scim::{ENTERPRISE_USER, Kind, PATCH_OP, Quirk, Resource, USER, patch};
 
 impl Applier<'_> {
@@ -184,12 +184,9 @@ impl Applier<'_> {
         shown: &UserFacts,
     ) -> Result<(), ApplyError> {
         let mut wanted = wanted.profile();
-        // The plan takes over a name that differs in case alone.
+        // The plan takes over a name that differs in case alone, and what is spelled in another way.
         for (path, value) in &mut wanted.attributes {
-            if let Some(theirs) = shown.attributes.get(path)
-                && path.attribute() == "userName"
-                && is_same(path, value, theirs)
-            {
+            if let Some(theirs) = shown.attributes.get(path).filter(|theirs| is_same(path, value, theirs)) {
                 *value = theirs.clone();
             }
         }
@@ -249,7 +246,7 @@ fn missing(shown: &UserFacts, old: &UserFacts, new: &UserFacts) -> BTreeSet<Stri
 /// Whether a value is the one that was written; of user names case does not matter.
 fn is_same(path: &Path, wanted: &Value, shown: &Value) -> bool {
     let folded = |value: &Value| value.as_str().map(str::to_lowercase);
-    wanted == shown || (path.attribute() == "userName" && folded(wanted) == folded(shown))
+    same(wanted, shown) || (path.attribute() == "userName" && folded(wanted) == folded(shown))
 }
 
 /// The PATCH with paths, or nothing where nothing differs.
@@ -282,11 +279,16 @@ fn apply_to(resource: &mut Map<String, Value>, old: &UserFacts, new: &UserFacts)
     if let Some(id) = &new.external_id {
         resource.insert("externalId".to_owned(), json!(id));
     }
-    if resource.contains_key(ENTERPRISE_USER)
+    let ours = new.attributes.keys().filter_map(Path::schema).chain([ENTERPRISE_USER]);
+    let used: BTreeSet<_> = ours.filter(|schema| resource.contains_key(*schema)).collect();
+    if !used.is_empty()
         && let Some(schemas) = resource.entry("schemas").or_insert_with(|| json!([USER])).as_array_mut()
-        && !schemas.iter().any(|schema| schema == ENTERPRISE_USER)
     {
-        schemas.push(json!(ENTERPRISE_USER));
+        for schema in used {
+            if !schemas.iter().any(|listed| listed == schema) {
+                schemas.push(json!(schema));
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! One listing of Okta's, from the page where it stands to its last.
 //!
 //! # Invariants kept here
-//! - A listing that leads in a circle is an error, never an end.
+//! - A listing that leads in a circle, or on and on without showing anything, is an error, never an end.
 //! - Where Okta no longer knows a place, the listing is begun anew, once.
 //!
 //! # Not here
@@ -26,7 +26,12 @@ pub(super) struct Walk<'a> {
     turned: BTreeSet<Cursor>,
     /// Whether it goes on where another process was: Okta may have forgotten the place.
     taken_up: bool,
+    /// Pages in a row with nothing on them.
+    blank: u32,
 }
+
+/// Okta shows pages with nothing on them, with more behind; but not so many in a row.
+const MOST_BLANK: u32 = 100;
 
 impl<'a> Walk<'a> {
     /// A listing whose place is kept; `None` when it has ended already in this run.
@@ -40,12 +45,20 @@ impl<'a> Walk<'a> {
         }
         let next = store.place(listing).await.map_err(SnapshotError::Store)?;
         let taken_up = next.is_some();
-        Ok(Some(Self { store, listing: Some(listing), what, next, turned: BTreeSet::new(), taken_up }))
+        Ok(Some(Self {
+            store,
+            listing: Some(listing),
+            what,
+            next,
+            turned: BTreeSet::new(),
+            taken_up,
+            blank: 0,
+        }))
     }
 
     /// A listing that is begun anew in each run.
     pub(super) fn of_its_own(store: &'a Store, what: &'static str) -> Self {
-        Self { store, listing: None, what, next: None, turned: BTreeSet::new(), taken_up: false }
+        Self { store, listing: None, what, next: None, turned: BTreeSet::new(), taken_up: false, blank: 0 }
     }
 
     /// Whether its first page comes next.
@@ -70,7 +83,12 @@ impl<'a> Walk<'a> {
             (self.next, self.taken_up) = (None, false);
             page = read(None).await;
         }
-        page.map_err(|source| SnapshotError::Page { what: self.what, source })
+        let page = page.map_err(|source| SnapshotError::Page { what: self.what, source })?;
+        self.blank = if page.items.is_empty() && page.skipped.is_empty() { self.blank + 1 } else { 0 };
+        if self.blank > MOST_BLANK {
+            return Err(SnapshotError::Blank { what: self.what, pages: self.blank });
+        }
+        Ok(page)
     }
 
     /// Where it goes on; `None` at its end.

@@ -224,6 +224,20 @@ impl Store {
         .await
     }
 
+    /// A group is gone that was listed before in this run: it is as if it had not been.
+    pub async fn unlist_group(&self, group: i64) -> Result<(), StoreError> {
+        self.run(move |connection| {
+            in_transaction(connection, |connection| {
+                // No run has this number: the end of the run lets it go.
+                execute(connection, "UPDATE source_groups SET seen = 0 WHERE n = ?1", params![group])?;
+                execute(connection, "DELETE FROM staged_members WHERE g = ?1", params![group])?;
+                let walk = Listing::Members(group).name();
+                execute(connection, "DELETE FROM walks WHERE what = ?1", params![walk])
+            })
+        })
+        .await
+    }
+
     /// All members of a group were read: they take the place of those known before.
     pub async fn exchange_members(&self, run: Run, group: StaleGroup) -> Result<(), StoreError> {
         self.run(move |connection| {

@@ -93,6 +93,11 @@ impl Store {
         .await
     }
 
+    /// Makes the next run begin anew instead of going on with this one.
+    pub async fn forget_run(&self) -> Result<(), StoreError> {
+        self.run(|connection| unmark(connection, "run")).await
+    }
+
     /// Makes the next run read the group's members.
     pub async fn mistrust_group(&self, group: OktaGroupId) -> Result<(), StoreError> {
         self.run(move |connection| {

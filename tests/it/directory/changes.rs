@@ -187,7 +187,7 @@ async fn another_mapping_is_read_and_written_whole() {
     world.pass(Duration::from_mins(1)).await;
     assert_eq!(reach(&connector), "everything");
     let ada = world.people()["ada@example.com"].1.clone();
-    assert_eq!(ada[badge]["number"], "7", "{ada}");
+    assert_eq!(ada[badge]["number"], 7, "{ada}");
     assert_eq!(ada["title"], "Countess", "what is not mapped any more is left as it is: {ada}");
     let written = world.apono.scim_writes();
     world.sync().await;

@@ -111,7 +111,7 @@ pub(super) fn rules(listing: &Listing<'_>) -> Result<Response, Refusal> {
         let names = with_names.then(|| target_names(&directory, rule.targets()));
         rule.write(out, directory.ids(), &directory.ids().id(Kind::Rule, number), names.as_ref());
     });
-    Ok(listing.respond(body, limit, page.next.as_ref()))
+    Ok(listing.respond(body, page.numbers.len(), limit, page.next.as_ref()))
 }
 
 fn target_names(directory: &Directory, targets: &[u32]) -> Value {
@@ -128,7 +128,7 @@ fn respond(listing: &Listing<'_>, directory: &Directory, page: &Page, limit: usi
     write_array(&mut body, &page.numbers, |out, index| {
         write(out, directory, listing.settings(), *index, stats);
     });
-    listing.respond(body, limit, page.next.as_ref())
+    listing.respond(body, page.numbers.len(), limit, page.next.as_ref())
 }
 
 fn write(out: &mut Vec<u8>, directory: &Directory, settings: &Settings, index: u32, stats: bool) {

@@ -8,6 +8,7 @@
 //! # Not here
 //! What is listed.
 
+use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, header};
 
@@ -15,10 +16,15 @@ use super::super::OktaSimulator;
 use super::super::answer::{Refusal, json_response};
 use super::super::cursor::Position;
 use super::super::exchange::Exchange;
-use super::super::settings::{LinkStyle, Settings};
+use super::super::operation::Operation;
+use super::super::settings::{LinkStyle, Settings, SlowAnswer};
 
 /// Parameters that decide which objects a list has, and in which order.
 const SELECTING: [&str; 8] = ["filter", "search", "q", "sortBy", "sortOrder", "since", "until", "expand"];
+
+/// Marks a page that is too much for the org and is never answered.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct NeverAnswered;
 
 /// One request for a page.
 pub(super) struct Listing<'a> {
@@ -94,7 +100,52 @@ impl<'a> Listing<'a> {
 
     /// The number of the object that the page starts after.
     pub(super) fn after(&self) -> Result<Option<u32>, Refusal> {
-        Ok(self.position()?.and_then(|position| u32::try_from(position.number).ok()))
+        let after = self.position()?.and_then(|position| u32::try_from(position.number).ok());
+        let overlap = if self.is_crawled() { self.settings().page_overlap } else { 0 };
+        Ok(after.and_then(|after| after.checked_sub(overlap)))
+    }
+
+    /// The listings that are read from end to end, and show what long listings show.
+    fn is_crawled(&self) -> bool {
+        let operation = &self.exchange.operation;
+        matches!(operation, Operation::ListUsers | Operation::ListGroups | Operation::ListGroupMembers { .. })
+    }
+
+    /// A page with nothing on it, where one is due before the page that is asked for.
+    pub(super) fn blank(&self) -> Result<Option<Response>, Refusal> {
+        let blanks = self.settings().blank_pages;
+        if blanks == 0 || !self.is_crawled() || self.parameter("sortBy").is_some() {
+            return Ok(None);
+        }
+        let Some(position) = self.position()? else { return Ok(None) };
+        let shown = position.key.parse::<u32>().unwrap_or(0);
+        if shown >= blanks {
+            return Ok(None);
+        }
+        let limit = self.limit(1, usize::MAX)?;
+        let next = Position { number: position.number, key: (shown + 1).to_string() };
+        Ok(Some(self.respond(b"[]".to_vec(), 0, limit, Some(&next))))
+    }
+
+    /// What comes of a page with so many objects, where that is too much for the org.
+    fn too_much(&self, objects: usize, page: &[u8]) -> Option<Response> {
+        let slow = self.settings().slow_pages.filter(|slow| self.is_crawled() && objects > slow.over)?;
+        Some(match slow.answer {
+            SlowAnswer::InternalError => {
+                Refusal::api(500, "E0000009", "Internal Server Error").into_response(&self.exchange.error_id)
+            }
+            SlowAnswer::Gateway(status) => Refusal::Bare { status }.into_response(&self.exchange.error_id),
+            SlowAnswer::Never => {
+                let mut response = json_response(200, "[]");
+                response.extensions_mut().insert(NeverAnswered);
+                response
+            }
+            SlowAnswer::Cut(keep) => {
+                let mut response = json_response(200, "");
+                *response.body_mut() = Body::from(page[..keep.min(page.len())].to_vec());
+                response
+            }
+        })
     }
 
     /// Picks a page of the objects below `count` that match, in order of their numbers.
@@ -141,8 +192,17 @@ impl<'a> Listing<'a> {
     }
 
     /// The page as an answer.
-    pub(super) fn respond(&self, body: Vec<u8>, limit: usize, next: Option<&Position>) -> Response {
+    pub(super) fn respond(
+        &self,
+        body: Vec<u8>,
+        objects: usize,
+        limit: usize,
+        next: Option<&Position>,
+    ) -> Response {
         let exchange = self.exchange;
+        if let Some(response) = self.too_much(objects, &body) {
+            return response;
+        }
         let settings = self.settings();
         let mut response = json_response(200, body);
         let this =
@@ -150,7 +210,8 @@ impl<'a> Listing<'a> {
         let mut links = vec![format!("<{}{}{this}>; rel=\"self\"", settings.origin, exchange.path())];
         if let Some(next) = next {
             let cursor = self.okta.cursors().seal(&self.name(), next);
-            let query = exchange.query.with("after", &cursor).with("limit", &limit.to_string()).encoded();
+            let query = exchange.query.with("after", &cursor).with("limit", &limit.to_string());
+            let query = query.without(&settings.next_link_loses).encoded();
             let origin = settings.next_link_origin.as_ref().unwrap_or(&settings.origin);
             links.push(format!("<{origin}{}?{query}>; rel=\"next\"", exchange.path()));
         }

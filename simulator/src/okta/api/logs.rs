@@ -79,7 +79,7 @@ pub(super) fn list(listing: &Listing<'_>, now: Timestamp) -> Result<Response, Re
     let next = (has_more || polls).then(|| Position { number: last, key: String::new() });
     let mut body = Vec::new();
     write_array(&mut body, &events, |out, (_, event)| write_value(out, event));
-    Ok(listing.respond(body, limit, next.as_ref()))
+    Ok(listing.respond(body, events.len(), limit, next.as_ref()))
 }
 
 fn instant(listing: &Listing<'_>, name: &str) -> Result<Option<i64>, Refusal> {

@@ -29,7 +29,7 @@ pub(super) fn list(listing: &Listing<'_>, group: &str) -> Result<Response, Refus
     let index = directory.group_number(group).ok_or_else(|| Refusal::not_found(group, "UserGroup"))?;
     let page = Page::of(directory.visible_members(index, after, limit + 1), limit);
     let body = render(&directory, listing.exchange, &page, &projection(listing.exchange));
-    Ok(listing.respond(body, limit, page.next.as_ref()))
+    Ok(listing.respond(body, page.numbers.len(), limit, page.next.as_ref()))
 }
 
 /// A membership as it shall be.

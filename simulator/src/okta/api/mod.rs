@@ -8,7 +8,7 @@
 //! Tokens and scopes, which were checked before.
 
 mod groups;
-mod listing;
+pub(super) mod listing;
 mod logs;
 mod members;
 pub(super) mod org;
@@ -38,6 +38,9 @@ pub(super) fn perform(
     }
     okta.show_due_writes(now.as_millisecond());
     let listing = Listing::new(okta, exchange);
+    if let Some(blank) = listing.blank()? {
+        return Ok(blank);
+    }
     match operation {
         Operation::ListUsers => users::list(&listing),
         Operation::GetUser { user } => users::get(okta, exchange, user),

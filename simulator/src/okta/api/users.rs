@@ -69,7 +69,7 @@ pub(super) fn list(listing: &Listing<'_>) -> Result<Response, Refusal> {
         page.next = None;
     }
     let body = render(&directory, listing.exchange, &page, &projection(listing.exchange));
-    Ok(listing.respond(body, limit, page.next.as_ref()))
+    Ok(listing.respond(body, page.numbers.len(), limit, page.next.as_ref()))
 }
 
 pub(super) fn get(okta: &OktaSimulator, exchange: &Exchange, name: &str) -> Result<Response, Refusal> {

@@ -1,10 +1,11 @@
 //! Paging, filters and projections of users and groups.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{LinkStyle, NewGroup, NewUser, PageSizes, Seed};
+use super::super::{LinkStyle, NewGroup, NewUser, PageSizes, Seed, SlowAnswer, SlowPages};
 use super::{World, body, header, ids, next};
 
 #[tokio::test(start_paused = true)]
@@ -61,6 +62,36 @@ async fn okta_cursors_fit_their_own_list_only_and_survive_another_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn okta_shows_what_long_listings_show() {
+    let world = World::new();
+    let users = world.okta.seed(Seed { users: 9, groups: 0, ..Seed::default() }).users;
+    let token = world.token().await;
+    let page = |numbers: std::ops::Range<usize>| users[numbers].to_vec();
+
+    world.okta.configure(|settings| settings.page_overlap = 1);
+    let overlapping = world.crawl("/api/v1/users?limit=4", &token).await;
+    assert_eq!(overlapping, [page(0..4), page(3..7), page(6..9)]);
+    world.okta.configure(|settings| (settings.page_overlap, settings.blank_pages) = (0, 2));
+    let blank = world.crawl("/api/v1/users?limit=5", &token).await;
+    assert_eq!(blank, [page(0..5), vec![], vec![], page(5..9)]);
+    world.okta.configure(|settings| (settings.blank_pages, settings.next_link_loses) = (0, vec!["limit"]));
+    let first = world.get("/api/v1/users?limit=5&fields=id", &token).await;
+    let link = next(&first).unwrap();
+    assert!(!link.contains("limit=") && link.contains("fields=id"), "{link}");
+
+    for (answer, status) in [(SlowAnswer::InternalError, 500), (SlowAnswer::Gateway(504), 504)] {
+        world.okta.configure(|settings| settings.slow_pages = Some(SlowPages { over: 4, answer }));
+        assert_eq!(world.get("/api/v1/users?limit=5", &token).await.status(), status);
+        assert_eq!(ids(&world.get("/api/v1/users?limit=4", &token).await), page(0..4));
+        assert_eq!(ids(&world.get(&link, &token).await), page(5..9), "what is on the page counts");
+    }
+    let never = SlowPages { over: 4, answer: SlowAnswer::Never };
+    world.okta.configure(|settings| settings.slow_pages = Some(never));
+    let waited = tokio::time::timeout(Duration::from_hours(1), world.get("/api/v1/users?limit=5", &token));
+    assert!(waited.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn okta_leaves_deactivated_users_out_unless_an_expression_is_given() {
     let world = World::new();
     let seed = Seed { users: 400, groups: 0, inactive_per_thousand: 300, seed: 9, ..Seed::default() };
@@ -99,7 +130,7 @@ async fn okta_finds_users_by_expression_by_prefix_and_in_order() {
     let sorted = "search=profile.lastName%20eq%20%22Tester%22&sortBy=profile.level&sortOrder=desc&limit=1";
     let pages = world.crawl(&format!("/api/v1/users?{sorted}"), &token).await;
     assert_eq!(pages, [[bob.clone()], [ada.clone()]]);
-    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    tokio::time::advance(Duration::from_secs(10)).await;
     world.okta.update_profile(&ada, &json!({ "title": "Countess" }));
     assert_eq!(find("search=lastUpdated%20gt%20%222026-01-01T00:00:05Z%22").await, [ada.as_str()]);
 
@@ -194,7 +225,7 @@ async fn okta_lists_groups_with_filters_statistics_and_types() {
     assert_eq!(app["objectClass"][0], "okta:windows_security_principal");
     assert_eq!(app["profile"]["windowsDomainQualifiedName"], "EXAMPLE\\DOMAIN Admins");
 
-    tokio::time::advance(std::time::Duration::from_mins(1)).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
     world.okta.add_member(&seeded.groups[5], &seeded.users[0]);
     world.okta.remove_member(&seeded.groups[5], &seeded.users[0]);
     world.okta.rename_group(&seeded.groups[6], "Renamed");
