@@ -60,6 +60,17 @@ pub enum Admission {
     NotBefore(Duration),
 }
 
+/// What the directory may spend of one bucket, for estimates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Requests of a whole window.
+    pub a_window: u32,
+    /// Requests of the present window that are left.
+    pub left: u32,
+    /// Until the next window.
+    pub resets_in: Duration,
+}
+
 impl Ledger {
     /// Whether a request of `lane` may go now, or when to ask again.
     pub fn check(&mut self, lane: Lane, share: f64, now: Duration) -> Admission {
@@ -120,6 +131,23 @@ impl Ledger {
     /// Limit and requests left, as far as known.
     pub fn known(&self) -> Option<(u32, u32)> {
         self.limit.map(|limit| (limit, self.remaining))
+    }
+
+    /// What the directory may spend; nothing before an answer has told the limit.
+    pub fn pace(&self, share: f64, now: Duration) -> Option<Pace> {
+        let mut current = self.clone();
+        current.roll(now);
+        let limit = current.limit?;
+        let left = match current.blocked_until {
+            Some(_) => 0,
+            None => current.remaining.saturating_sub(floor(Lane::Directory, limit, share)),
+        };
+        let ends = current.blocked_until.or(current.window_ends);
+        Some(Pace {
+            a_window: directory_allowance(limit, share),
+            left,
+            resets_in: ends.map_or(PRESUMED_WINDOW, |ends| ends.saturating_sub(now)),
+        })
     }
 
     fn roll(&mut self, now: Duration) {
@@ -227,6 +255,24 @@ mod tests {
         ledger.observe(window(100, 21, 30), seconds(0));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(29)), Admission::NotBefore(seconds(30)));
         assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(30)), Admission::Now);
+    }
+
+    #[test]
+    fn the_pace_is_what_the_directory_may_spend() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.pace(SHARE, seconds(0)), None, "nothing is known yet");
+        ledger.observe(window(100, 46, 30), seconds(0));
+        let pace = |left, resets_in| Some(Pace { a_window: 64, left, resets_in: seconds(resets_in) });
+        assert_eq!(
+            ledger.pace(SHARE, seconds(10)),
+            pace(10, 20),
+            "46 left, 36 of them are not the directory's"
+        );
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(10)), 10);
+        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(0, 20));
+        assert_eq!(ledger.pace(SHARE, seconds(30)), pace(64, 61), "the next window is full");
+        ledger.block(seconds(90));
+        assert_eq!(ledger.pace(SHARE, seconds(50)), pace(0, 40));
     }
 
     #[test]
