@@ -7,7 +7,7 @@
 //! - A socket that cannot be made costs the commands, never the connector.
 //!
 //! # Not here
-//! What can be asked: `access::desk`, `directory`. The other end: `cli::desk`.
+//! What can be asked: `access::desk`, `directory`; the status: `server`. The other end: `cli::desk`.
 
 pub(super) mod directory;
 
@@ -57,6 +57,9 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     }
 }
 
+/// Makes the document that the admin listener answers `/status` with.
+pub(super) type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// Why a grant is ended.
 #[derive(Debug, Deserialize)]
 struct Ending {
@@ -81,10 +84,13 @@ impl Door {
         self,
         desk: Desk,
         directories: Directories,
+        status: Status,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let Self { listener, path, owner } = self;
-        let router = router(desk).merge(directory::router(directories));
+        let router = router(desk)
+            .merge(directory::router(directories))
+            .route("/status", get(move || status_now(status)));
         let router = router.layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
         let served = until_stopped(stop, |stop| {
@@ -121,6 +127,10 @@ async fn only_owners(
         return next.run(request).await;
     }
     refuse(StatusCode::FORBIDDEN, "only root and the connector's own user are served here")
+}
+
+async fn status_now(status: Status) -> Response {
+    Json(status()).into_response()
 }
 
 async fn list(State(desk): State<Arc<Desk>>, Query(filter): Query<Filter>) -> Response {

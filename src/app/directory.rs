@@ -14,10 +14,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::clock;
-use crate::directory::store::{PlannedOperation, StoreError};
+use crate::directory::progress::Progress;
+use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
+use crate::telemetry::chain;
 
 /// The loop of one organization.
 pub(super) struct DirectoryLoop {
@@ -60,6 +63,10 @@ impl DirectoryLoop {
     }
 
     async fn run_on(&mut self) {
+        if let Err(error) = self.reconciler.tell_failing().await {
+            let error = chain(&error).to_string();
+            warn!(error, "what failed before this start cannot be told: {error}");
+        }
         let mut waiters = Vec::new();
         loop {
             while let Ok(wish) = self.asked.try_recv() {
@@ -151,5 +158,15 @@ impl Asker {
     /// Operations of the last plan, from the `skip`th on; nothing past the last one.
     pub(super) async fn operations(&self, skip: i64) -> Result<Vec<PlannedOperation>, StoreError> {
         self.reconciler.operations(skip).await
+    }
+
+    /// How far the run is that goes on.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.reconciler.tracker.look()
+    }
+
+    /// The objects that an operation fails for.
+    pub(super) async fn failing(&self) -> Result<Failing, StoreError> {
+        self.reconciler.tell_failing().await
     }
 }

@@ -2,7 +2,9 @@
 
 mod changes;
 mod evidence;
+mod failing;
 mod mishaps;
+mod progress;
 mod providers;
 mod random;
 mod resumed;

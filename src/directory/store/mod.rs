@@ -10,6 +10,7 @@
 //! # Not here
 //! What to do about a pair: `plan` (pure), called for each row.
 
+mod failing;
 mod known;
 mod learned;
 mod pages;
@@ -28,6 +29,7 @@ use rusqlite::Connection;
 use super::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
+pub use failing::{Failing, FailingObject, LISTED};
 pub use pages::{Listing, People, StaleGroup};
 pub use planning::{Planned, PlannedOperation};
 pub use provider::{Counts, ProviderGroup, ProviderUser};
@@ -312,6 +314,7 @@ fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
     };
     connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     connection.execute_batch(learned::TABLES)?;
+    connection.execute_batch(failing::TABLES)?;
     format(connection)
 }
 
