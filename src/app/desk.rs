@@ -90,7 +90,7 @@ impl Door {
         let Self { listener, path, owner } = self;
         let router = router(desk)
             .merge(directory::router(directories))
-            .route("/status", get(move || status_now(status)));
+            .route("/status", get(async move || Json(status())));
         let router = router.layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
         let served = until_stopped(stop, |stop| {
@@ -127,10 +127,6 @@ async fn only_owners(
         return next.run(request).await;
     }
     refuse(StatusCode::FORBIDDEN, "only root and the connector's own user are served here")
-}
-
-async fn status_now(status: Status) -> Response {
-    Json(status()).into_response()
 }
 
 async fn list(State(desk): State<Arc<Desk>>, Query(filter): Query<Filter>) -> Response {

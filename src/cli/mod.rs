@@ -163,6 +163,13 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
+/// Several lines of a result.
+fn say_lines(lines: &[String]) {
+    for line in lines {
+        say(line);
+    }
+}
+
 /// Whether colors are wanted on standard error.
 fn color(sources: &Sources) -> bool {
     wants_color(sources, io::stderr().is_terminal())

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::desk::{Client, DeskError, with_state};
-use super::{Exit, complain, say};
+use super::{Exit, complain, say, say_lines};
 use crate::config::Sources;
 use crate::directory::progress::Progress;
 use crate::directory::store::{Failing, FailingObject};
@@ -37,7 +37,7 @@ pub(super) fn status(arguments: &StatusArgs, sources: &Sources) -> Exit {
         if arguments.json {
             say(&document.to_string());
         } else {
-            text(&document).map_err(DeskError::Unreadable)?.iter().for_each(|line| say(line));
+            say_lines(&text(&document).map_err(DeskError::Unreadable)?);
         }
         Ok(Exit::Done)
     })

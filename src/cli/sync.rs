@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::desk::{Client, DeskError};
 use super::status::failing_lines;
-use super::{Exit, bars, complain, say};
+use super::{Exit, bars, complain, say, say_lines};
 use crate::app::{App, Outside, StartError};
 use crate::config::{Settings, Sources, load};
 use crate::directory::ApplyRefusal;
@@ -172,7 +172,7 @@ async fn act(arguments: &SyncArgs, settings: Settings, color: bool) -> Result<Ex
         say(&text);
     } else {
         print(&document, color);
-        failing_lines(&planner.failing(&integration).await?).iter().for_each(|line| say(line));
+        say_lines(&failing_lines(&planner.failing(&integration).await?));
     }
     Ok(verdict(&document.summary))
 }
@@ -329,7 +329,7 @@ impl Planner {
         } else {
             let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
             say(&format!("{}: {}", text("outcome"), text("message")));
-            failing_lines(&failing).iter().for_each(|line| say(line));
+            say_lines(&failing_lines(&failing));
         }
         Ok(verdict_of(&run))
     }

@@ -7,6 +7,7 @@
 //! # Not here
 //! Gathering it while a run goes on: `tracker`. What a bucket allows: `http::budget`.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -143,13 +144,11 @@ pub fn left(standing: &Standing, seen: impl Fn(&str) -> Seen) -> Option<Vec<Left
         let foreseen = share(work.requests, rest, total);
         // A group may have more pages than one: what was seen of the others counts.
         let by_those_done = share(*requests, rest, *done);
-        match work.bucket {
-            Some(bucket) => Left { requests: foreseen.max(by_those_done), seen: seen(bucket) },
-            None => {
-                let each = u32::try_from(*done).ok().filter(|done| *done > 0).map(|done| *elapsed / done);
-                Left { requests: rest, seen: Seen { pace: None, latency: each } }
-            }
+        if let Some(bucket) = work.bucket {
+            return Left { requests: foreseen.max(by_those_done), seen: seen(bucket) };
         }
+        let each = u32::try_from(*done).ok().filter(|done| *done > 0).map(|done| *elapsed / done);
+        Left { requests: rest, seen: Seen { pace: None, latency: each } }
     };
     Some(work.iter().map(of_bucket).collect())
 }
@@ -218,7 +217,8 @@ impl Progress {
             text.push_str(&about(seconds));
         }
         if let Some(requests) = self.requests_per_minute {
-            text.push_str(&format!(" (Okta allows {} requests a minute)", thousands(requests.into())));
+            // Writing to a String cannot fail.
+            let _ = write!(text, " (Okta allows {} requests a minute)", thousands(requests.into()));
         }
         text
     }
@@ -253,12 +253,12 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn pace(a_window: u32, left: u32, resets_in: u64) -> Option<Pace> {
-        Some(Pace { a_window, left, resets_in: seconds(resets_in) })
+    fn pace(a_window: u32, left: u32, resets_in: u64) -> Pace {
+        Pace { a_window, left, resets_in: seconds(resets_in) }
     }
 
-    fn asks(requests: u64, pace: Option<Pace>, latency_ms: Option<u64>) -> Left {
-        Left { requests, seen: Seen { pace, latency: latency_ms.map(Duration::from_millis) } }
+    fn asks(requests: u64, pace: impl Into<Option<Pace>>, latency_ms: Option<u64>) -> Left {
+        Left { requests, seen: Seen { pace: pace.into(), latency: latency_ms.map(Duration::from_millis) } }
     }
 
     #[test]
