@@ -20,6 +20,9 @@ use crate::directory::progress::Progress;
 /// Between two looks at the run.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
+const COUNTED: &str = "{bar:30} {wide_msg}";
+const COUNTLESS: &str = "{spinner} {wide_msg}";
+
 /// Whether somebody watches.
 pub(super) fn wanted(json: bool) -> bool {
     !json && io::stdout().is_terminal() && io::stderr().is_terminal()
@@ -39,7 +42,10 @@ pub(super) async fn while_waiting<T>(
         loop {
             match look().await {
                 Some(progress) => show(&bar, &progress),
-                None => bar.set_message("waiting"),
+                None => {
+                    set_style(&bar, COUNTLESS);
+                    bar.set_message("waiting");
+                }
             }
             bar.tick();
             clock::sleep(BETWEEN_LOOKS).await;
@@ -55,14 +61,14 @@ pub(super) async fn while_waiting<T>(
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
-    let template = match progress.total {
-        Some(_) => "{bar:30} {wide_msg}",
-        None => "{spinner} {wide_msg}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("━╸─"));
-    }
+    set_style(bar, if progress.total.is_some() { COUNTED } else { COUNTLESS });
     bar.set_length(progress.total.unwrap_or(0));
     bar.set_position(progress.done);
     bar.set_message(progress.sentence());
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
 }

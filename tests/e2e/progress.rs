@@ -52,6 +52,7 @@ async fn status_shows_how_far_a_run_is_while_it_goes_on() {
         if progress["phase"] == "members" && progress["done"].as_u64() >= Some(1) {
             break organization;
         }
+        assert!(organization["last_directory_run"].is_null(), "the run has ended: {organization}");
     };
     let progress = &organization["directory"]["progress"];
     assert_eq!(
@@ -109,6 +110,7 @@ async fn a_terminal_sees_a_bar_and_json_none() {
         assert_eq!(child.wait().await.unwrap().code(), Some(2), "{seen}");
         assert_eq!(seen.contains("reading members: "), sees, "{seen}");
         assert_eq!(seen.contains("of 30 groups"), sees, "{seen}");
+        assert!(!seen.contains('░'), "no bar is drawn in another style: {seen}");
         assert!(seen.contains("create_user") || seen.contains("users to create"), "{seen}");
     }
 }
