@@ -299,7 +299,7 @@ impl Builder {
         let runs = last.subscribe();
         let tracker =
             Arc::new(Tracker::new(Arc::clone(&self.outside.clock), Arc::clone(&organization.budget)));
-        let failing = watch::Sender::default();
+        let failing = watch::Sender::new(store.failing_at_start().map_err(StartError::Store)?);
         let view = DirectoryView { tracker: Arc::clone(&tracker), failing: failing.subscribe() };
         let reconciler = DirectoryReconciler {
             integration: integration.clone(),

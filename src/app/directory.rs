@@ -14,13 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::clock;
 use crate::directory::progress::Progress;
 use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
-use crate::telemetry::chain;
 
 /// The loop of one organization.
 pub(super) struct DirectoryLoop {
@@ -63,10 +61,6 @@ impl DirectoryLoop {
     }
 
     async fn run_on(&mut self) {
-        if let Err(error) = self.reconciler.tell_failing().await {
-            let error = chain(&error).to_string();
-            warn!(error, "what failed before this start cannot be told: {error}");
-        }
         let mut waiters = Vec::new();
         loop {
             while let Ok(wish) = self.asked.try_recv() {

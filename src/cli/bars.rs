@@ -40,12 +40,11 @@ pub(super) async fn while_waiting<T>(
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let watching = async {
         loop {
-            match look().await {
-                Some(progress) => show(&bar, &progress),
-                None => {
-                    set_style(&bar, COUNTLESS);
-                    bar.set_message("waiting");
-                }
+            if let Some(progress) = look().await {
+                show(&bar, &progress);
+            } else {
+                set_style(&bar, COUNTLESS);
+                bar.set_message("waiting");
             }
             bar.tick();
             clock::sleep(BETWEEN_LOOKS).await;

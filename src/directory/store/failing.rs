@@ -10,8 +10,10 @@
 //! # Not here
 //! What fails: `apply`. Trying again: the next run.
 
+use std::sync::PoisonError;
+
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::source::execute;
@@ -123,27 +125,12 @@ impl Store {
 
     /// What fails.
     pub async fn failing(&self) -> Result<Failing, StoreError> {
-        self.run(|connection| {
-            let total = connection
-                .query_row("SELECT count(*) FROM failing", [], |row| row.get(0))
-                .map_err(StoreError::Statement)?;
-            let sql = "SELECT id, operation, error, since, runs FROM failing ORDER BY since, id, operation LIMIT ?1";
-            let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
-            let row = |row: &rusqlite::Row<'_>| {
-                let since: String = row.get(3)?;
-                Ok(FailingObject {
-                    okta_id: row.get(0)?,
-                    operation: row.get(1)?,
-                    error: row.get(2)?,
-                    since: since.parse().unwrap_or(Timestamp::UNIX_EPOCH),
-                    runs: row.get(4)?,
-                })
-            };
-            let rows = statement.query_map([LISTED], row).map_err(StoreError::Statement)?;
-            let listed = rows.collect::<Result<_, _>>().map_err(StoreError::Statement)?;
-            Ok(Failing { total, listed })
-        })
-        .await
+        self.run(|connection| read(connection)).await
+    }
+
+    /// The same while the connector starts, when nobody else uses the store and blocking is no harm.
+    pub fn failing_at_start(&self) -> Result<Failing, StoreError> {
+        read(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many `what` a listing has shown last, from its beginning to its end.
@@ -168,6 +155,27 @@ impl Store {
         })
         .await
     }
+}
+
+fn read(connection: &Connection) -> Result<Failing, StoreError> {
+    let total = connection
+        .query_row("SELECT count(*) FROM failing", [], |row| row.get(0))
+        .map_err(StoreError::Statement)?;
+    let sql = "SELECT id, operation, error, since, runs FROM failing ORDER BY since, id, operation LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(StoreError::Statement)?;
+    let row = |row: &Row<'_>| {
+        let since: String = row.get(3)?;
+        Ok(FailingObject {
+            okta_id: row.get(0)?,
+            operation: row.get(1)?,
+            error: row.get(2)?,
+            since: since.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            runs: row.get(4)?,
+        })
+    };
+    let rows = statement.query_map([LISTED], row).map_err(StoreError::Statement)?;
+    let listed = rows.collect::<Result<_, _>>().map_err(StoreError::Statement)?;
+    Ok(Failing { total, listed })
 }
 
 /// On one line, and no longer than is kept.

@@ -69,6 +69,7 @@ async fn a_person_whom_the_service_refuses_is_shown_until_a_run_succeeds_and_sto
         }
 
         let connector = world.start().await;
+        assert_eq!(only(&connector).runs, 2, "known before the first run");
         let run = world.until("a run", |_| ended(&connector)).await;
         assert_eq!(run.outcome, Outcome::Partial);
         let third = only(&connector);
