@@ -35,7 +35,8 @@ use crate::apono::{Connection, ControlPlane};
 use crate::audit::Audit;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
-use crate::directory::store::{PlannedOperation, StoreError};
+use crate::directory::progress::Progress;
+use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun};
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
@@ -226,6 +227,16 @@ impl App {
         let run =
             self.asker(integration)?.approve_here(hash).await.map_err(|error| chain(&error).to_string())?;
         serde_json::to_value(run).map_err(|error| error.to_string())
+    }
+
+    /// How far the run is that goes on here.
+    pub fn progress(&self, integration: &IntegrationId) -> Option<Progress> {
+        self.directories.get(integration)?.progress()
+    }
+
+    /// The objects of a directory that an operation fails for.
+    pub async fn failing(&self, integration: &IntegrationId) -> Result<Failing, String> {
+        self.asker(integration)?.failing().await.map_err(|error| chain(&error).to_string())
     }
 
     fn asker(&self, integration: &IntegrationId) -> Result<&Asker, String> {

@@ -135,6 +135,7 @@ fn pure_modules_have_no_async_and_no_clock() {
         "src/directory/plan",
         "src/directory/breaker.rs",
         "src/directory/mapping.rs",
+        "src/directory/progress.rs",
         "src/directory/selection.rs",
         "src/server/readiness.rs",
         "src/config/validate.rs",

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::custom::Custom;
-use super::desk::Door;
+use super::desk::{self, Door};
 use super::directory::DirectoryLoop;
-use super::facts::{FactSource, OrganizationView};
+use super::facts::{DirectoryView, FactSource, OrganizationView};
 use super::questions::Answers;
 use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
 use super::{App, Outside, StartError};
@@ -44,7 +44,7 @@ use crate::audit::{Audit, AuditTrail};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
 use crate::directory::store::{Between, Store};
-use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler};
+use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
 use crate::http::bearer::MountedToken;
 use crate::http::budget::BudgetSettings;
@@ -171,9 +171,12 @@ impl Builder {
         }
         let watch = Arc::clone(&admission.watch);
         let access_progress = self.access(&integration, settings.access.as_ref(), admission, &organization);
-        let last_run = match &settings.directory {
-            None => watch::Sender::<Option<DirectoryRun>>::default().subscribe(),
-            Some(directory) => self.directory(settings, directory, secrets.scim, &organization)?,
+        let (last_run, directory) = match &settings.directory {
+            None => (watch::Sender::<Option<DirectoryRun>>::default().subscribe(), None),
+            Some(directory) => {
+                let (last, view) = self.directory(settings, directory, secrets.scim, &organization)?;
+                (last, Some(view))
+            }
         };
         self.answers.add(settings, &organization);
         self.views.push(OrganizationView {
@@ -184,6 +187,7 @@ impl Builder {
             access: access_progress,
             watch,
             last_run,
+            directory,
         });
         Ok(())
     }
@@ -279,7 +283,7 @@ impl Builder {
         settings: &config::Directory,
         scim_token: Option<Reloading<SecretString>>,
         organization: &okta::Organization,
-    ) -> Result<watch::Receiver<Option<DirectoryRun>>, StartError> {
+    ) -> Result<(watch::Receiver<Option<DirectoryRun>>, DirectoryView), StartError> {
         let integration = &whole.integration_id;
         let store_path = store_path(&self.settings.state.file, integration);
         let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
@@ -293,6 +297,10 @@ impl Builder {
         );
         let last = watch::Sender::default();
         let runs = last.subscribe();
+        let tracker =
+            Arc::new(Tracker::new(Arc::clone(&self.outside.clock), Arc::clone(&organization.budget)));
+        let failing = watch::Sender::new(store.failing_at_start().map_err(StartError::Store)?);
+        let view = DirectoryView { tracker: Arc::clone(&tracker), failing: failing.subscribe() };
         let reconciler = DirectoryReconciler {
             integration: integration.clone(),
             directory: organization.directory.clone(),
@@ -308,11 +316,13 @@ impl Builder {
             clock: Arc::clone(&self.outside.clock),
             metrics: Arc::clone(&self.metrics),
             last,
+            tracker,
+            failing,
         };
         let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval);
         self.answers.directory(integration.clone(), asker);
         self.runs("directory", |stop| async move { directory_loop.run(stop).await });
-        Ok(runs)
+        Ok((runs, view))
     }
 
     pub(super) fn finish(mut self) -> App {
@@ -365,7 +375,9 @@ impl Builder {
         if let Some(door) = self.door.take() {
             let desk = Desk::new(Arc::clone(&ledger), Arc::clone(&clock));
             let stop = self.supervisor.stop_token();
-            self.supervisor.add("desk", door.serve(desk, directories.clone(), stop));
+            let of_desk = Arc::clone(&facts);
+            let status: desk::Status = Arc::new(move || server::status_document(&of_desk.facts()));
+            self.supervisor.add("desk", door.serve(desk, directories.clone(), status, stop));
         }
         let questions: Arc<dyn Questions> = Arc::new(self.answers);
         let custom = self.custom.take().and_then(|custom| {

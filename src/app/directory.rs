@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::directory::store::{PlannedOperation, StoreError};
+use crate::directory::progress::Progress;
+use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
 
 /// The loop of one organization.
@@ -151,5 +152,15 @@ impl Asker {
     /// Operations of the last plan, from the `skip`th on; nothing past the last one.
     pub(super) async fn operations(&self, skip: i64) -> Result<Vec<PlannedOperation>, StoreError> {
         self.reconciler.operations(skip).await
+    }
+
+    /// How far the run is that goes on.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.reconciler.tracker.look()
+    }
+
+    /// The objects that an operation fails for.
+    pub(super) async fn failing(&self) -> Result<Failing, StoreError> {
+        self.reconciler.tell_failing().await
     }
 }

@@ -19,11 +19,12 @@ use crate::access::reconciler::Progress;
 use crate::access::watch::Watch;
 use crate::apono::{Connection, IntegrationState, IntegrationStatus, Session};
 use crate::clock::{self, SharedClock};
-use crate::directory::{DirectoryRun, Outcome};
+use crate::directory::store::Failing;
+use crate::directory::{DirectoryRun, Outcome, Tracker};
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::{Budget, Class};
 use crate::okta::{TokenStatus, Tokens};
-use crate::server::{Facts, OrganizationFacts, PeerFact, Stopped, TokenFact};
+use crate::server::{DirectoryFacts, Facts, OrganizationFacts, PeerFact, Stopped, TokenFact};
 use crate::telemetry::chain;
 
 /// Where facts come from.
@@ -46,6 +47,13 @@ pub(super) struct OrganizationView {
     pub(super) access: watch::Receiver<Progress>,
     pub(super) watch: Arc<Watch>,
     pub(super) last_run: watch::Receiver<Option<DirectoryRun>>,
+    pub(super) directory: Option<DirectoryView>,
+}
+
+/// What goes on in one organization's directory.
+pub(super) struct DirectoryView {
+    pub(super) tracker: Arc<Tracker>,
+    pub(super) failing: watch::Receiver<Failing>,
 }
 
 impl FactSource {
@@ -110,6 +118,10 @@ impl OrganizationView {
                 .map(|obstacle| Stopped { message: obstacle.message(), wanted: obstacle.is_wanted() }),
             budget: self.budget.known(),
             last_directory_run: self.last_run.borrow().clone(),
+            directory: self.directory.as_ref().map(|directory| DirectoryFacts {
+                progress: directory.tracker.look(),
+                failing: directory.failing.borrow().clone(),
+            }),
         }
     }
 

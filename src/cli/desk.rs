@@ -125,7 +125,11 @@ pub(super) fn at_the_ruins(
     })
 }
 
-fn with_state(sources: &Sources, work: impl AsyncFnOnce(State) -> Result<Exit, DeskError>) -> Exit {
+/// Runs `work` with the configured state.
+pub(super) fn with_state(
+    sources: &Sources,
+    work: impl AsyncFnOnce(State) -> Result<Exit, DeskError>,
+) -> Exit {
     let state = match load(sources) {
         Ok(loaded) => loaded.settings.state,
         Err(error) => {

@@ -10,6 +10,7 @@
 //! What the commands do to the world: `app`.
 
 mod audit;
+mod bars;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -18,6 +19,7 @@ mod exit;
 mod explain;
 mod grants;
 mod run;
+mod status;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -83,6 +85,8 @@ enum Command {
     Grants(grants::GrantsCommand),
     /// Shows what a directory run would do, carries out exactly that, or approves what is held back
     Sync(sync::SyncArgs),
+    /// Shows what the connector that runs here says of itself
+    Status(status::StatusArgs),
     /// Tells the story of a grant, with Okta's request ids
     Explain(explain::ExplainArgs),
 }
@@ -119,6 +123,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Audit(command) => audit::audit(&command, &sources),
         Command::Grants(command) => grants::grants(&command, &sources),
         Command::Sync(arguments) => sync::sync(&arguments, &sources),
+        Command::Status(arguments) => status::status(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),
     }
 }
@@ -156,6 +161,13 @@ fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
+}
+
+/// Several lines of a result.
+fn say_lines(lines: &[String]) {
+    for line in lines {
+        say(line);
+    }
 }
 
 /// Whether colors are wanted on standard error.

@@ -19,12 +19,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::desk::{Client, DeskError};
-use super::{Exit, complain, say};
+use super::status::failing_lines;
+use super::{Exit, bars, complain, say, say_lines};
 use crate::app::{App, Outside, StartError};
 use crate::config::{Settings, Sources, load};
 use crate::directory::ApplyRefusal;
 use crate::directory::plan::{Operation, PlanHash};
-use crate::directory::store::PlannedOperation;
+use crate::directory::progress::Progress;
+use crate::directory::store::{Failing, PlannedOperation};
 use crate::domain::IntegrationId;
 use crate::telemetry::chain;
 
@@ -149,16 +151,19 @@ pub(super) fn sync(arguments: &SyncArgs, sources: &Sources) -> Exit {
 async fn act(arguments: &SyncArgs, settings: Settings, color: bool) -> Result<Exit, SyncError> {
     let planner = Planner::find(settings).await?;
     let integration = planner.integration(arguments.integration.as_ref()).await?;
+    let bars = bars::wanted(arguments.json);
     if let Some(path) = &arguments.apply {
         let hash = read_plan(path, &integration)?;
-        let run = planner.apply(&integration, &hash).await?;
-        return Ok(tell_run(&run, arguments.json));
+        let work = planner.apply(&integration, &hash);
+        let run = planner.while_waiting(&integration, bars, work).await?;
+        return planner.tell_run(&integration, run, arguments.json).await;
     }
     if let Some(hash) = &arguments.approve {
-        let run = planner.approve(&integration, hash).await?;
-        return Ok(tell_run(&run, arguments.json));
+        let work = planner.approve(&integration, hash);
+        let run = planner.while_waiting(&integration, bars, work).await?;
+        return planner.tell_run(&integration, run, arguments.json).await;
     }
-    let document = planner.plan(&integration).await?;
+    let document = planner.while_waiting(&integration, bars, planner.plan(&integration)).await?;
     let text = serde_json::to_string_pretty(&document).map_err(SyncError::Unreadable)?;
     if let Some(path) = &arguments.out {
         fs::write(path, &text).map_err(|source| SyncError::File { path: path.clone(), source })?;
@@ -167,6 +172,7 @@ async fn act(arguments: &SyncArgs, settings: Settings, color: bool) -> Result<Ex
         say(&text);
     } else {
         print(&document, color);
+        say_lines(&failing_lines(&planner.failing(&integration).await?));
     }
     Ok(verdict(&document.summary))
 }
@@ -279,15 +285,57 @@ impl Planner {
             Self::Here(app) => app.approve(integration, hash).await.map_err(SyncError::Refused),
         }
     }
+
+    /// The objects that an operation fails for.
+    async fn failing(&self, integration: &IntegrationId) -> Result<Failing, SyncError> {
+        match self {
+            Self::Running(client) => {
+                Ok(client.read(&["directories", integration.as_str(), "failing"], &[]).await?)
+            }
+            Self::Here(app) => app.failing(integration).await.map_err(SyncError::Refused),
+        }
+    }
+
+    /// How far the run is. Whoever cannot be asked now is asked again.
+    async fn progress(&self, integration: &IntegrationId) -> Option<Progress> {
+        match self {
+            Self::Running(client) => {
+                client.read(&["directories", integration.as_str(), "progress"], &[]).await.ok().flatten()
+            }
+            Self::Here(app) => app.progress(integration),
+        }
+    }
+
+    async fn while_waiting<T>(
+        &self,
+        integration: &IntegrationId,
+        wanted: bool,
+        work: impl Future<Output = T>,
+    ) -> T {
+        bars::while_waiting(wanted, async || self.progress(integration).await, work).await
+    }
+
+    /// What a run did, and what it could not do.
+    async fn tell_run(
+        &self,
+        integration: &IntegrationId,
+        mut run: Value,
+        json: bool,
+    ) -> Result<Exit, SyncError> {
+        let failing = self.failing(integration).await?;
+        if json {
+            run["failing"] = serde_json::to_value(&failing).map_err(SyncError::Unreadable)?;
+            say(&run.to_string());
+        } else {
+            let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
+            say(&format!("{}: {}", text("outcome"), text("message")));
+            say_lines(&failing_lines(&failing));
+        }
+        Ok(verdict_of(&run))
+    }
 }
 
-fn tell_run(run: &Value, json: bool) -> Exit {
-    if json {
-        say(&run.to_string());
-    } else {
-        let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
-        say(&format!("{}: {}", text("outcome"), text("message")));
-    }
+fn verdict_of(run: &Value) -> Exit {
     match run["outcome"].as_str() {
         Some("completed") => Exit::Done,
         Some("held") => Exit::TryLater,

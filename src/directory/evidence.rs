@@ -19,6 +19,8 @@ use futures_util::stream;
 use super::plan::Operation;
 use super::selection::Selection;
 use super::store::{PlannedOperation, Store, StoreError};
+use super::progress::Phase;
+use super::tracker::Tracker;
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;
 use crate::okta::{Directory, GroupsOf, OktaError, PageError, Rights};
@@ -29,6 +31,7 @@ pub(super) struct Evidence<'a> {
     pub(super) store: &'a Store,
     pub(super) selection: &'a Selection,
     pub(super) live: &'a dyn LiveMemberships,
+    pub(super) tracker: &'a Tracker,
 }
 
 /// A plan is not borne out.
@@ -91,7 +94,7 @@ impl EvidenceError {
 }
 
 /// Second looks at the same time.
-const AT_ONCE: usize = 5;
+pub(super) const AT_ONCE: usize = 5;
 /// Operations taken from the store at once.
 const BATCH: u32 = 200;
 /// The phases of operations that take something away: see `Operation::phase`.
@@ -115,8 +118,10 @@ impl Evidence<'_> {
                     break;
                 };
                 after = last.n;
+                let planned = batch.len();
                 let looked_at: Vec<_> = batch.into_iter().filter(|one| asks(one, &mut held_left)).collect();
                 any |= !looked_at.is_empty();
+                self.tracker.advance(Phase::SecondLooks, planned - looked_at.len());
                 let looks = stream::iter(looked_at.into_iter().map(Ok));
                 looks.try_for_each_concurrent(AT_ONCE, |one| self.look(one.operation)).await?;
             }
@@ -130,6 +135,12 @@ impl Evidence<'_> {
     }
 
     async fn look(&self, operation: Operation) -> Result<(), EvidenceError> {
+        self.bears_out(operation).await?;
+        self.tracker.advance(Phase::SecondLooks, 1);
+        Ok(())
+    }
+
+    async fn bears_out(&self, operation: Operation) -> Result<(), EvidenceError> {
         match operation {
             Operation::DeactivateUser { okta, .. } => self.user_has_gone(okta).await,
             Operation::RemoveMembers { okta, users, .. } => {

@@ -9,19 +9,23 @@
 //! # Not here
 //! Grants: `access`. Neither module knows the other.
 
+mod account;
 pub mod apply;
 pub mod breaker;
 mod evidence;
 pub mod mapping;
 pub mod plan;
+pub mod progress;
 mod provider;
 mod reconciler;
 pub mod selection;
 mod snapshot;
 pub mod store;
+mod tracker;
 
 pub use evidence::{Disproof, EvidenceError};
 pub use provider::ProviderError;
 pub use reconciler::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use store::Reach;
+pub use tracker::Tracker;

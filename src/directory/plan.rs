@@ -192,6 +192,22 @@ impl Operation {
         }
     }
 
+    /// Okta's id of the user or the group that it is about.
+    pub fn okta_id(&self) -> &str {
+        match self {
+            Self::DeactivateUser { okta, .. }
+            | Self::UpdateUser { okta, .. }
+            | Self::CreateUser { okta, .. }
+            | Self::RecreateUser { okta, .. } => okta.as_str(),
+            Self::RemoveMembers { okta, .. }
+            | Self::DeleteGroup { okta, .. }
+            | Self::ReleaseGroup { okta, .. }
+            | Self::CreateGroup { okta, .. }
+            | Self::UpdateGroup { okta, .. }
+            | Self::AddMembers { okta, .. } => okta.as_str(),
+        }
+    }
+
     /// What it is called in counts.
     pub fn name(&self) -> &'static str {
         match self {

@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::mapping::Mapping;
+use super::progress::{Phase, Work};
 use super::store::{ProviderGroup, ProviderUser, Store, StoreError};
+use super::tracker::Tracker;
 use crate::domain::ScimId;
 use crate::http::Class;
 use crate::scim::attributes::{Path, PathError, active, read};
@@ -83,10 +85,11 @@ pub(super) async fn read_into(
     store: &Store,
     provider: &Provider,
     mapping: &Mapping,
+    tracker: &Tracker,
 ) -> Result<Abilities, ProviderError> {
     let abilities = abilities(store, provider).await?;
     let user_name = Path::parse("userName").map_err(ProviderError::Mapping)?;
-    let reading = Reading { store, provider, abilities, mapping, user_name };
+    let reading = Reading { store, provider, abilities, mapping, user_name, tracker };
     let mut walk = 1;
     while let Err(error) = reading.all().await {
         match error {
@@ -117,6 +120,7 @@ struct Reading<'a> {
     abilities: Abilities,
     mapping: &'a Mapping,
     user_name: Path,
+    tracker: &'a Tracker,
 }
 
 impl Reading<'_> {
@@ -124,7 +128,9 @@ impl Reading<'_> {
         let Self { store, provider, .. } = self;
         store.forget_provider().await.map_err(ProviderError::Store)?;
         let mut listing = Listing::new(Kind::User, self.abilities.page);
+        self.enter(Phase::ProviderUsers);
         while let Some(resources) = listing.next(provider).await? {
+            self.follow(Phase::ProviderUsers, &listing, resources.len());
             self.note_versions(Kind::User, &resources).await?;
             let users =
                 resources.into_iter().map(|user_| user(user_, self.mapping, &self.user_name)).collect();
@@ -132,7 +138,9 @@ impl Reading<'_> {
         }
         let users = listing.seen;
         let mut listing = Listing::new(Kind::Group, self.abilities.page.min(GROUPS_A_PAGE));
+        self.enter(Phase::ProviderGroups);
         while let Some(resources) = listing.next(provider).await? {
+            self.follow(Phase::ProviderGroups, &listing, resources.len());
             self.note_versions(Kind::Group, &resources).await?;
             let mut groups = Vec::new();
             for resource in resources {
@@ -149,6 +157,18 @@ impl Reading<'_> {
             }
         }
         Ok(())
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.tracker.enter(phase, None, 1, vec![Work { bucket: None, requests: 0 }]);
+    }
+
+    /// How much there is, the service says itself.
+    fn follow(&self, phase: Phase, listing: &Listing, resources: usize) {
+        if let Some(total) = listing.total {
+            self.tracker.expect(phase, total);
+        }
+        self.tracker.advance(phase, resources);
     }
 
     /// Most services have versions or have none: nothing is stored for those without.

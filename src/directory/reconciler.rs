@@ -17,15 +17,18 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::account::Account;
 use super::apply::{Applied, Applier};
 use super::breaker::Limits;
-use super::evidence::{Evidence, EvidenceError};
+use super::evidence::{self, Evidence, EvidenceError};
 use super::mapping::Mapping;
 use super::plan::NameChange;
+use super::progress::{Phase, Work, bucket};
 use super::provider::{self, ProviderError};
 use super::selection::Selection;
 use super::snapshot::{Collector, Snapshot, SnapshotError};
-use super::store::{Counts, Planned, PlannedOperation, Reach, Rules, Store, StoreError};
+use super::store::{Counts, Failing, Planned, PlannedOperation, Reach, Rules, Store, StoreError};
+use super::tracker::Tracker;
 use crate::clock::SharedClock;
 use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
@@ -118,6 +121,10 @@ pub struct Reconciler {
     pub metrics: Arc<Metrics>,
     /// The last run, for whoever asks.
     pub last: watch::Sender<Option<DirectoryRun>>,
+    /// How far the run is that goes on.
+    pub tracker: Arc<Tracker>,
+    /// What fails, as of the last run that wrote.
+    pub failing: watch::Sender<Failing>,
 }
 
 /// What a run did.
@@ -210,6 +217,7 @@ impl Reconciler {
     /// Runs once. Whoever asks for a run gets one that reads everything.
     pub async fn run(&self, asked: bool) -> DirectoryRun {
         let began = self.begin();
+        let _follow = self.tracker.begin();
         let result = match self.prepare(asked).await {
             Ok(prepared) => self.carry_out(prepared).await,
             Err(error) => Err(error),
@@ -219,6 +227,7 @@ impl Reconciler {
 
     /// Finds out what a run would do, and does nothing.
     pub async fn plan(&self) -> Result<Plan, RunError> {
+        let _follow = self.tracker.begin();
         let Prepared { snapshot, okta, planned, .. } = self.prepare(true).await?;
         Ok(Plan { integration: self.integration.clone(), reach: snapshot.reach(), okta, planned })
     }
@@ -226,6 +235,7 @@ impl Reconciler {
     /// Carries out the plan with this hash and no other.
     pub async fn apply(&self, hash: &str) -> Result<DirectoryRun, ApplyRefusal> {
         let began = self.begin();
+        let _follow = self.tracker.begin();
         let prepared = self.prepare(false).await.map_err(ApplyRefusal::Run)?;
         if prepared.planned.hash != hash {
             return Err(ApplyRefusal::Moved { asked: hash.to_owned(), found: prepared.planned.hash });
@@ -242,6 +252,13 @@ impl Reconciler {
     /// Some operations of the last plan, in order, from the `skip`th on; nothing past the last one.
     pub async fn operations(&self, skip: i64) -> Result<Vec<PlannedOperation>, StoreError> {
         self.store.all_operations(skip, OPERATIONS_AT_ONCE).await
+    }
+
+    /// What fails, from the store, also for whoever looks at [`Reconciler::failing`].
+    pub async fn tell_failing(&self) -> Result<Failing, StoreError> {
+        let failing = self.store.failing().await?;
+        self.failing.send_replace(failing.clone());
+        Ok(failing)
     }
 
     fn begin(&self) -> (Timestamp, Duration) {
@@ -289,9 +306,11 @@ impl Reconciler {
             mapping: &self.mapping,
             live: self.live.as_ref(),
             told: Mutex::default(),
+            tracker: &self.tracker,
         };
         let snapshot = collector.collect(reach).await.map_err(RunError::Snapshot)?;
         let abilities = self.provider_side(snapshot.reach()).await?;
+        self.tracker.enter(Phase::Planning, None, 1, Vec::new());
         let (planned, okta) = self.store.plan(self.rules()?).await.map_err(RunError::Store)?;
         info!(
             integration.id = %self.integration,
@@ -302,11 +321,14 @@ impl Reconciler {
         for held in &planned.held {
             warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
         }
+        let (removals, looks) = looks(&planned);
+        self.tracker.enter(Phase::SecondLooks, Some(removals), evidence::AT_ONCE, looks);
         let evidence = Evidence {
             directory: &self.directory,
             store: &self.store,
             selection: &self.selection,
             live: self.live.as_ref(),
+            tracker: &self.tracker,
         };
         evidence.review().await.map_err(RunError::Evidence)?;
         Ok(Prepared { snapshot, okta, planned, abilities })
@@ -314,8 +336,14 @@ impl Reconciler {
 
     async fn carry_out(&self, prepared: Prepared) -> Result<Done, RunError> {
         let Prepared { snapshot, okta, planned, abilities } = prepared;
+        // One request a change, more or less: what one takes is seen as they are made.
+        let writes = vec![Work { bucket: None, requests: planned.total() }];
+        self.tracker.enter(Phase::Writing, Some(planned.total()), 1, writes);
+        let account = Account::open(&self.store, &self.clock).await.map_err(RunError::Store)?;
         let hands = Applier::new(&self.store, &self.provider, abilities, self.mapping.paths());
-        let applied = hands.apply().await.map_err(RunError::Store)?;
+        let applied = hands.apply(&account, &self.tracker).await.map_err(RunError::Store)?;
+        account.settle().await.map_err(RunError::Store)?;
+        self.tell_failing().await.map_err(RunError::Store)?;
         if applied.failed > 0 {
             self.doubt_the_provider().await.map_err(RunError::Store)?;
         } else if planned.held.is_empty() {
@@ -346,7 +374,7 @@ impl Reconciler {
         if reach == Reach::Changes && known.is_some() {
             return provider::abilities(&self.store, &self.provider).await.map_err(RunError::Provider);
         }
-        let read = provider::read_into(&self.store, &self.provider, &self.mapping).await;
+        let read = provider::read_into(&self.store, &self.provider, &self.mapping, &self.tracker).await;
         let abilities = read.map_err(RunError::Provider)?;
         self.store.provider_was_read(self.clock.now()).await.map_err(RunError::Store)?;
         Ok(abilities)
@@ -412,6 +440,20 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// How many removals a plan has, and what looking at them again asks of Okta, more or less.
+fn looks(planned: &Planned) -> (u64, Vec<Work>) {
+    let number = |names: &[&str]| -> u64 {
+        names.iter().map(|name| planned.operations.get(name).copied().unwrap_or(0)).sum()
+    };
+    let looks = [
+        (bucket::USER, number(&["deactivate_user"])),
+        (bucket::USER_GROUPS, number(&["remove_members"])),
+        (bucket::GROUP, number(&["delete_group", "release_group"])),
+    ];
+    let removals = looks.iter().map(|(_, requests)| requests).sum();
+    (removals, looks.map(|(bucket, requests)| Work { bucket: Some(bucket), requests }).to_vec())
 }
 
 fn summary(counts: Counts, planned: &Planned, applied: &Applied) -> String {

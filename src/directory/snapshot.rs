@@ -12,6 +12,7 @@
 //! # Not here
 //! What is done with it: `reconciler`. Whether what is missing has gone: `evidence`.
 
+mod count;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -24,11 +25,14 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::mapping::{Mapping, Unfit};
+use super::progress::{Phase, Work, bucket};
 use super::selection::Selection;
 use super::store::{Listing, People, Reach, Run, StaleGroup, Store, StoreError};
+use super::tracker::Tracker;
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
 use crate::http::{Class, Lane};
 use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Rights, Skipped, SystemLog};
+use count::Count;
 use walk::Walk;
 
 /// A complete picture of the selection. It is in the store.
@@ -193,6 +197,7 @@ pub(super) struct Collector<'a> {
     pub(super) live: &'a dyn LiveMemberships,
     /// The attributes of which was told that they have no place at the provider.
     pub(super) told: Mutex<BTreeSet<String>>,
+    pub(super) tracker: &'a Tracker,
 }
 
 impl Collector<'_> {
@@ -242,8 +247,10 @@ impl Collector<'_> {
         let Some(mut walk) = Walk::begin(self.store, Listing::Groups, "groups").await? else {
             return Ok(());
         };
+        let mut count = self.count(run, Phase::Groups, "groups", walk.is_new()).await?;
         loop {
             let page = walk.page(|at| async move { self.directory.groups(at.as_ref()).await }).await?;
+            count.page(page.items.len() + page.skipped.len());
             let mut spared = spared("groups", &page.skipped)?;
             let (selected, others): (Vec<_>, Vec<_>) =
                 page.items.into_iter().partition(|group| self.takes(group));
@@ -254,7 +261,7 @@ impl Collector<'_> {
             let more = next.is_some();
             self.store.take_groups(run, selected, spared, next).await.map_err(SnapshotError::Store)?;
             if !more {
-                return Ok(());
+                return count.end().await;
             }
         }
     }
@@ -283,16 +290,18 @@ impl Collector<'_> {
         let Some(mut walk) = Walk::begin(self.store, Listing::Users, "users").await? else {
             return Ok(());
         };
+        let mut count = self.count(run, Phase::Users, "users", walk.is_new()).await?;
         loop {
             let attributes = &attributes;
             let page =
                 walk.page(|at| async move { self.directory.users(at.as_ref(), attributes).await }).await?;
+            count.page(page.items.len() + page.skipped.len());
             let people = self.read_people("users", page.items, &page.skipped)?;
             let next = walk.turn(page.next)?;
             let more = next.is_some();
             self.store.take_users(run, people, next).await.map_err(SnapshotError::Store)?;
             if !more {
-                return Ok(());
+                return count.end().await;
             }
         }
     }
@@ -301,12 +310,14 @@ impl Collector<'_> {
     async fn changed_users(&self, run: Run, since: Timestamp) -> Result<(), SnapshotError> {
         let attributes = self.mapping.attributes();
         let mut walk = Walk::of_its_own(self.store, "changed users");
+        self.tracker.enter(Phase::Users, None, 1, Vec::new());
         loop {
             let attributes = &attributes;
             let read = |at: Option<Cursor>| async move {
                 self.directory.users_changed(since, at.as_ref(), attributes).await
             };
             let page = walk.page(read).await?;
+            self.tracker.advance(Phase::Users, page.items.len());
             let mut users = page.items;
             if self.selection.takes_everybody() {
                 // They are not in the listing of everybody, which this is to be equal to.
@@ -347,7 +358,35 @@ impl Collector<'_> {
         }
     }
 
+    /// How many groups' members are to be read.
+    async fn stale(&self, run: Run) -> Result<u64, SnapshotError> {
+        let (mut after, mut number) = (0, 0);
+        loop {
+            let groups = self.store.stale_groups(run, after, GROUPS_A_BATCH).await;
+            let groups = groups.map_err(SnapshotError::Store)?;
+            let Some(last) = groups.last() else {
+                return Ok(number);
+            };
+            after = last.n;
+            number += groups.len() as u64;
+        }
+    }
+
+    async fn count(
+        &self,
+        run: Run,
+        phase: Phase,
+        what: &'static str,
+        is_new: bool,
+    ) -> Result<Count<'_>, SnapshotError> {
+        let count = Count::begin(self.store, self.tracker, phase, what, is_new && !run.resumed).await;
+        count.map_err(SnapshotError::Store)
+    }
+
     async fn members(&self, run: Run) -> Result<(), SnapshotError> {
+        let groups = self.stale(run).await?;
+        let work = vec![Work { bucket: Some(bucket::GROUPS), requests: groups }];
+        self.tracker.enter(Phase::Members, Some(groups), GROUPS_AT_ONCE, work);
         let mut after = 0;
         loop {
             let groups = self.store.stale_groups(run, after, GROUPS_A_BATCH).await;
@@ -377,6 +416,7 @@ impl Collector<'_> {
                     Err(error) if error.is_not_found() => return self.unlist(group).await,
                     Err(error) => return Err(error),
                 };
+                self.tracker.asked(Phase::Members);
                 live.extend(self.live.live_in(&group.id));
                 let spared = spared("members", &page.skipped)?;
                 let next = walk.turn(page.next)?;
@@ -388,7 +428,9 @@ impl Collector<'_> {
                 }
             }
         }
-        self.store.exchange_members(run, group).await.map_err(SnapshotError::Store)
+        self.store.exchange_members(run, group).await.map_err(SnapshotError::Store)?;
+        self.tracker.advance(Phase::Members, 1);
+        Ok(())
     }
 
     /// A group is gone that was listed a while ago: it is as if it had not been listed, if Okta says so of the group

@@ -12,5 +12,7 @@
 mod readiness;
 mod router;
 
-pub use readiness::{Check, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness};
-pub use router::{Source, router, serve};
+pub use readiness::{
+    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness,
+};
+pub use router::{Source, router, serve, status_document};

@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::directory::DirectoryRun;
+use crate::directory::progress::Progress;
+use crate::directory::store::Failing;
 
 /// What is so now.
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +59,17 @@ pub struct OrganizationFacts {
     pub budget: Vec<(&'static str, u32, u32)>,
     /// The last directory run.
     pub last_directory_run: Option<DirectoryRun>,
+    /// Its directory, where that is reconciled.
+    pub directory: Option<DirectoryFacts>,
+}
+
+/// What is so with one organization's directory.
+#[derive(Clone, Debug, Serialize)]
+pub struct DirectoryFacts {
+    /// How far the run is that goes on, if one does.
+    pub progress: Option<Progress>,
+    /// The objects that an operation failed for when it was tried last.
+    pub failing: Failing,
 }
 
 /// Why no grant begins.
@@ -231,6 +244,7 @@ mod tests {
                 grants_stopped: None,
                 budget: Vec::new(),
                 last_directory_run: None,
+                directory: None,
             }],
         }
     }

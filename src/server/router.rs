@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -83,9 +83,13 @@ async fn metrics(State(source): State<Source>) -> Response {
 }
 
 async fn status(State(source): State<Source>) -> Response {
-    let facts = (source.facts)();
-    let readiness = readiness(&facts);
-    Json(json!({ "ready": readiness.ready, "checks": readiness.checks, "facts": facts })).into_response()
+    Json(status_document(&(source.facts)())).into_response()
+}
+
+/// What `/status` answers, here and at the desk.
+pub fn status_document(facts: &Facts) -> Value {
+    let readiness = readiness(facts);
+    json!({ "ready": readiness.ready, "checks": readiness.checks, "facts": facts })
 }
 
 /// The same for people who would rather look.

@@ -16,5 +16,6 @@ mod operator;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
+mod progress;
 mod sync;
 mod world;

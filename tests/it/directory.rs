@@ -3,9 +3,11 @@
 mod changes;
 mod cut;
 mod evidence;
+mod failing;
 mod killed;
 mod limits;
 mod mishaps;
+mod progress;
 mod providers;
 mod random;
 mod resumed;

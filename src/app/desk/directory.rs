@@ -37,6 +37,8 @@ pub(super) fn router(directories: Directories) -> Router {
         .route("/directories", get(list))
         .route("/directories/{id}/plan", post(plan))
         .route("/directories/{id}/operations", get(operations))
+        .route("/directories/{id}/progress", get(progress))
+        .route("/directories/{id}/failing", get(failing))
         .route("/directories/{id}/apply/{hash}", post(apply))
         .route("/directories/{id}/approve/{hash}", post(approve))
         .with_state(Arc::new(directories))
@@ -67,6 +69,30 @@ async fn operations(
     };
     match asker.operations(skip).await {
         Ok(operations) => Json(operations).into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error).to_string()),
+    }
+}
+
+/// How far the run is that goes on; `null` between runs.
+async fn progress(
+    State(directories): State<Arc<Directories>>,
+    Segment(id): Segment<IntegrationId>,
+) -> Response {
+    match directories.get(&id) {
+        Some(asker) => Json(asker.progress()).into_response(),
+        None => unknown(&id),
+    }
+}
+
+async fn failing(
+    State(directories): State<Arc<Directories>>,
+    Segment(id): Segment<IntegrationId>,
+) -> Response {
+    let Some(asker) = directories.get(&id) else {
+        return unknown(&id);
+    };
+    match asker.failing().await {
+        Ok(failing) => Json(failing).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error).to_string()),
     }
 }

@@ -25,9 +25,12 @@ use futures_util::stream;
 use serde::Serialize;
 use tracing::{debug, warn};
 
+use super::account::Account;
 use super::plan::{Operation, Origin};
 use super::provider::{Listing, ProviderError};
 use super::store::{PlannedOperation, Store, StoreError};
+use super::progress::Phase;
+use super::tracker::Tracker;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::http::Class;
 use crate::scim::attributes::Path;
@@ -180,7 +183,11 @@ impl<'a> Applier<'a> {
     }
 
     /// Carries out what the breaker lets through, phase by phase.
-    pub(super) async fn apply(&self) -> Result<Applied, StoreError> {
+    pub(super) async fn apply(
+        &self,
+        account: &Account<'_>,
+        tracker: &Tracker,
+    ) -> Result<Applied, StoreError> {
         let applied = Mutex::new(Applied::default());
         for phase in PHASES {
             let mut after = 0;
@@ -190,8 +197,9 @@ impl<'a> Applier<'a> {
                     break;
                 };
                 after = last.n;
+                account.planned(batch.iter().map(|one| &one.operation)).await?;
                 stream::iter(batch)
-                    .for_each_concurrent(AT_ONCE, |operation| self.one(operation, &applied))
+                    .for_each_concurrent(AT_ONCE, |operation| self.one(operation, account, tracker, &applied))
                     .await;
             }
         }
@@ -200,12 +208,25 @@ impl<'a> Applier<'a> {
         Ok(applied)
     }
 
-    async fn one(&self, planned: PlannedOperation, applied: &Mutex<Applied>) {
+    async fn one(
+        &self,
+        planned: PlannedOperation,
+        account: &Account<'_>,
+        tracker: &Tracker,
+        applied: &Mutex<Applied>,
+    ) {
         let PlannedOperation { held, operation, .. } = planned;
         let name = operation.name();
         let is_away = self.failures_in_a_row.load(Ordering::Relaxed) >= ENOUGH;
-        let outcome = if held || is_away { None } else { Some(self.carry_out(operation).await) };
+        let outcome = if held || is_away {
+            None
+        } else {
+            let outcome = self.carry_out(operation.clone()).await;
+            account.note(&operation, &outcome).await;
+            Some(outcome)
+        };
         self.count_in_a_row(outcome.as_ref());
+        tracker.advance(Phase::Writing, 1);
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             None if held => applied.held += 1,

@@ -10,6 +10,7 @@
 //! # Not here
 //! What to do about a pair: `plan` (pure), called for each row.
 
+mod failing;
 mod known;
 mod learned;
 mod memberships;
@@ -31,6 +32,7 @@ use rusqlite::Connection;
 use super::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
+pub use failing::{Failing, FailingObject, LISTED};
 pub use pages::{Listing, People, StaleGroup};
 pub use planning::{Planned, PlannedOperation, Rules};
 pub use provider::{Counts, ProviderGroup, ProviderUser};
@@ -309,13 +311,17 @@ fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
     )?;
     let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
     let steps = match format(connection)? {
-        0 => [SOURCE, PROVIDER, unsettled::TABLES].concat(),
-        1 => [FORMER_SOURCE, SOURCE, unsettled::TABLES, unsettled::EVERYTHING].concat(),
-        2 => [unsettled::TABLES, unsettled::EVERYTHING].concat(),
-        _ => return format(connection),
+        0 => Some([SOURCE, PROVIDER, unsettled::TABLES].concat()),
+        1 => Some([FORMER_SOURCE, SOURCE, unsettled::TABLES, unsettled::EVERYTHING].concat()),
+        2 => Some([unsettled::TABLES, unsettled::EVERYTHING].concat()),
+        FORMAT => None,
+        other => return Ok(other),
     };
-    connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+    if let Some(steps) = steps {
+        connection.execute_batch(&format!("BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+    }
     connection.execute_batch(learned::TABLES)?;
+    connection.execute_batch(failing::TABLES)?;
     format(connection)
 }
 
@@ -342,6 +348,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_store_of_this_format_from_before_a_table_beside_it_gets_that_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        let between = Between { organization: "o".to_owned(), provider: "p".to_owned() };
+        drop(Store::open(&path, &between).unwrap());
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch("DROP TABLE failing; DROP TABLE listed; DROP TABLE quirks;").unwrap();
+        drop(old);
+        let store = Store::open(&path, &between).unwrap();
+        assert_eq!(store.failing().await.unwrap(), Failing::default());
+        assert_eq!(store.listed("groups").await.unwrap(), None);
+        assert!(!store.knows(crate::scim::Quirk::HidesMembers).await.unwrap());
+    }
 
     #[test]
     fn a_store_is_for_one_pair_of_sides_and_for_its_owners_eyes() {

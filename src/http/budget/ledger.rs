@@ -73,6 +73,17 @@ pub enum Admission {
     NotBefore(Duration),
 }
 
+/// What the directory may spend of one bucket, for estimates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Requests of a whole window.
+    pub a_window: u32,
+    /// Requests of the present window that are left.
+    pub left: u32,
+    /// Until the next window.
+    pub resets_in: Duration,
+}
+
 impl Ledger {
     /// Whether a request of `lane` may go now, or when to ask again.
     pub fn check(&mut self, lane: Lane, share: f64, now: Duration) -> Admission {
@@ -199,6 +210,25 @@ impl Ledger {
         self.others_usual = self.others_so_far.take().unwrap_or(self.others_usual / 2).max(self.others);
         self.others = 0;
         self.ours = self.in_flight;
+    }
+
+    /// What the directory may spend; nothing before an answer has told the limit.
+    pub fn pace(&self, share: f64, now: Duration) -> Option<Pace> {
+        let mut current = self.clone();
+        current.roll(now);
+        let limit = current.limit?;
+        // What is kept for later in the window is spent in it all the same.
+        let late = Elapsed { part: 1.0, ..current.elapsed(now) };
+        let left = match current.blocked_until {
+            Some(_) => 0,
+            None => current.remaining.saturating_sub(floor(Lane::Directory, limit, share, late)),
+        };
+        let ends = current.blocked_until.or(current.window_ends);
+        Some(Pace {
+            a_window: directory_allowance(limit, share),
+            left,
+            resets_in: ends.map_or(current.window() + ROUNDING, |ends| ends.saturating_sub(now)),
+        })
     }
 
     fn roll(&mut self, now: Duration) {
@@ -354,6 +384,22 @@ mod tests {
         assert_eq!(ledger.window(), seconds(8));
         ledger.observe(window(100, 99, 60), seconds(73));
         assert_eq!(ledger.window(), seconds(60));
+    }
+
+    #[test]
+    fn the_pace_is_what_the_directory_may_spend() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.pace(SHARE, seconds(0)), None, "nothing is known yet");
+        ledger.observe(window(100, 100, 60), seconds(0));
+        let pace = |left, resets_in| Some(Pace { a_window: 64, left, resets_in: seconds(resets_in) });
+        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(64, 50), "also what is kept for later");
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(10)), 48);
+        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(16, 50));
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 16);
+        assert_eq!(ledger.pace(SHARE, seconds(20)), pace(0, 40));
+        assert_eq!(ledger.pace(SHARE, seconds(60)), pace(64, 61), "the next window is full");
+        ledger.block(seconds(90));
+        assert_eq!(ledger.pace(SHARE, seconds(70)), pace(0, 20));
     }
 
     #[test]

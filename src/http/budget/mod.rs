@@ -30,7 +30,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 pub use headers::{Reading, read};
-pub use ledger::Lane;
+pub use ledger::{Lane, Pace};
 
 use crate::clock::{self, SharedClock};
 use crate::http::classify::http_date;
@@ -79,6 +79,17 @@ const NOTEWORTHY: Duration = Duration::from_secs(3);
 struct Bucket {
     ledger: Ledger,
     governor: Option<Governor>,
+    /// How long an answer takes, smoothed; waiting for the budget is not part of it.
+    latency: Option<Duration>,
+}
+
+/// What the answers of one bucket have shown, for estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What the directory may spend, once that is known.
+    pub pace: Option<Pace>,
+    /// How long an answer takes, once there was one.
+    pub latency: Option<Duration>,
 }
 
 /// Paces the directory to its own share, whatever the headers say others have left over.
@@ -134,7 +145,7 @@ impl Budget {
             let slots = self.slots(lane).await;
             let now = self.clock.elapsed();
             let wait = match self.try_admit(bucket, lane, now) {
-                Admission::Now => return Permit { budget: self, bucket, _slots: slots },
+                Admission::Now => return Permit { budget: self, bucket, sent: now, _slots: slots },
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
             drop(slots);
@@ -179,6 +190,16 @@ impl Budget {
             .collect()
     }
 
+    /// What is known of a bucket for the directory's estimates.
+    pub fn seen(&self, bucket: &str) -> Seen {
+        let now = self.clock.elapsed();
+        let buckets = self.lock();
+        let Some(bucket) = buckets.get(bucket) else {
+            return Seen::default();
+        };
+        Seen { pace: bucket.ledger.pace(self.settings.share, now), latency: bucket.latency }
+    }
+
     /// What time it is for Okta, once that is known.
     pub fn peers_now(&self) -> Option<Timestamp> {
         self.peer_clock.lock().unwrap_or_else(PoisonError::into_inner).now(self.clock.elapsed())
@@ -221,6 +242,7 @@ impl fmt::Debug for Budget {
 pub struct Permit<'a> {
     budget: &'a Budget,
     bucket: &'static str,
+    sent: Duration,
     _slots: Slots,
 }
 
@@ -231,6 +253,7 @@ impl Permit<'_> {
     /// Learns from the answer's headers.
     pub fn observe(&self, headers: &HeaderMap) {
         self.observe_clock(headers);
+        self.observe_latency();
         let Some(reading) = read(headers) else {
             return;
         };
@@ -251,6 +274,13 @@ impl Permit<'_> {
         let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
         self.budget.metrics.budget_limit.get_or_create(&labels).set(limit.into());
         self.budget.metrics.budget_remaining.get_or_create(&labels).set(remaining.into());
+    }
+
+    fn observe_latency(&self) {
+        let took = self.budget.clock.elapsed().saturating_sub(self.sent);
+        let mut buckets = self.budget.lock();
+        let bucket = buckets.entry(self.bucket).or_default();
+        bucket.latency = Some(bucket.latency.map_or(took, |before| (before * 7 + took) / 8));
     }
 
     /// A page of something in between has a `Date` too, and no request id of Okta's.
@@ -331,6 +361,24 @@ mod tests {
         assert!(budget.admit("users", Lane::Directory).now_or_never().is_some(), "another bucket");
         budget.admit("groups", Lane::Directory).await;
         assert_eq!(budget.clock.elapsed().saturating_sub(started).as_secs(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seen_of_a_bucket_is_its_pace_and_how_long_answers_take_without_the_waiting() {
+        let budget = budget();
+        assert_eq!(budget.seen("groups"), Seen::default());
+        let permit = budget.admit("groups", Lane::Directory).await;
+        clock::sleep(Duration::from_millis(80)).await;
+        permit.observe(&window("36", 19));
+        drop(permit);
+        let seen = budget.seen("groups");
+        assert_eq!(seen.latency, Some(Duration::from_millis(80)));
+        assert_eq!(seen.pace.map(|pace| (pace.a_window, pace.left)), Some((64, 0)));
+        // This one waits for the window.
+        let permit = budget.admit("groups", Lane::Directory).await;
+        clock::sleep(Duration::from_millis(160)).await;
+        permit.observe(&window("99", 59));
+        assert_eq!(budget.seen("groups").latency, Some(Duration::from_millis(90)), "an eighth of the way");
     }
 
     #[tokio::test(start_paused = true)]
