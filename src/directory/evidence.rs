@@ -17,9 +17,9 @@ use futures_util::TryStreamExt;
 use futures_util::stream;
 
 use super::plan::Operation;
+use super::progress::Phase;
 use super::selection::Selection;
 use super::store::{PlannedOperation, Store, StoreError};
-use super::progress::Phase;
 use super::tracker::Tracker;
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;

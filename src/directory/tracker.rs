@@ -194,7 +194,11 @@ mod tests {
         tracker.enter(Phase::Users, None, 1, Vec::new());
         tracker.advance(Phase::Members, 1);
         tracker.advance(Phase::Users, 200);
-        assert_eq!((seen().phase, seen().done), (Phase::Users, 200), "both go on, and of neither the end is known");
+        assert_eq!(
+            (seen().phase, seen().done),
+            (Phase::Users, 200),
+            "both go on, and of neither the end is known"
+        );
         tracker.enter(Phase::Planning, None, 1, Vec::new());
         assert_eq!((seen().phase, seen().done), (Phase::Planning, 0));
         drop(follow);

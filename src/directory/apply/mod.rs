@@ -27,9 +27,9 @@ use tracing::{debug, warn};
 
 use super::account::Account;
 use super::plan::{Operation, Origin};
+use super::progress::Phase;
 use super::provider::{Listing, ProviderError};
 use super::store::{PlannedOperation, Store, StoreError};
-use super::progress::Phase;
 use super::tracker::Tracker;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::http::Class;
