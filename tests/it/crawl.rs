@@ -40,8 +40,10 @@ pub struct Crawl {
     pub slowest_grant: Duration,
 }
 
-/// `okta.rate_limit_share`, less what is kept for more urgent requests.
-const OF_THE_LIMIT: f64 = 0.8 * 0.8;
+/// What `okta.rate_limit_share` leaves to others, who may take more.
+const OF_OTHERS: f64 = 0.2;
+/// What is kept for more urgent requests.
+const RESERVE: f64 = 0.8 * 0.2;
 const WINDOW: Duration = Duration::from_mins(1);
 
 /// Starts a connector, waits for its first run, and gives grants meanwhile.
@@ -89,8 +91,8 @@ fn bound(scene: &Scene) -> Duration {
     let groups = pages(scene.groups, 200) + scene.groups * pages(scene.members_per_group, 1000);
     let demands = [(Bucket::Users, pages(scene.users, 200)), (Bucket::Groups, groups)];
     let windows = demands.into_iter().map(|(bucket, requests)| {
-        let limit = f64::from(scene.limits.budget(bucket).unwrap_or(u32::MAX)) * (1.0 - scene.others);
-        let ours = (limit * OF_THE_LIMIT) as usize;
+        let limit = f64::from(scene.limits.budget(bucket).unwrap_or(u32::MAX));
+        let ours = (limit * (1.0 - scene.others.max(OF_OTHERS) - RESERVE)) as usize;
         requests.div_ceil(ours).saturating_sub(1)
     });
     WINDOW * u32::try_from(windows.max().unwrap_or(0)).unwrap_or(u32::MAX)
