@@ -3,7 +3,7 @@
 //!
 //! # Invariants kept here
 //! - Only people of ours are taken out of groups, and nobody who is spared.
-//! - Memory is bounded by what one group gains and loses.
+//! - Memory is bounded by one operation, not by a group.
 //!
 //! # Not here
 //! Which groups have to be looked at: `unsettled`. How many may be taken out: `breaker`.
@@ -23,14 +23,14 @@ const MEMBERS_AT_ONCE: usize = 500;
 // From a group's members to the people, whatever SQLite thinks of the tables' sizes: the other way round each group
 // would cost as much as everybody.
 
-/// People of ours whom a group has at the provider; with their ids those who should not be in it.
+/// People of ours whom a group has at the provider, and whether they should not be in it.
 const PRESENT: &str = "
-    SELECT CASE WHEN goes THEN okta END, CASE WHEN goes THEN (SELECT id FROM provider_users p WHERE p.n = u) END
-    FROM (SELECT m.u, o.okta,
-                 NOT EXISTS (SELECT 1 FROM source_members w WHERE w.g = ?1 AND w.u = o.s)
-                 AND o.okta NOT IN (SELECT id FROM spared) AS goes
-          FROM provider_members m CROSS JOIN user_pairs o ON o.p = m.u
-          WHERE m.g = ?2)";
+    SELECT m.u, o.okta,
+           NOT EXISTS (SELECT 1 FROM source_members w WHERE w.g = ?1 AND w.u = o.s)
+           AND o.okta NOT IN (SELECT id FROM spared) AS goes
+    FROM provider_members m CROSS JOIN user_pairs o ON o.p = m.u
+    WHERE m.g = ?2
+    ORDER BY m.u";
 /// People of the selection whom a group has at Okta; with their ids those who are not in it at the provider, whether it
 /// has them yet or not.
 const WANTED: &str = "
@@ -42,7 +42,8 @@ const WANTED: &str = "
     FROM source_members w
     CROSS JOIN source_users s ON s.n = w.u
     LEFT JOIN user_pairs o ON o.s = w.u
-    WHERE w.g = ?1";
+    WHERE w.g = ?1
+    ORDER BY w.u";
 
 /// A group whose members are looked at.
 struct Group {
@@ -100,22 +101,20 @@ fn plan_group(
     let mut held = None;
     let mut is_busy = false;
     if let Some((p, scim)) = provider {
-        let (present, removed) = present(connection, *n, *p)?;
-        (tally.present, tally.removed) = (present, removed.len() as u64);
+        (tally.present, tally.removed) = present(connection, *n, *p)?;
         held = breaker::review(Kind::GroupMembers, tally, &rules.limits);
-        for users in removed.chunks(MEMBERS_AT_ONCE) {
-            let (okta, scim, users) = (okta.clone(), scim.clone(), users.to_vec());
-            put(connection, planned, &Operation::RemoveMembers { okta, scim, users }, held.is_some())?;
+        if tally.removed > 0 {
             is_busy = true;
+            leaving(connection, *n, *p, |users| {
+                let (okta, scim) = (okta.clone(), scim.clone());
+                put(connection, planned, &Operation::RemoveMembers { okta, scim, users }, held.is_some())
+            })?;
         }
     }
-    let (wanted, added) = wanted(connection, *n, provider.as_ref().map(|(p, _)| *p))?;
-    tally.wanted = wanted;
-    for users in added.chunks(MEMBERS_AT_ONCE) {
-        let (okta, users) = (okta.clone(), users.to_vec());
-        put(connection, planned, &Operation::AddMembers { okta, users }, false)?;
+    tally.wanted = wanted(connection, *n, provider.as_ref().map(|(p, _)| *p), |users| {
         is_busy = true;
-    }
+        put(connection, planned, &Operation::AddMembers { okta: okta.clone(), users }, false)
+    })?;
     if is_busy {
         unsettled::note_busy_group(connection, *n)?;
     }
@@ -133,38 +132,55 @@ pub(super) fn present_members(connection: &Connection, provider: i64) -> Result<
         .map_err(StoreError::Statement)
 }
 
-/// How many of ours are in the group at the provider, and who of them should not be.
-fn present(
+/// How many of ours are in the group at the provider, and how many of them should not be.
+fn present(connection: &Connection, n: i64, provider: i64) -> Result<(u64, u64), StoreError> {
+    let sql = format!("SELECT count(*), ifnull(sum(goes), 0) FROM ({PRESENT})");
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row([n, provider], |row| Ok((row.get(0)?, row.get(1)?))))
+        .map_err(StoreError::Statement)
+}
+
+/// Who of ours is in the group at the provider and should not be, so many at once.
+fn leaving(
     connection: &Connection,
     n: i64,
     provider: i64,
-) -> Result<(u64, Vec<(OktaUserId, ScimId)>), StoreError> {
-    let (mut count, mut leaving) = (0, Vec::new());
-    let mut statement = connection.prepare_cached(PRESENT).map_err(StoreError::Statement)?;
+    mut visit: impl FnMut(Vec<(OktaUserId, ScimId)>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql =
+        format!("SELECT okta, (SELECT id FROM provider_users p WHERE p.n = u) FROM ({PRESENT}) WHERE goes");
+    let mut some = Vec::new();
+    let mut statement = connection.prepare_cached(&sql).map_err(StoreError::Statement)?;
     let mut rows = statement.query([n, provider]).map_err(StoreError::Statement)?;
     while let Some(row) = rows.next().map_err(StoreError::Statement)? {
-        count += 1;
-        if let Some(okta) = get::<Option<String>>(row, 0)? {
-            leaving.push((OktaUserId::from(okta), ScimId::from(text(row, 1)?)));
+        some.push((OktaUserId::from(text(row, 0)?), ScimId::from(text(row, 1)?)));
+        if some.len() == MEMBERS_AT_ONCE {
+            visit(std::mem::take(&mut some))?;
         }
     }
-    leaving.sort_unstable();
-    Ok((count, leaving))
+    if some.is_empty() { Ok(()) } else { visit(some) }
 }
 
-/// How many are in the group at Okta, and who of them is not at the provider.
+/// How many are in the group at Okta; visits those who are not at the provider, so many at once.
 fn wanted(
     connection: &Connection,
     n: i64,
     provider: Option<i64>,
-) -> Result<(u64, Vec<OktaUserId>), StoreError> {
-    let (mut count, mut missing) = (0, Vec::new());
+    mut visit: impl FnMut(Vec<OktaUserId>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let (mut count, mut some) = (0, Vec::new());
     let mut statement = connection.prepare_cached(WANTED).map_err(StoreError::Statement)?;
     let mut rows = statement.query(params![n, provider]).map_err(StoreError::Statement)?;
     while let Some(row) = rows.next().map_err(StoreError::Statement)? {
         count += 1;
-        missing.extend(get::<Option<String>>(row, 0)?.map(OktaUserId::from));
+        some.extend(get::<Option<String>>(row, 0)?.map(OktaUserId::from));
+        if some.len() == MEMBERS_AT_ONCE {
+            visit(std::mem::take(&mut some))?;
+        }
     }
-    missing.sort_unstable();
-    Ok((count, missing))
+    if !some.is_empty() {
+        visit(some)?;
+    }
+    Ok(count)
 }

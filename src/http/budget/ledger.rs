@@ -58,6 +58,8 @@ pub struct Ledger {
     others_usual: u32,
     /// The same, as an answer late in this window has shown.
     others_so_far: Option<u32>,
+    /// Whether any window was looked at late enough to tell what others spend.
+    others_known: bool,
     /// When the last window ended, or will, by what an answer said.
     last_end: Option<Duration>,
     /// From the end of one window to the end of the next, where that is less than the usual.
@@ -172,6 +174,7 @@ impl Ledger {
         let part = self.elapsed(now).part;
         if part >= TELLING {
             self.others_so_far = Some(self.others_in_a_window(part));
+            self.others_known = true;
         }
     }
 
@@ -196,7 +199,7 @@ impl Ledger {
         let left = self.window_ends.map_or(window, |ends| ends.saturating_sub(now)).min(window);
         let part = (window - left).div_duration_f64(window);
         let others_to_come = scaled(self.others_in_a_window(part), left.div_duration_f64(window));
-        Elapsed { part, others_spent: self.others, others_to_come }
+        Elapsed { part, others_known: self.others_known, others_spent: self.others, others_to_come }
     }
 
     /// What others spend in a window, when so much of it is over: a few requests at its beginning tell nothing.
@@ -249,13 +252,15 @@ impl Ledger {
 struct Elapsed {
     /// Of the window, `0.0..=1.0`.
     part: f64,
-    /// By other clients of the organization.
+    /// Whether it is known what other clients of the organization spend in a window.
+    others_known: bool,
+    /// By them, of this one.
     others_spent: u32,
     others_to_come: u32,
 }
 
 /// Late in the window, and nobody else there: what the directory may spend in all.
-const ALONE: Elapsed = Elapsed { part: 1.0, others_spent: 0, others_to_come: 0 };
+const ALONE: Elapsed = Elapsed { part: 1.0, others_known: true, others_spent: 0, others_to_come: 0 };
 
 /// The requests of a window that the directory may spend, for the governor.
 pub fn directory_allowance(limit: u32, share: f64) -> u32 {
@@ -274,7 +279,10 @@ fn floor(lane: Lane, limit: u32, share: f64, window: Elapsed) -> u32 {
         Lane::Removal => return 0,
         Lane::Grant => reserve / 4,
         Lane::Verification => reserve / 2,
-        Lane::Directory if window.part < TELLING => reserve + (ours - reserve) / LATER_PART,
+        Lane::Directory if window.part < TELLING => {
+            let later = (ours - reserve) / LATER_PART;
+            reserve + if window.others_known { later } else { (ours - reserve).saturating_sub(later) }
+        }
         Lane::Directory => reserve,
     };
     // Whoever never asks never learns that the others have gone.
@@ -294,7 +302,7 @@ const TELLING: f64 = 0.25;
 const STEP: f64 = 0.1;
 /// An eighth of our share is ours whatever others spend.
 const LEAST_PART: u32 = 8;
-/// A quarter of what the directory may spend is spent after that.
+/// A quarter of what the directory may spend is spent after that; before anything is known of others, all but a quarter.
 const LATER_PART: u32 = 4;
 /// A fifth of our share is kept for grants, removals and their verification.
 const RESERVE_PART: u32 = 5;
@@ -355,8 +363,8 @@ mod tests {
     fn each_lane_leaves_a_reserve_for_the_more_urgent_ones() {
         let mut ledger = Ledger::default();
         ledger.observe(window(100, 100, 60), seconds(0));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(1)), 48, "a quarter is for later");
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(16)), 16, "80 % of 100, less a fifth");
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(1)), 16, "most of it is for later");
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(16)), 48, "80 % of 100, less a fifth");
         assert_eq!(spend_all(&mut ledger, Lane::Verification, seconds(16)), 8);
         assert_eq!(spend_all(&mut ledger, Lane::Grant, seconds(16)), 4);
         assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(16)), 24, "removals may spend to the last");
@@ -393,9 +401,9 @@ mod tests {
         ledger.observe(window(100, 100, 60), seconds(0));
         let pace = |left, resets_in| Some(Pace { a_window: 64, left, resets_in: seconds(resets_in) });
         assert_eq!(ledger.pace(SHARE, seconds(10)), pace(64, 50), "also what is kept for later");
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(10)), 48);
-        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(16, 50));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 16);
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(10)), 16);
+        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(48, 50));
+        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 48);
         assert_eq!(ledger.pace(SHARE, seconds(20)), pace(0, 40));
         assert_eq!(ledger.pace(SHARE, seconds(60)), pace(64, 61), "the next window is full");
         ledger.block(seconds(90));
@@ -430,7 +438,7 @@ mod tests {
         // Somebody takes half of the bucket, evenly; the crawl takes what it may, whenever it may.
         let mut ledger = Ledger::default();
         let (limit, mut used, mut ours) = (240, 0, 0);
-        for second in 0..600 {
+        for second in 0..600_u64 {
             let now = seconds(second);
             if second % 60 == 0 {
                 (used, ours) = (0, 0);
@@ -442,11 +450,8 @@ mod tests {
                 ledger.observe(window(limit, limit.saturating_sub(used), 60 - second % 60), now);
                 ledger.settle();
             }
-            // The first window shows them only when much of it is spent.
-            if second >= 60 {
-                assert!(used <= limit, "{used} at {second} s");
-                assert_eq!(ledger.check(Lane::Grant, SHARE, now), Admission::Now, "{used} at {second} s");
-            }
+            assert!(used <= limit, "{used} at {second} s");
+            assert_eq!(ledger.check(Lane::Grant, SHARE, now), Admission::Now, "{used} at {second} s");
             if second >= 120 && second % 60 == 59 {
                 assert!((75..=95).contains(&ours), "{ours} in a window");
             }

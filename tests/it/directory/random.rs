@@ -99,10 +99,14 @@ const HABITS: [Habit; 22] = [
 ];
 
 /// Habits (by their place) with which together nobody could make the service equal.
-const HOPELESS: [&[usize]; 2] = [
+const HOPELESS: [&[usize]; 4] = [
     // Without PATCH a group is written whole: a service that takes two members at most can have no larger group.
     &[0, 9],
     &[10, 9],
+    // Where PATCH is passed over in silence, or not there, and members are never shown, nothing tells that somebody was
+    // not added, and a group that is written whole could lose whom nobody sees.
+    &[10, 17],
+    &[0, 17],
 ];
 
 fn habits() -> impl Strategy<Value = BTreeSet<usize>> {
