@@ -222,7 +222,7 @@ impl Reconciler {
             Ok(prepared) => self.carry_out(prepared).await,
             Err(error) => Err(error),
         };
-        self.end(began, result)
+        self.end(began, result).await
     }
 
     /// Finds out what a run would do, and does nothing.
@@ -241,7 +241,7 @@ impl Reconciler {
             return Err(ApplyRefusal::Moved { asked: hash.to_owned(), found: prepared.planned.hash });
         }
         let result = self.carry_out(prepared).await;
-        Ok(self.end(began, result))
+        Ok(self.end(began, result).await)
     }
 
     /// Agrees to the held removals with this hash.
@@ -266,12 +266,15 @@ impl Reconciler {
         (self.clock.now(), self.clock.elapsed())
     }
 
-    fn end(
+    async fn end(
         &self,
         (started_at, began): (Timestamp, Duration),
         result: Result<Done, RunError>,
     ) -> DirectoryRun {
         let took = self.clock.elapsed().saturating_sub(began);
+        if let Err(error) = self.store.rest().await {
+            warn!(integration.id = %self.integration, error = %chain(&error), "the local store keeps its memory: {}", chain(&error));
+        }
         let run = self.report(started_at, took, result);
         let integration = self.integration.as_str().to_owned();
         let labels = OutcomeLabels { integration: integration.clone(), outcome: run.outcome.as_str() };

@@ -213,6 +213,12 @@ impl Store {
         task.await.map_err(StoreError::Died)?
     }
 
+    /// Lets go of memory until the next run.
+    pub async fn rest(&self) -> Result<(), StoreError> {
+        self.run(|connection| connection.execute_batch("PRAGMA shrink_memory").map_err(StoreError::Statement))
+            .await
+    }
+
     /// Notes a user at the provider as ours.
     pub async fn own_user(&self, okta: OktaUserId, scim: ScimId, origin: Origin) -> Result<(), StoreError> {
         self.take(
@@ -304,10 +310,12 @@ impl Store {
 
 /// Makes the tables where there are none; returns their format.
 fn prepare(connection: &Connection) -> Result<i64, rusqlite::Error> {
-    // What is here is read again when it is lost: no commit waits for the disk, and the cache stays small.
+    // What is here is read again when it is lost: no commit waits for the disk. The cache holds the ids of a million
+    // people, which come in no order; it grows to that only where there are so many, and is let go after each run.
     connection.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA locking_mode=EXCLUSIVE;
-         PRAGMA cache_size=-4000; PRAGMA temp_store=FILE; PRAGMA journal_size_limit=4000000;",
+         PRAGMA cache_size=-64000; PRAGMA temp_store=FILE; PRAGMA wal_autocheckpoint=4000;
+         PRAGMA journal_size_limit=16000000;",
     )?;
     let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
     let steps = match format(connection)? {
