@@ -17,8 +17,8 @@ pub struct Scene {
     pub groups: usize,
     pub members_per_group: usize,
     pub limits: Limits,
-    /// What another client takes of every bucket, `0.0..=1.0`.
-    pub others: f64,
+    /// What another client takes of every bucket, in percent.
+    pub others: u32,
     /// Grants that are given meanwhile, one every twenty seconds.
     pub grants: usize,
 }
@@ -40,10 +40,10 @@ pub struct Crawl {
     pub slowest_grant: Duration,
 }
 
-/// What `okta.rate_limit_share` leaves to others, who may take more.
-const OF_OTHERS: f64 = 0.2;
-/// What is kept for more urgent requests.
-const RESERVE: f64 = 0.8 * 0.2;
+/// What `okta.rate_limit_share` leaves to others, who may take more, in percent.
+const OF_OTHERS: u32 = 20;
+/// What is kept for more urgent requests: a fifth of the rest.
+const RESERVE: u32 = 16;
 const WINDOW: Duration = Duration::from_mins(1);
 
 /// Starts a connector, waits for its first run, and gives grants meanwhile.
@@ -71,13 +71,13 @@ pub async fn crawl(scene: Scene) -> Crawl {
             .apono
             .grant(Grant::new(INTEGRATION, &login, &[group]).until(world.after(Duration::from_hours(8))));
         world.until_member(group, user, true).await;
-        slowest_grant = slowest_grant.max(world.elapsed() - given);
+        slowest_grant = slowest_grant.max(world.elapsed().saturating_sub(given));
         world.pass(Duration::from_secs(20)).await;
     }
     let last = |_: &World| connector.facts().organizations[0].last_directory_run.clone();
     let run = world.until("the run ends", last).await;
     assert_eq!(run.outcome.as_str(), "completed", "{}", run.message);
-    let took = Duration::from_secs_f64(run.seconds).min(world.elapsed() - began);
+    let took = Duration::from_secs_f64(run.seconds).min(world.elapsed().saturating_sub(began));
     other_client.shutdown().await;
     let (others, others_throttled) = *others.0.lock().unwrap_or_else(PoisonError::into_inner);
     let (requests, throttled) = (world.okta.total_calls(), world.okta.throttled());
@@ -91,8 +91,8 @@ fn bound(scene: &Scene) -> Duration {
     let groups = pages(scene.groups, 200) + scene.groups * pages(scene.members_per_group, 1000);
     let demands = [(Bucket::Users, pages(scene.users, 200)), (Bucket::Groups, groups)];
     let windows = demands.into_iter().map(|(bucket, requests)| {
-        let limit = f64::from(scene.limits.budget(bucket).unwrap_or(u32::MAX));
-        let ours = (limit * (1.0 - scene.others.max(OF_OTHERS) - RESERVE)) as usize;
+        let limit = scene.limits.budget(bucket).unwrap_or(0) as usize;
+        let ours = limit * (100 - scene.others.max(OF_OTHERS) - RESERVE) as usize / 100;
         requests.div_ceil(ours).saturating_sub(1)
     });
     WINDOW * u32::try_from(windows.max().unwrap_or(0)).unwrap_or(u32::MAX)
@@ -104,14 +104,15 @@ struct Others(Arc<Mutex<(u64, u64)>>);
 
 impl Others {
     /// Spends evenly from the buckets that the crawl needs.
-    async fn spend(self, okta: OktaSimulator, limits: Limits, share: f64) {
-        let mut owed = [0.0; 2];
+    async fn spend(self, okta: OktaSimulator, limits: Limits, percent: u32) {
+        // In hundredths of a call a minute.
+        let mut owed = [0; 2];
         loop {
             clock::sleep(Duration::from_secs(1)).await;
             for (bucket, owed) in [Bucket::Users, Bucket::Groups].into_iter().zip(&mut owed) {
-                *owed += f64::from(limits.budget(bucket).unwrap_or(0)) * share / WINDOW.as_secs_f64();
-                let calls = *owed as u32;
-                *owed -= f64::from(calls);
+                *owed += limits.budget(bucket).unwrap_or(0) * percent;
+                let calls = *owed / 6000;
+                *owed %= 6000;
                 let refused = okta.spend(bucket, calls);
                 let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 *all = (all.0 + u64::from(calls), all.1 + u64::from(refused));

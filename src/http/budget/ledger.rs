@@ -197,7 +197,7 @@ impl Ledger {
     fn elapsed(&self, now: Duration) -> Elapsed {
         let window = self.window();
         let left = self.window_ends.map_or(window, |ends| ends.saturating_sub(now)).min(window);
-        let part = (window - left).div_duration_f64(window);
+        let part = window.saturating_sub(left).div_duration_f64(window);
         let others_to_come = scaled(self.others_in_a_window(part), left.div_duration_f64(window));
         Elapsed { part, others_known: self.others_known, others_spent: self.others, others_to_come }
     }

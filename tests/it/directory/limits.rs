@@ -11,7 +11,7 @@ const SCENE: fn() -> Scene = || Scene {
     groups: 300,
     members_per_group: 10,
     limits: Limits::per_minute(100).with_concurrency(37),
-    others: 0.0,
+    others: 0,
     grants: 0,
 };
 
@@ -26,7 +26,7 @@ async fn a_crawl_takes_as_long_as_its_share_of_the_limits_demands_and_is_never_r
 
 #[tokio::test(start_paused = true)]
 async fn who_takes_half_of_the_limits_is_yielded_to_and_grants_are_given_meanwhile() {
-    let crawl = crawl(Scene { others: 0.5, grants: 20, ..SCENE() }).await;
+    let crawl = crawl(Scene { others: 50, grants: 20, ..SCENE() }).await;
     assert_eq!((crawl.throttled, crawl.others_throttled), (0, 0), "{crawl:?}");
     assert!(crawl.others > 300, "{crawl:?}");
     assert!(crawl.slowest_grant < Duration::from_secs(2), "{crawl:?}");
