@@ -33,7 +33,7 @@ async fn a_run_that_is_killed_anywhere_goes_on_at_its_page_and_ends_as_without_t
         ("list_users", 10),
         ("list_group_members", 1),
         ("list_group_members", 30),
-        ("list_group_members", 60),
+        ("list_group_members", 50),
     ] {
         let mut world = slow();
         let connector = world.start().await;
