@@ -144,7 +144,8 @@ async fn a_part_of_the_members_that_fails_is_the_groups_failure_once_a_run() {
     let run = world.until("a run", ended).await;
     let applied = run.applied.unwrap();
     assert_eq!((run.outcome, applied.failed), (Outcome::Partial, 2), "{}", run.message);
-    assert_eq!(world.teams()["Everyone else"].len(), 500);
+    let there = world.teams()["Everyone else"].len();
+    assert!([100, 500].contains(&there), "one of the parts, whichever came first, and not {there}");
     let first = only(&connector);
     assert_eq!(
         (first.okta_id.as_str(), first.operation.as_str(), first.runs),
