@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::http::budget::ledger::last_goes_at;
 use crate::http::budget::{Pace, Seen};
 
 /// The parts of a run, in their order.
@@ -191,14 +192,16 @@ pub fn estimate(left: &[Left], at_once: u32) -> Option<Estimate> {
 }
 
 /// Until the last of these requests may go: what the present window leaves goes at once, then a window's worth with
-/// each window.
+/// each window, the last part of it late.
 fn waiting(requests: u64, pace: Pace) -> Duration {
     let later = requests.saturating_sub(pace.left.into());
     if later == 0 {
         return Duration::ZERO;
     }
     let whole_windows = (later - 1) / u64::from(pace.a_window.max(1));
-    pace.resets_in.saturating_add(times(WINDOW, whole_windows))
+    let in_the_last = later - whole_windows * u64::from(pace.a_window.max(1));
+    let within = WINDOW.mul_f64(last_goes_at(in_the_last, pace.a_window));
+    pace.resets_in.saturating_add(times(WINDOW, whole_windows)).saturating_add(within)
 }
 
 fn times(each: Duration, number: u64) -> Duration {
@@ -278,9 +281,10 @@ mod tests {
                 5,
                 Some((50, Some(25))),
             ),
-            ("exactly one window more", vec![asks(45, pace(25, 20, 50), None)], 5, Some((50, Some(25)))),
+            ("what goes early in the next", vec![asks(39, pace(25, 20, 50), None)], 5, Some((50, Some(25)))),
+            ("exactly one window more", vec![asks(45, pace(25, 20, 50), None)], 5, Some((65, Some(25)))),
             ("and one request more", vec![asks(46, pace(25, 20, 50), None)], 5, Some((110, Some(25)))),
-            ("no request is left now", vec![asks(100, pace(25, 0, 10), Some(10))], 5, Some((190, Some(25)))),
+            ("no request is left now", vec![asks(100, pace(25, 0, 10), Some(10))], 5, Some((205, Some(25)))),
             ("answers are slower", vec![asks(100, pace(250, 200, 10), Some(500))], 5, Some((10, None))),
             ("one at a time", vec![asks(100, pace(250, 200, 10), Some(500))], 1, Some((50, None))),
             ("a peer without limits", vec![asks(30, None, Some(2000))], 1, Some((60, None))),
@@ -288,7 +292,7 @@ mod tests {
                 "the narrowest bucket decides",
                 vec![asks(100, pace(50, 50, 30), Some(1)), asks(100, pace(25, 25, 30), Some(1))],
                 5,
-                Some((150, Some(25))),
+                Some((165, Some(25))),
             ),
             (
                 "answers of all buckets take turns",

@@ -290,6 +290,11 @@ fn floor(lane: Lane, limit: u32, share: f64, window: Elapsed) -> u32 {
     others.saturating_add(kept).min(limit - always)
 }
 
+/// How far into a window the last of so many requests of the directory goes, in parts of the window.
+pub fn last_goes_at(requests: u64, allowance: u32) -> f64 {
+    if requests > u64::from(allowance - allowance / LATER_PART) { TELLING } else { 0.0 }
+}
+
 fn scaled(number: u32, by: f64) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; saturates")]
     let scaled = (f64::from(number) * by).floor() as u32;
