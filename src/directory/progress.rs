@@ -129,15 +129,6 @@ pub struct Estimate {
     pub a_minute: Option<u32>,
 }
 
-/// Okta's rate limit buckets that a run spends from, by the names under which `okta` keeps account of them.
-pub(super) mod bucket {
-    pub(in crate::directory) const USERS: &str = "/api/v1/users";
-    pub(in crate::directory) const USER: &str = "/api/v1/users/{id}";
-    pub(in crate::directory) const USER_GROUPS: &str = "/api/v1/users/{id}/groups";
-    pub(in crate::directory) const GROUPS: &str = "/api/v1/groups";
-    pub(in crate::directory) const GROUP: &str = "/api/v1/groups/{id}";
-}
-
 /// Okta counts per minute.
 const WINDOW: Duration = Duration::from_mins(1);
 

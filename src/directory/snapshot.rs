@@ -25,12 +25,13 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::mapping::{Mapping, Unfit};
-use super::progress::{Phase, Work, bucket};
+use super::progress::{Phase, Work};
 use super::selection::Selection;
 use super::store::{Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use super::tracker::Tracker;
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
 use crate::http::{Class, Lane};
+use crate::okta::bucket;
 use crate::okta::{Cursor, Directory, LogKind, OktaError, Page, PageError, Rights, Skipped, SystemLog};
 use count::Count;
 use walk::Walk;

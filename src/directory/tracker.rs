@@ -156,9 +156,9 @@ mod tests {
 
     use super::*;
     use crate::clock::VirtualClock;
-    use crate::directory::progress::bucket;
     use crate::http::Lane;
     use crate::http::budget::BudgetSettings;
+    use crate::okta::bucket;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_published_follows_the_run_and_is_gone_with_it() {

@@ -89,17 +89,3 @@ pub(super) fn body<'a, T: Deserialize<'a>>(
         source,
     })
 }
-
-/// Okta's rate limit buckets, as far as the connector spends from them.
-///
-/// Which calls share a bucket follows <https://developer.okta.com/docs/reference/rl2-limits/>; the limits themselves
-/// are learned from the answers.
-pub(super) mod bucket {
-    pub(in crate::okta) const USERS: &str = "/api/v1/users";
-    pub(in crate::okta) const USER: &str = "/api/v1/users/{id}";
-    pub(in crate::okta) const USER_GROUPS: &str = "/api/v1/users/{id}/groups";
-    pub(in crate::okta) const GROUPS: &str = "/api/v1/groups";
-    pub(in crate::okta) const GROUP: &str = "/api/v1/groups/{id}";
-    pub(in crate::okta) const LOGS: &str = "/api/v1/logs";
-    pub(in crate::okta) const TOKEN: &str = "/oauth2/v1/token";
-}

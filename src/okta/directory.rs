@@ -18,7 +18,8 @@ use serde_json::value::RawValue;
 use tracing::info;
 use url::Url;
 
-use super::client::{Client, body, bucket};
+use super::bucket;
+use super::client::{Client, body};
 use super::errors::OktaError;
 use super::lookup::{GroupsOf, Rights};
 use super::page::{Cursor, LinkError, Page, Trouble, next_cursor, next_limit, read_items, with_limit};

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use super::client::{Client, body, bucket};
+use super::bucket;
+use super::client::{Client, body};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
 use super::page::{Cursor, Page};

@@ -11,7 +11,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::client::{Client, body, bucket};
+use super::bucket;
+use super::client::{Client, body};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
 use super::lookup::{GroupsOf, Rights, quoted};

@@ -10,6 +10,7 @@
 //! What to do with what was read: `directory`, `access`.
 
 pub mod assertion;
+pub(crate) mod bucket;
 mod client;
 mod directory;
 pub mod errors;

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::client::{Client, bucket};
+use super::bucket;
+use super::client::Client;
 use super::directory::{PageError, read_page};
 use super::page::{Cursor, Page};
 use super::tokens::Tokens;

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use super::Settings;
 use super::assertion::{Claims, sign};
-use super::client::bucket;
+use super::bucket;
 use super::errors::Answer;
 use super::refusal::{TokenError, cure};
 use crate::http::bearer::bearer;

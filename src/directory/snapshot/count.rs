@@ -8,9 +8,10 @@
 //! What the count is shown as: `progress`. Whether a listing is complete: `snapshot`.
 
 use super::SnapshotError;
-use crate::directory::progress::{Phase, Work, bucket};
+use crate::directory::progress::{Phase, Work};
 use crate::directory::store::{Store, StoreError};
 use crate::directory::tracker::Tracker;
+use crate::okta::bucket;
 
 /// Elements of a page of users, and of groups.
 const A_PAGE: u64 = 200;
