@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("directory", &["okta", "scim", "http", "domain", "clock", "telemetry"]),
     ("runtime", &["clock", "telemetry"]),
     ("server", &["directory", "http", "telemetry"]),
-    ("config", &["access", "directory", "http", "domain", "secrets", "telemetry"]),
+    ("config", &["access", "directory", "okta", "http", "domain", "secrets", "telemetry"]),
     (
         "app",
         &[

@@ -28,7 +28,7 @@ use super::wire::{
     SessionAnswerBody, SessionBody,
 };
 use crate::domain::{ConnectorId, Grant, IntegrationId, SessionId, TaskId};
-use crate::http::bearer::MountedToken;
+use crate::http::mounted_token::MountedToken;
 use crate::http::retry::{Patience, Repeatable};
 use crate::http::url::Base;
 use crate::http::{Call, Exchange, Lane, Request, Response};
@@ -109,7 +109,8 @@ impl ControlPlane {
         session: SessionId,
         timeout: Duration,
     ) -> Self {
-        let exchange = Exchange { authorize: Some(Arc::new(MountedToken(token))), ..exchange };
+        let token = MountedToken::new(token, Arc::clone(&exchange.clock));
+        let exchange = Exchange { authorize: Some(Arc::new(token)), ..exchange };
         Self { base, exchange, connector, session, timeout }
     }
 

@@ -46,9 +46,9 @@ use crate::config::{self, Organization, Settings};
 use crate::directory::store::{Between, Store};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
-use crate::http::bearer::MountedToken;
 use crate::http::budget::BudgetSettings;
 use crate::http::classify::by_status;
+use crate::http::mounted_token::MountedToken;
 use crate::http::{Authorize, Budget, Exchange};
 use crate::okta::{self, Surroundings};
 use crate::runtime::{Supervisor, whoami};
@@ -212,7 +212,8 @@ impl Builder {
         let okta_settings = okta::Settings {
             integration: settings.integration_id.as_str().to_owned(),
             organization: settings.url.clone(),
-            credentials,
+            credentials: Arc::new(credentials),
+            dpop: settings.dpop,
             scopes: vec!["okta.users.read", groups],
             optional_scopes: vec![okta::LOG_SCOPE],
             timeout: self.settings.http.request_timeout,
@@ -289,7 +290,7 @@ impl Builder {
         let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
         let store = Store::open(&store_path, &between).map_err(StartError::Store)?;
         let token = scim_token.map_or_else(|| Arc::clone(&self.token), Arc::new);
-        let token: Arc<dyn Authorize> = Arc::new(MountedToken(token));
+        let token: Arc<dyn Authorize> = Arc::new(MountedToken::new(token, Arc::clone(&self.outside.clock)));
         let provider = Provider::new(
             settings.scim.base.clone(),
             exchange("scim", &self.outside, &self.metrics, Some(token)),

@@ -22,6 +22,7 @@ use crate::directory::selection::Selection;
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::address::Address;
 use crate::http::url::Base;
+use crate::okta::Dpop;
 use crate::secrets::{CredentialsSource, MountedFile};
 use crate::telemetry::log::Format;
 
@@ -81,6 +82,8 @@ pub struct Organization {
     pub credentials: CredentialsSource,
     /// The key that names the credentials' file, for messages.
     pub credentials_key: String,
+    /// Proofs of possession.
+    pub dpop: Dpop,
     /// Of the rate limits.
     pub rate_limit_share: f64,
     /// `[okta.directory]`, when enabled.

@@ -29,6 +29,7 @@ use crate::directory::plan::NameChange;
 use crate::directory::selection::{Selection, Users};
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::url::Base;
+use crate::okta::Dpop;
 use crate::secrets::{CredentialsSource, MountedFile};
 use crate::telemetry::chain;
 use crate::telemetry::log::{Format, parse_level};
@@ -151,6 +152,8 @@ impl Reader<'_> {
             self.problem(&at("organization_url"), message);
         }
         let credentials = self.credentials(index);
+        // A word that is none has been told by its kind.
+        let dpop = self.text(&at("dpop")).and_then(|word| Dpop::of(&word)).unwrap_or_default();
         let rate_limit_share = self.value(&at("rate_limit_share")).as_f64().unwrap_or(0.8);
         let directory = if self.is_true(&at("directory.enabled")) {
             Some(self.directory(index, integration_id.as_deref(), apono)?)
@@ -171,6 +174,7 @@ impl Reader<'_> {
             url: url?,
             credentials,
             credentials_key,
+            dpop,
             rate_limit_share,
             directory,
             access,
@@ -337,13 +341,6 @@ impl Reader<'_> {
             let message =
                 "this version keeps its state in SQLite only, which has no password; leave this out";
             self.problem("state.password_file", message.to_owned());
-        }
-        let organizations = self.tree.get("okta").and_then(Value::as_array).map_or(0, Vec::len);
-        for index in 0..organizations {
-            let dpop = format!("okta[{index}].dpop");
-            if self.value(&dpop) == "on" {
-                self.problem(&dpop, "this version does not speak DPoP yet; use auto or off".to_owned());
-            }
         }
     }
 

@@ -6,31 +6,58 @@
 //! - A token that is shown to us is compared in a time that tells nothing of where it differs.
 //!
 //! # Not here
-//! Getting an OAuth token: `okta::tokens`.
+//! Getting an OAuth token: `okta::tokens`. Sending one from a file: `mounted_token`.
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-use super::{Authorize, AuthorizeError, Class, Request};
 use crate::secrets::Reloading;
 
-/// `Bearer …`.
-pub fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
-    value.set_sensitive(true);
-    Ok(value)
+/// How a token is shown (`token_type`, RFC 6749 section 7.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Whoever has it may use it (RFC 6750).
+    #[default]
+    Bearer,
+    /// Only with a proof of the key that it is bound to (RFC 9449).
+    Dpop,
 }
 
-/// Authorizes with a token from a file, which is read for every request: a rotated file is used at once.
-#[derive(Debug)]
-pub struct MountedToken(pub Arc<Reloading<SecretString>>);
+impl Scheme {
+    /// The `Authorization` header with this token.
+    pub fn header(self, token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
+        let scheme = match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        };
+        let mut value = HeaderValue::try_from(format!("{scheme} {}", token.expose_secret()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
 
-impl MountedToken {
+impl<'de> Deserialize<'de> for Scheme {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.to_ascii_lowercase().as_str() {
+            "bearer" => Ok(Self::Bearer),
+            "dpop" => Ok(Self::Dpop),
+            _ => Err(D::Error::custom(format!("token_type {word:?} is neither Bearer nor DPoP"))),
+        }
+    }
+}
+
+/// The token in a file that callers of ours have to show.
+#[derive(Debug)]
+pub struct ExpectedToken(pub Arc<Reloading<SecretString>>);
+
+impl ExpectedToken {
     /// Whether a caller who sent `headers` shows this token.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -51,21 +78,6 @@ fn is_same(one: &str, other: &str) -> bool {
     one.iter().zip(other.iter()).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }
 
-impl Authorize for MountedToken {
-    fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
-        Box::pin(async move {
-            let value = bearer(&self.0.current())
-                .map_err(|source| AuthorizeError { class: Class::Misconfigured, source: Box::new(source) })?;
-            request.headers.insert(AUTHORIZATION, value);
-            Ok(())
-        })
-    }
-
-    fn rejected(&self, _: &Request) {
-        // The next request reads the file anyway.
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,8 +89,9 @@ mod tests {
         let file = MountedFile::new(folder.path().join("token"));
         std::fs::write(file.path(), "right-token\n").unwrap();
         let read = file.clone();
-        let token =
-            MountedToken(Arc::new(Reloading::new("token", Some(file.clone()), move || read.read()).unwrap()));
+        let token = ExpectedToken(Arc::new(
+            Reloading::new("token", Some(file.clone()), move || read.read()).unwrap(),
+        ));
         let shown = |value: &str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
         for right in ["Bearer right-token", "bearer right-token", "BEARER  right-token"] {
             assert!(token.admits(&shown(right)), "{right}");

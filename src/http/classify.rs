@@ -23,6 +23,8 @@ pub enum Verdict {
     Refused,
     /// The credentials were not accepted; new ones may be.
     Unauthenticated,
+    /// Nothing was looked at: the peer wants its present nonce in the proof, and has sent it along (RFC 9449 section 8).
+    Challenged,
     /// Too fast. Wait this long, or a short backoff where nothing is known.
     Throttled {
         /// As the peer asked, already clamped.

@@ -49,6 +49,9 @@ pub trait Authorize: Send + Sync + fmt::Debug {
 
     /// The peer did not accept what `request` carried: it is not to be used again.
     fn rejected(&self, request: &Request);
+
+    /// The peer answered `request`, whatever it said.
+    fn answered(&self, request: &Request, response: &Response);
 }
 
 /// No authorization could be had.
@@ -102,7 +105,9 @@ impl ExchangeError {
             Self::Unreachable { .. } => Class::Transient,
             Self::Unauthorized { source, .. } => source.class,
             Self::Answered { verdict, .. } => match verdict {
-                Verdict::Throttled { .. } | Verdict::Transient { .. } => Class::Transient,
+                Verdict::Throttled { .. } | Verdict::Transient { .. } | Verdict::Challenged => {
+                    Class::Transient
+                }
                 Verdict::Unauthenticated => Class::Misconfigured,
                 Verdict::Refused | Verdict::Done => Class::Permanent,
             },
@@ -123,9 +128,11 @@ impl ExchangeError {
             Self::Unreachable { source, .. } => source.may_have_arrived(),
             Self::Answered { verdict, .. } => match verdict {
                 Verdict::Transient { .. } => true,
-                Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Throttled { .. } => {
-                    false
-                }
+                Verdict::Done
+                | Verdict::Refused
+                | Verdict::Unauthenticated
+                | Verdict::Challenged
+                | Verdict::Throttled { .. } => false,
             },
             Self::Unauthorized { .. } => false,
         }
@@ -160,6 +167,12 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
+    /// The peer's clock, or our own until it is known.
+    pub fn peers_now(&self) -> Timestamp {
+        let theirs = self.budget.as_ref().and_then(|budget| budget.peers_now());
+        theirs.unwrap_or_else(|| self.clock.now())
+    }
+
     /// Makes the call; `build` makes each attempt's request.
     pub async fn call<B>(&self, call: &Call, build: B) -> Result<Response, ExchangeError>
     where
@@ -172,11 +185,15 @@ impl Exchange {
             self.authorize(call, &mut request).await?;
             let outcome = self.attempt(call, request.clone()).await;
             let attempt = match &outcome {
-                Ok((_, verdict)) => {
+                Ok((response, verdict)) => {
                     match verdict {
                         Verdict::Throttled { .. } => tried.throttled += 1,
                         Verdict::Transient { .. } => tried.failed += 1,
-                        Verdict::Done | Verdict::Refused | Verdict::Unauthenticated => {}
+                        Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Challenged => {
+                        }
+                    }
+                    if let Some(authorize) = &self.authorize {
+                        authorize.answered(&request, response);
                     }
                     Attempt::Answered(*verdict)
                 }
@@ -186,9 +203,9 @@ impl Exchange {
                 }
             };
             let delay = match attempt {
-                Attempt::Answered(Verdict::Done | Verdict::Refused | Verdict::Unauthenticated) => {
-                    Duration::ZERO
-                }
+                Attempt::Answered(
+                    Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Challenged,
+                ) => Duration::ZERO,
                 Attempt::Answered(Verdict::Throttled { .. } | Verdict::Transient { .. })
                 | Attempt::Unanswered { .. } => delays
                     .get_or_insert_with(|| call.patience.delays(seed(&self.entropy)))
@@ -209,7 +226,13 @@ impl Exchange {
                         authorize.rejected(&request);
                     }
                 }
-                Next::Return | Next::Reauthenticate | Next::GiveUp => return finish(call, outcome),
+                Next::AnswerChallenge if self.authorize.is_some() => {
+                    tried.challenged = true;
+                    debug!(peer = self.peer, call = call.name, "{} wants its present nonce", self.peer);
+                }
+                Next::Return | Next::Reauthenticate | Next::AnswerChallenge | Next::GiveUp => {
+                    return finish(call, outcome);
+                }
             }
         }
     }
@@ -307,15 +330,17 @@ fn finish(
 fn outcome_label(response: &Response, verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Throttled { .. } => "throttled",
-        Verdict::Done | Verdict::Refused | Verdict::Unauthenticated | Verdict::Transient { .. } => {
-            match response.status.as_u16() / 100 {
-                1 => "1xx",
-                2 => "2xx",
-                3 => "3xx",
-                4 => "4xx",
-                _ => "5xx",
-            }
-        }
+        Verdict::Done
+        | Verdict::Refused
+        | Verdict::Unauthenticated
+        | Verdict::Challenged
+        | Verdict::Transient { .. } => match response.status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        },
     }
 }
 

@@ -15,6 +15,7 @@ pub mod budget;
 pub mod class;
 pub mod classify;
 pub mod exchange;
+pub mod mounted_token;
 pub mod peer_clock;
 pub mod retry;
 pub mod serving;

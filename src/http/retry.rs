@@ -4,7 +4,7 @@
 //! # Invariants kept here
 //! - Pure: the loop in `exchange` does the waiting.
 //! - A request that is not idempotent is never sent again once it may have arrived.
-//! - New credentials are asked for at most once a call.
+//! - New credentials are asked for at most once a call, and a challenge is answered once.
 //!
 //! # Not here
 //! Trying for ever: reconcilers come back by themselves, so a call gives up early.
@@ -83,6 +83,8 @@ pub struct Tried {
     pub throttled: u32,
     /// Whether new credentials were asked for.
     pub reauthenticated: bool,
+    /// Whether a challenge was answered.
+    pub challenged: bool,
 }
 
 /// How an attempt went.
@@ -106,6 +108,8 @@ pub enum Next {
     Wait(Duration),
     /// Drop the credentials and try again at once.
     Reauthenticate,
+    /// Try again at once, with what the answer asked for.
+    AnswerChallenge,
     /// Hand the failure to the caller.
     GiveUp,
 }
@@ -132,6 +136,13 @@ pub fn next(
                 Next::GiveUp
             } else {
                 Next::Reauthenticate
+            }
+        }
+        (Attempt::Answered(Verdict::Challenged), _) => {
+            if tried.challenged {
+                Next::GiveUp
+            } else {
+                Next::AnswerChallenge
             }
         }
         (Attempt::Answered(Verdict::Throttled { wait }), _) => {
@@ -185,6 +196,14 @@ mod tests {
         assert_eq!(decide(refused, Tried::default(), Repeatable::Always), Next::Reauthenticate);
         let again = Tried { reauthenticated: true, ..Tried::default() };
         assert_eq!(decide(refused, again, Repeatable::Always), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_challenge_is_answered_once() {
+        let challenged = Attempt::Answered(Verdict::Challenged);
+        assert_eq!(decide(challenged, Tried::default(), Repeatable::UnlessArrived), Next::AnswerChallenge);
+        let again = Tried { challenged: true, ..Tried::default() };
+        assert_eq!(decide(challenged, again, Repeatable::Always), Next::GiveUp);
     }
 
     #[test]

@@ -14,11 +14,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, Header};
 use serde::Serialize;
 use uuid::Uuid;
-
-use crate::secrets::SigningKey;
 
 /// How long an assertion is valid.
 const LIFETIME: Duration = Duration::from_mins(5);
@@ -57,21 +54,14 @@ impl Claims {
     }
 }
 
-/// Signs with RS256.
-pub fn sign(claims: &Claims, key: &SigningKey) -> Result<String, jsonwebtoken::errors::Error> {
-    let mut header = Header::new(Algorithm::RS256);
-    header.kid = Some(key.kid().to_owned());
-    jsonwebtoken::encode(&header, claims, key.encoding_key())
-}
-
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation, decode};
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
     use secrecy::ExposeSecret;
     use serde_json::Value;
 
     use super::*;
-    use crate::secrets::generate_rsa;
+    use crate::secrets::{SigningKey, generate_rsa};
 
     #[test]
     fn an_assertion_says_who_to_whom_and_for_how_long() {
@@ -80,7 +70,7 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let url = "https://example.okta.com/oauth2/v1/token";
         let claims = Claims::new("0oaexample", url, now, Uuid::from_u128(1));
-        let jwt = sign(&claims, &key).unwrap();
+        let jwt = key.sign(&claims).unwrap();
 
         let public = serde_json::from_value(generated.public_jwk.clone()).unwrap();
         let mut rules = Validation::new(Algorithm::RS256);

@@ -249,11 +249,18 @@ impl OktaError {
 pub fn classify(response: &Response, now: Timestamp) -> Verdict {
     let general = by_status(response, now);
     match general {
-        Verdict::Done => general,
+        Verdict::Done | Verdict::Challenged => general,
         Verdict::Throttled { wait } => Verdict::Throttled { wait: throttled_wait(response, wait) },
         Verdict::Refused | Verdict::Unauthenticated | Verdict::Transient { .. } => {
             let answer = Answer::read(response);
-            match answer.code.as_deref() {
+            match answer.code.as_deref().or(answer.challenge.as_deref()) {
+                Some("use_dpop_nonce") => Verdict::Challenged,
+                // A proof that was too old or used already, or a token of the other kind: both are made anew.
+                Some("invalid_dpop_proof" | "invalid_request")
+                    if answer.challenge.is_some() && response.status == StatusCode::BAD_REQUEST =>
+                {
+                    Verdict::Unauthenticated
+                }
                 // "Invalid session": a token that Okta has forgotten, or trouble with its proof.
                 Some("E0000005") => Verdict::Unauthenticated,
                 // A feature that is not licensed: 401, but no token will help.

@@ -17,8 +17,10 @@ pub mod errors;
 mod lookup;
 mod memberships;
 pub mod page;
+mod proof;
 mod refusal;
 mod system_log;
+mod token_request;
 mod tokens;
 mod wire;
 
@@ -30,6 +32,7 @@ pub use errors::{Answer, OktaError};
 pub use lookup::{GroupsOf, Rights};
 pub use memberships::{Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
+pub use proof::Dpop;
 pub use refusal::TokenError;
 pub use system_log::{LogEvent, LogKind, SCOPE as LOG_SCOPE, SystemLog};
 pub use tokens::{TokenStatus, Tokens};
@@ -43,14 +46,16 @@ use crate::telemetry::Metrics;
 use client::Client;
 
 /// What is needed to talk to an organization.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Names the organization in logs and metrics.
     pub integration: String,
     /// `organization_url`.
     pub organization: Base,
     /// Client id and key.
-    pub credentials: Reloading<Credentials>,
+    pub credentials: Arc<Reloading<Credentials>>,
+    /// Proofs of possession.
+    pub dpop: Dpop,
     /// OAuth scopes to ask for.
     pub scopes: Vec<&'static str>,
     /// Asked for too; their absence takes a comfort away and is no failure.

@@ -12,13 +12,15 @@ use http::StatusCode;
 use super::Settings;
 use super::errors::Answer;
 use crate::http::{Class, ExchangeError};
+use crate::secrets::SignError;
+use crate::telemetry::chain;
 
 /// No token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The key does not sign.
     #[error("the assertion cannot be signed with the private key")]
-    Sign(#[source] jsonwebtoken::errors::Error),
+    Sign(#[source] SignError),
     /// Okta was not reached.
     #[error("{organization} cannot be asked for a token")]
     Unreachable {
@@ -61,6 +63,24 @@ impl TokenError {
         }
     }
 
+    /// Whether Okta refuses the proof of possession, or the want of one.
+    pub(super) fn is_about_the_proof(&self) -> bool {
+        match self {
+            Self::Refused { answer, class, .. } => {
+                answer.code.as_deref() == Some("invalid_dpop_proof") && *class == Class::Misconfigured
+            }
+            Self::Sign(_) | Self::Unreachable { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// What tells it from another: without what each answer has of its own, such as request ids.
+    pub(super) fn gist(&self) -> String {
+        match self {
+            Self::Refused { cure, .. } => cure.clone(),
+            Self::Sign(_) | Self::Unreachable { .. } | Self::Unreadable { .. } => chain(self).to_string(),
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {
@@ -88,13 +108,12 @@ pub(super) fn cure(answer: &Answer, settings: &Settings, skew: Option<i64>) -> (
                 || says("too far into the future")
                 || says("issued before the current time") =>
         {
-            // With Okta's `Date` the next assertion is right; without it, somebody has to set the clock.
-            let (skew, class) = match skew {
-                Some(seconds) if seconds > 0 => (format!("{seconds} s ahead of"), Class::Transient),
-                Some(seconds) => (format!("{} s behind", -seconds), Class::Transient),
-                None => ("not at".to_owned(), Class::Misconfigured),
-            };
-            (format!("this host's clock is {skew} Okta's; set it right (NTP)"), class)
+            wrong_clock(skew)
+        }
+        Some("invalid_dpop_proof")
+            if says("issued in the future") || says("in the past") || says("is expired") =>
+        {
+            wrong_clock(skew)
         }
         Some("invalid_client") if says("already been used") => {
             ("Okta has seen this assertion before".to_owned(), Class::Transient)
@@ -123,9 +142,28 @@ pub(super) fn cure(answer: &Answer, settings: &Settings, skew: Option<i64>) -> (
             "the application's network zone does not include this host; add its address to the zone"
                 .to_owned(),
         ),
-        Some("invalid_dpop_proof") => {
-            misconfigured("the application demands DPoP, which this version does not speak".to_owned())
+        Some("invalid_dpop_proof") if says("already been used") => {
+            ("Okta has seen this proof of possession before".to_owned(), Class::Transient)
         }
+        Some("invalid_dpop_proof") if says("header is missing") => misconfigured(
+            "the application demands proofs of possession; set okta[].dpop to \"auto\" or \"on\"".to_owned(),
+        ),
+        Some("invalid_dpop_proof") if says("'htu'") => misconfigured(format!(
+            "{organization} is not the address that Okta expects; set organization_url to the organization's own address"
+        )),
+        Some("invalid_dpop_proof") => misconfigured(format!(
+            "{organization} does not take the connector's proof of possession; see that nothing between here and Okta changes the DPoP header"
+        )),
         Some(_) | None => misconfigured("Okta refuses the token request".to_owned()),
     }
+}
+
+/// With Okta's `Date` the next request is right; without it, somebody has to set the clock.
+fn wrong_clock(skew: Option<i64>) -> (String, Class) {
+    let (skew, class) = match skew {
+        Some(seconds) if seconds > 0 => (format!("{seconds} s ahead of"), Class::Transient),
+        Some(seconds) => (format!("{} s behind", -seconds), Class::Transient),
+        None => ("not at".to_owned(), Class::Misconfigured),
+    };
+    (format!("this host's clock is {skew} Okta's; set it right (NTP)"), class)
 }

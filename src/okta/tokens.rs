@@ -4,38 +4,32 @@
 //! # Invariants kept here
 //! - Single flight: however many callers want a token, one request asks for it.
 //! - A token is renewed at 80 % of its life, while the old one still serves.
+//! - A new key is proven by a token before the old one is dropped (invariant 14).
 //! - After a failure everybody gets that failure until the next attempt is due: no retry storm, however many ask.
 //! - The token never appears in a log, an error or a `Debug`.
 //!
 //! # Not here
-//! The assertion itself: `assertion`. Reading the key: `secrets`.
-//!
-//! Sources: RFC 6749 section 4.4, RFC 7523;
-//! <https://developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp/main/>
+//! Asking for a token: `token_request`. Proofs of possession: `proof`. Reading the key: `secrets`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method};
-use jiff::Timestamp;
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use secrecy::SecretString;
-use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::Settings;
-use super::assertion::{Claims, sign};
-use super::bucket;
-use super::errors::Answer;
-use super::refusal::{TokenError, cure};
-use crate::http::bearer::bearer;
-use crate::http::classify::http_date;
-use crate::http::retry::{Patience, Repeatable, doubling};
-use crate::http::{Authorize, AuthorizeError, Call, Class, Exchange, Lane, Request, Response};
+use super::proof::Proofs;
+use super::refusal::TokenError;
+use super::token_request::{Minted, TokenRequests};
+use crate::http::bearer::Scheme;
+use crate::http::retry::doubling;
+use crate::http::{Authorize, AuthorizeError, Class, Exchange, Request, Response};
+use crate::secrets::Credentials;
 use crate::telemetry::chain;
 use crate::telemetry::metrics::OutcomeLabels;
 
@@ -43,6 +37,8 @@ use crate::telemetry::metrics::OutcomeLabels;
 pub struct Tokens {
     settings: Settings,
     exchange: Exchange,
+    requests: TokenRequests,
+    proofs: Arc<Proofs>,
     state: Mutex<State>,
     minting: tokio::sync::Mutex<()>,
     ever_held: AtomicBool,
@@ -54,15 +50,37 @@ struct State {
     failure: Option<Failure>,
     /// Until then, optional scopes are not asked for: Okta refused a request because of them.
     modest_until: Duration,
+    /// Those that the last token was got with.
+    proven: Option<Arc<Credentials>>,
+    doubt: Option<Doubt>,
+}
+
+/// Credentials that were mounted, and that Okta has not taken yet.
+struct Doubt {
+    credentials: Arc<Credentials>,
+    gist: String,
+    failures: u32,
+    retry_at: Duration,
 }
 
 /// Times are on the monotonic clock.
 struct Held {
-    value: Arc<SecretString>,
+    token: Arc<Token>,
     renew_at: Duration,
     expires_at: Duration,
     missing_scopes: Vec<&'static str>,
     optional_scopes: Vec<&'static str>,
+}
+
+struct Token {
+    value: SecretString,
+    scheme: Scheme,
+}
+
+impl Token {
+    fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        self.scheme.header(&self.value)
+    }
 }
 
 struct Failure {
@@ -98,10 +116,15 @@ const ON_DEMAND: Duration = Duration::from_secs(1);
 const MODEST: Duration = Duration::from_hours(24);
 /// A token with less life than this left is not handed out.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
+/// How often the mounted credentials are looked at: no slower than Kubernetes brings them.
+const LOOK_AT_CREDENTIALS: Duration = Duration::from_secs(10);
 
 impl Tokens {
     pub(super) fn new(settings: Settings, exchange: Exchange) -> Self {
+        let proofs = Arc::new(Proofs::new(settings.dpop, exchange.clone()));
         Self {
+            requests: TokenRequests::new(settings.clone(), exchange.clone(), Arc::clone(&proofs)),
+            proofs,
             settings,
             exchange,
             state: Mutex::default(),
@@ -141,9 +164,10 @@ impl Tokens {
         self.settings.credentials.current().client_id.clone()
     }
 
-    /// Renews the token if it is time, and says when to come back. Called periodically, so that no grant or removal
-    /// has to wait for a token.
+    /// Renews the token if it is time, or the credentials have changed, and says when to come back. Called
+    /// periodically, so that no grant or removal has to wait for a token.
     pub async fn keep_fresh(&self) -> Duration {
+        self.prove_newest().await;
         let _ = self.current(Asker::Habit).await;
         let now = self.now();
         let state = self.lock();
@@ -152,11 +176,32 @@ impl Tokens {
             (Some(held), None) => held.renew_at,
             (None, None) => now,
         };
-        next.saturating_sub(now).clamp(Duration::from_secs(1), Duration::from_mins(10))
+        next.saturating_sub(now).clamp(Duration::from_secs(1), LOOK_AT_CREDENTIALS)
+    }
+
+    /// Gets a token with credentials that were mounted since, while the old token still serves.
+    async fn prove_newest(&self) {
+        let _minting = self.minting.lock().await;
+        let newest = self.settings.credentials.current();
+        let is_due = {
+            let state = self.lock();
+            let is_new = state.proven.as_ref().is_some_and(|proven| **proven != *newest);
+            let waits = state.doubt_of(&newest).is_some_and(|doubt| self.now() < doubt.retry_at);
+            is_new && !waits
+        };
+        if is_due {
+            match self.ask_with(&newest).await {
+                Ok(minted) => {
+                    let _ = self.take_in(Ok(minted));
+                    self.prove(&newest);
+                }
+                Err(error) => self.doubt(newest, &error),
+            }
+        }
     }
 
     /// A token that is good now.
-    async fn current(&self, asker: Asker) -> Result<Arc<SecretString>, Arc<TokenError>> {
+    async fn current(&self, asker: Asker) -> Result<Arc<Token>, Arc<TokenError>> {
         let usable = match self.ready(asker) {
             Ready::Fresh(token) => return Ok(token),
             Ready::Aging(token) => Some(token),
@@ -176,14 +221,88 @@ impl Tokens {
             Ready::Not(Some(error)) => return Err(error),
             Ready::Aging(_) | Ready::Not(None) => {}
         }
-        let modest = self.now() < self.lock().modest_until;
-        let mut minted = self.mint(if modest { &[] } else { &self.settings.optional_scopes }).await;
-        if !modest && minted.as_ref().is_err_and(TokenError::is_about_a_scope) {
-            // One that Okta does not know, or trims no list for, must not cost us the others.
-            self.lock().modest_until = self.now() + MODEST;
-            minted = self.mint(&[]).await;
-        }
+        let minted = self.mint().await;
         self.take_in(minted)
+    }
+
+    /// With the newest credentials, and where Okta does not take them, with those that worked before; those that it
+    /// has refused lately come last.
+    async fn mint(&self) -> Result<Minted, TokenError> {
+        let newest = self.settings.credentials.current();
+        let (proven, is_doubted) = {
+            let state = self.lock();
+            let proven = state.proven.clone().filter(|proven| **proven != *newest);
+            (proven, state.doubt_of(&newest).is_some())
+        };
+        let (first, second) = match proven {
+            Some(proven) if is_doubted => (proven, Some(newest)),
+            proven => (newest, proven),
+        };
+        let error = match self.ask_with(&first).await {
+            Ok(minted) => {
+                self.prove(&first);
+                return Ok(minted);
+            }
+            Err(error) => error,
+        };
+        match second {
+            Some(second) if error.class() == Class::Misconfigured => {
+                let minted = self.ask_with(&second).await.map_err(|_| error)?;
+                self.prove(&second);
+                Ok(minted)
+            }
+            Some(_) | None => Err(error),
+        }
+    }
+
+    async fn ask_with(&self, credentials: &Credentials) -> Result<Minted, TokenError> {
+        let modest = self.now() < self.lock().modest_until;
+        let optional: &[&'static str] = if modest { &[] } else { &self.settings.optional_scopes };
+        let minted = self.requests.ask(credentials, optional).await;
+        if modest || !minted.as_ref().is_err_and(TokenError::is_about_a_scope) {
+            return minted;
+        }
+        // One that Okta does not know, or trims no list for, must not cost us the others.
+        self.lock().modest_until = self.now() + MODEST;
+        self.requests.ask(credentials, &[]).await
+    }
+
+    /// Okta has taken these credentials.
+    fn prove(&self, credentials: &Arc<Credentials>) {
+        let mut state = self.lock();
+        let former = state.proven.replace(Arc::clone(credentials));
+        if former.is_some_and(|former| *former != **credentials) {
+            state.doubt = None;
+            info!(
+                integration.id = self.settings.integration,
+                key.id = credentials.key.kid(),
+                "Okta takes the key {}; it is used from now on",
+                credentials.key.kid()
+            );
+        }
+    }
+
+    /// Okta has not taken these credentials; the former ones go on being used.
+    fn doubt(&self, credentials: Arc<Credentials>, error: &TokenError) {
+        let now = self.now();
+        let mut state = self.lock();
+        let (failures, last) = state
+            .doubt_of(&credentials)
+            .map_or((0, None), |doubt| (doubt.failures, Some(doubt.gist.clone())));
+        let wait = retry_wait(error.class(), failures + 1);
+        let gist = error.gist();
+        if last.as_ref() != Some(&gist) {
+            let complaint = chain(error).to_string();
+            warn!(
+                integration.id = self.settings.integration,
+                key.id = credentials.key.kid(),
+                error = complaint,
+                retry_seconds = wait.as_secs(),
+                "Okta does not take the new key {} yet; the former one goes on being used: {complaint}",
+                credentials.key.kid()
+            );
+        }
+        state.doubt = Some(Doubt { credentials, gist, failures: failures + 1, retry_at: now + wait });
     }
 
     fn ready(&self, asker: Asker) -> Ready {
@@ -191,18 +310,18 @@ impl Tokens {
         let state = self.lock();
         let waiting = state.failure.as_ref().filter(|failure| now < failure.retry_at(asker));
         match (&state.held, waiting) {
-            (Some(held), _) if now < held.renew_at => Ready::Fresh(Arc::clone(&held.value)),
+            (Some(held), _) if now < held.renew_at => Ready::Fresh(Arc::clone(&held.token)),
             (Some(held), Some(_)) if now + LAST_MOMENT < held.expires_at => {
-                Ready::Fresh(Arc::clone(&held.value))
+                Ready::Fresh(Arc::clone(&held.token))
             }
             (Some(held), None) if now + LAST_MOMENT < held.expires_at => {
-                Ready::Aging(Arc::clone(&held.value))
+                Ready::Aging(Arc::clone(&held.token))
             }
             (_, waiting) => Ready::Not(waiting.map(|failure| Arc::clone(&failure.error))),
         }
     }
 
-    fn take_in(&self, minted: Result<Held, TokenError>) -> Result<Arc<SecretString>, Arc<TokenError>> {
+    fn take_in(&self, minted: Result<Minted, TokenError>) -> Result<Arc<Token>, Arc<TokenError>> {
         let now = self.now();
         let integration = &self.settings.integration;
         let count = |outcome| {
@@ -211,13 +330,14 @@ impl Tokens {
         };
         let mut state = self.lock();
         match minted {
-            Ok(held) => {
+            Ok(minted) => {
+                let held = self.held(minted, now);
                 count("granted");
                 self.ever_held.store(true, Ordering::Relaxed);
                 if state.failure.take().is_some() {
                     info!(integration.id = integration, "Okta grants tokens again");
                 }
-                let token = Arc::clone(&held.value);
+                let token = Arc::clone(&held.token);
                 state.held = Some(held);
                 Ok(token)
             }
@@ -230,9 +350,7 @@ impl Tokens {
                 let error = Arc::new(error);
                 let wait = retry_wait(error.class(), failures + 1);
                 let text = chain(error.as_ref()).to_string();
-                let news =
-                    state.failure.as_ref().is_none_or(|last| chain(last.error.as_ref()).to_string() != text);
-                if news {
+                if state.failure.as_ref().is_none_or(|last| last.error.gist() != error.gist()) {
                     warn!(
                         integration.id = integration,
                         error = text,
@@ -244,83 +362,17 @@ impl Tokens {
                 state.failure =
                     Some(Failure { error: Arc::clone(&error), count: failures + 1, at: now, wait });
                 match &state.held {
-                    Some(held) if now + LAST_MOMENT < held.expires_at => Ok(Arc::clone(&held.value)),
+                    Some(held) if now + LAST_MOMENT < held.expires_at => Ok(Arc::clone(&held.token)),
                     Some(_) | None => Err(error),
                 }
             }
         }
     }
 
-    /// Asks for a token, once, with `optional` scopes beside those that are needed.
-    async fn mint(&self, optional: &[&'static str]) -> Result<Held, TokenError> {
-        let organization = self.settings.organization.origin();
-        let url = self.settings.organization.url(&["oauth2", "v1", "token"], &[]);
-        let credentials = self.settings.credentials.current();
-        let scope = [&self.settings.scopes, optional].concat().join(" ");
-        let form = || -> Result<Bytes, TokenError> {
-            let claims = Claims::new(
-                &credentials.client_id,
-                url.as_str(),
-                self.oktas_now(),
-                self.exchange.entropy.uuid(),
-            );
-            let assertion = sign(&claims, &credentials.key).map_err(TokenError::Sign)?;
-            let form = url::form_urlencoded::Serializer::new(String::new())
-                .append_pair("grant_type", "client_credentials")
-                .append_pair("scope", &scope)
-                .append_pair(
-                    "client_assertion_type",
-                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                )
-                .append_pair("client_assertion", &assertion)
-                .finish();
-            Ok(Bytes::from(form))
-        };
-        // Signing can only fail for a reason that holds for every attempt; found out before the first.
-        form()?;
-        let call = Call {
-            name: "token",
-            bucket: bucket::TOKEN,
-            lane: Lane::Removal,
-            // Each attempt carries a new assertion.
-            repeatable: Repeatable::Always,
-            patience: Patience::SHORT,
-            timeout: self.settings.timeout,
-        };
-        let build = || {
-            let mut request = Request::new(Method::POST, url.clone());
-            request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            request
-                .headers
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            request.body = form().unwrap_or_default();
-            request
-        };
-        match self.exchange.call(&call, build).await {
-            Ok(response) => self
-                .read(&response, optional)
-                .map_err(|source| TokenError::Unreadable { organization, source }),
-            Err(error) => Err(match error.response() {
-                Some(response) if error.class() != Class::Transient => self.refusal(response),
-                Some(_) | None => TokenError::Unreachable { organization, source: error },
-            }),
-        }
-    }
-
-    fn read(&self, response: &Response, optional: &[&'static str]) -> Result<Held, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            access_token: String,
-            expires_in: u64,
-            scope: Option<String>,
-        }
-        let body: Body = serde_json::from_slice(&response.body)?;
+    fn held(&self, minted: Minted, now: Duration) -> Held {
+        let Minted { value, scheme, life, missing_scopes, optional_scopes } = minted;
         // Okta's tokens live an hour; one that lived seconds would be asked for all the time.
-        let life = Duration::from_secs(body.expires_in).clamp(SHORTEST_LIFE, LONGEST_LIFE);
-        let now = self.now();
-        let missing_scopes = missing(&self.settings.scopes, body.scope.as_deref());
-        let lacking = missing(optional, body.scope.as_deref());
-        let optional_scopes = optional.iter().copied().filter(|scope| !lacking.contains(scope)).collect();
+        let life = life.clamp(SHORTEST_LIFE, LONGEST_LIFE);
         if !missing_scopes.is_empty() {
             warn!(
                 integration.id = self.settings.integration,
@@ -329,31 +381,15 @@ impl Tokens {
                 missing_scopes.join(", ")
             );
         }
-        Ok(Held {
-            value: Arc::new(SecretString::from(body.access_token)),
+        Held {
+            token: Arc::new(Token { value, scheme }),
             // A scope that an administrator grants meanwhile is in the next token.
             renew_at: now
                 + if missing_scopes.is_empty() { life * 4 / 5 } else { (life * 4 / 5).min(LOOK_FOR_SCOPES) },
             expires_at: now + life,
             missing_scopes,
             optional_scopes,
-        })
-    }
-
-    fn refusal(&self, response: &Response) -> TokenError {
-        let answer = Answer::read(response);
-        let skew = response
-            .header("date")
-            .and_then(http_date)
-            .map(|date| self.exchange.clock.now().as_second() - date.as_second());
-        let (cure, class) = cure(&answer, &self.settings, skew);
-        TokenError::Refused { cure, class, answer: Box::new(answer) }
-    }
-
-    /// Okta judges assertions by its own clock: where that is known, they are written by it.
-    fn oktas_now(&self) -> Timestamp {
-        let theirs = self.exchange.budget.as_ref().and_then(|budget| budget.peers_now());
-        theirs.unwrap_or_else(|| self.exchange.clock.now())
+        }
     }
 
     fn now(&self) -> Duration {
@@ -362,6 +398,12 @@ impl Tokens {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn doubt_of(&self, credentials: &Credentials) -> Option<&Doubt> {
+        self.doubt.as_ref().filter(|doubt| *doubt.credentials == *credentials)
     }
 }
 
@@ -386,9 +428,9 @@ enum Asker {
 }
 
 enum Ready {
-    Fresh(Arc<SecretString>),
+    Fresh(Arc<Token>),
     /// Good, but due for renewal.
-    Aging(Arc<SecretString>),
+    Aging(Arc<Token>),
     /// None; the failure to report while the next attempt is not due.
     Not(Option<Arc<TokenError>>),
 }
@@ -400,15 +442,20 @@ impl Authorize for Tokens {
                 class: error.class(),
                 source: Box::new(SharedTokenError(error)),
             })?;
-            request.headers.insert(
-                AUTHORIZATION,
-                bearer(&token).map_err(|source| AuthorizeError {
-                    class: Class::Misconfigured,
-                    source: Box::new(source),
-                })?,
-            );
+            let value = token
+                .header()
+                .map_err(|source| AuthorizeError { class: Class::Misconfigured, source: Box::new(source) })?;
+            request.headers.insert(AUTHORIZATION, value);
+            match token.scheme {
+                Scheme::Bearer => {}
+                Scheme::Dpop => self.proofs.prove(request, Some(&token.value))?,
+            }
             Ok(())
         })
+    }
+
+    fn answered(&self, _: &Request, response: &Response) {
+        self.proofs.learn(response, true);
     }
 
     fn rejected(&self, request: &Request) {
@@ -416,7 +463,7 @@ impl Authorize for Tokens {
         let is_current = state
             .held
             .as_ref()
-            .is_some_and(|held| bearer(&held.value).ok().as_ref() == request.headers.get(AUTHORIZATION));
+            .is_some_and(|held| held.token.header().ok().as_ref() == request.headers.get(AUTHORIZATION));
         // A newer token may be here already; it has not been refused.
         if is_current {
             state.held = None;
@@ -442,13 +489,4 @@ fn retry_wait(class: Class, failures: u32) -> Duration {
         Class::Permanent | Class::Misconfigured => (Duration::from_secs(30), Duration::from_mins(5)),
     };
     doubling(first, longest, failures)
-}
-
-/// The scopes that were asked for and are not in the answer (RFC 6749: an absent `scope` means all of them).
-fn missing(asked: &[&'static str], granted: Option<&str>) -> Vec<&'static str> {
-    let Some(granted) = granted else {
-        return Vec::new();
-    };
-    let granted: Vec<_> = granted.split_whitespace().collect();
-    asked.iter().copied().filter(|scope| !granted.contains(scope)).collect()
 }

@@ -25,6 +25,13 @@ pub struct Credentials {
     pub key: SigningKey,
 }
 
+/// Whether they prove the same to Okta.
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.client_id == other.client_id && self.key.public_jwk() == other.key.public_jwk()
+    }
+}
+
 /// Where the credentials are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsSource {

@@ -31,6 +31,8 @@ pub struct Version {
     inode: u64,
     length: u64,
     modified: (i64, i64),
+    /// Of the inode: nobody can set it back, as `cp -p` and `touch -r` do with the other.
+    changed: (i64, i64),
 }
 
 /// A secret in a file. The path is followed anew at each read, so that a swapped symbolic link is noticed.
@@ -56,6 +58,7 @@ impl MountedFile {
             inode: metadata.ino(),
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }

@@ -16,4 +16,6 @@ mod signing_key;
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
 pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
 pub use reload::Reloading;
-pub use signing_key::{KeyError, SigningKey, generate_rsa};
+pub use signing_key::{
+    Curve, GeneratedKey, KeyError, SignError, SignatureAlgorithm, SigningKey, generate_ec, generate_rsa,
+};

@@ -19,6 +19,8 @@ mod model;
 mod moves;
 mod oracle;
 mod outside;
+mod proofs;
+mod rotation;
 mod scene;
 mod stage;
 mod tasks;

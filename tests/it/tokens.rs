@@ -31,7 +31,7 @@ async fn one_token_serves_everybody_and_is_renewed_at_four_fifths_of_its_life() 
     assert_eq!(world.okta.tokens_issued(), 2);
     world.pass(Duration::from_hours(8)).await;
     assert_eq!(world.okta.tokens_issued(), 12, "at once, and one each 48 minutes");
-    assert_eq!(world.okta.assertions_seen(), 12);
+    assert_eq!(world.okta.assertions_seen(), 13, "the first one brought the nonce of the proofs");
     connector.stop().await;
 }
 
@@ -147,6 +147,7 @@ async fn a_scope_that_was_not_granted_makes_unready_and_is_named() {
 #[tokio::test(start_paused = true)]
 async fn an_optional_scope_that_okta_refuses_costs_one_request_and_nothing_else() {
     let mut world = World::new();
+    world.set_dpop("off");
     let refusal = Fault::Answer {
         status: 400,
         headers: vec![("content-type".into(), "application/json".into())],

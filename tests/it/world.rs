@@ -285,6 +285,24 @@ listen = "127.0.0.1:0"
     pub fn secret(&self) -> PathBuf {
         self.folder.path().join("okta.json")
     }
+
+    /// The secret file that holds the connector token.
+    pub fn token(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    /// Mounts credentials with this private key.
+    pub fn mount_key(&self, private_jwk: &str) {
+        let key: Value = serde_json::from_str(private_jwk).unwrap();
+        let secret = json!({ "client_id": CLIENT, "private_key": key });
+        std::fs::write(self.secret(), secret.to_string()).unwrap();
+    }
+
+    /// Sets `okta[].dpop`.
+    pub fn set_dpop(&mut self, mode: &str) {
+        self.settings =
+            self.settings.replace("credentials_file", &format!("dpop = \"{mode}\"\ncredentials_file"));
+    }
 }
 
 impl Drop for World {

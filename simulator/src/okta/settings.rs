@@ -49,6 +49,8 @@ pub struct Settings {
     /// The app has "Require DPoP header in token requests" ticked: a token request without a proof fails. A valid
     /// proof yields a bound token whether or not this is set.
     pub dpop_required: bool,
+    /// The org takes no notice of proofs, as before it knew of them: tokens are never bound.
+    pub dpop_unknown: bool,
     /// API calls with a `DPoP` token must carry the current nonce, too.
     pub dpop_nonce_on_api: bool,
     /// The caller's address is outside the client's permitted network zone: no tokens.
@@ -83,6 +85,7 @@ impl Default for Settings {
             slow_pages: None,
             rate_headers: RateHeaders::Once,
             dpop_required: false,
+            dpop_unknown: false,
             dpop_nonce_on_api: false,
             outside_network_zone: false,
             read_only_groups: ReadOnlyGroups::Forbidden,

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::{Answer, Call, CustomIntegration, Place, Unreadable, error_body};
 use crate::clock;
-use crate::http::bearer::MountedToken;
+use crate::http::bearer::ExpectedToken;
 use crate::secrets::Reloading;
 
 /// Calls in hand at the same time, those that nobody waits for any more included.
@@ -36,7 +36,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Served {
-    token: Arc<MountedToken>,
+    token: Arc<ExpectedToken>,
     answers: Arc<dyn CustomIntegration>,
     places: Arc<Semaphore>,
 }
@@ -45,7 +45,7 @@ struct Served {
 pub fn router(token: Arc<Reloading<SecretString>>, answers: Arc<dyn CustomIntegration>) -> Router {
     let places = Arc::new(Semaphore::new(PLACES));
     Router::new().fallback(answer).with_state(Served {
-        token: Arc::new(MountedToken(token)),
+        token: Arc::new(ExpectedToken(token)),
         answers,
         places,
     })

@@ -5,8 +5,9 @@
 //! - A signature counts only when algorithm, key type and curve fit together.
 //!
 //! # Not here
-//! Judging claims. P-521 (`ES512`), which the library cannot verify: such a signature never counts.
+//! Judging claims.
 
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
@@ -61,12 +62,26 @@ impl<'a> Jwt<'a> {
             "RS256" | "RS384" | "RS512" => member("kty") == "RSA",
             "ES256" => member("kty") == "EC" && member("crv") == "P-256",
             "ES384" => member("kty") == "EC" && member("crv") == "P-384",
+            "ES512" if member("kty") == "EC" && member("crv") == "P-521" => {
+                return self.is_signed_on_p521([member("x"), member("y")]).unwrap_or(false);
+            }
             _ => false,
         };
         let (true, Ok(algorithm)) = (fits, name.parse::<Algorithm>()) else { return false };
         let Ok(jwk) = serde_json::from_value::<Jwk>(public_jwk.clone()) else { return false };
         let Ok(key) = DecodingKey::from_jwk(&jwk) else { return false };
         crypto::verify(self.signature, self.signed.as_bytes(), &key, algorithm).unwrap_or(false)
+    }
+
+    /// The JWT library does not know this curve.
+    fn is_signed_on_p521(&self, coordinates: [&str; 2]) -> Option<bool> {
+        let mut point = vec![4];
+        for coordinate in coordinates {
+            point.extend(URL_SAFE_NO_PAD.decode(coordinate).ok()?);
+        }
+        let key = UnparsedPublicKey::new(&ECDSA_P521_SHA512_FIXED, point);
+        let signature = URL_SAFE_NO_PAD.decode(self.signature).ok()?;
+        Some(key.verify(self.signed.as_bytes(), &signature).is_ok())
     }
 }
 

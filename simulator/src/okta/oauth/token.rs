@@ -108,6 +108,9 @@ fn bound_key(
     headers: &HeaderMap,
     now: i64,
 ) -> Result<Option<String>, Refusal> {
+    if settings.dpop_unknown {
+        return Ok(None);
+    }
     let checked = match dpop::proof_of(headers) {
         Ok(None) if settings.dpop_required => {
             Err(ProofRefusal::Invalid("The DPoP proof JWT header is missing."))
