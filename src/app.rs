@@ -33,6 +33,7 @@ use crate::access::outbox::Outbox;
 use crate::apono::custom::EndpointError;
 use crate::apono::{Connection, ControlPlane};
 use crate::audit::Audit;
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
 use crate::directory::progress::Progress;
@@ -100,7 +101,7 @@ pub enum StartError {
     #[error("{0}")]
     Config(ConfigError),
     /// The CA bundle.
-    #[error("http.ca_bundle_file: {} cannot be read", path.display())]
+    #[error("http.ca_bundle_file: {} cannot be read [{}]", path.display(), ErrorCode::CaBundle)]
     Bundle {
         /// The file.
         path: PathBuf,
@@ -119,7 +120,8 @@ pub enum StartError {
     Ledger(#[source] LedgerError),
     /// Duties that nobody could fulfil.
     #[error(
-        "grants hold {memberships} memberships in integration {integration}, which is not configured any more, and nobody could end them; put its [[okta]] table back (access.enabled = false lets nothing new begin) until they have ended"
+        "grants hold {memberships} memberships in integration {integration}, which is not configured any more, and nobody could end them; put its [[okta]] table back (access.enabled = false lets nothing new begin) until they have ended [{}]",
+        ErrorCode::StrandedGrants
     )]
     Stranded {
         /// Which.
@@ -131,7 +133,10 @@ pub enum StartError {
     #[error("the directory's local store cannot be opened")]
     Store(#[source] StoreError),
     /// The admin listener.
-    #[error("admin.listen: cannot listen on {address}; choose another address, or stop what listens there")]
+    #[error(
+        "admin.listen: cannot listen on {address}; choose another address, or stop what listens there [{}]",
+        ErrorCode::CannotListen
+    )]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -11,6 +11,7 @@ pub mod access;
 pub mod apono;
 pub mod app;
 pub mod audit;
+pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use apono_connector::apono::Code;
+use apono_connector::catalogue::{Entry, entries};
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
 use apono_connector::directory::mapping::DEFAULT;
@@ -48,6 +49,24 @@ fn the_architecture_lists_every_result_code() {
         writeln!(table, "| `{}` | {} | {again} |", code.as_str(), code.status().as_str()).unwrap();
     }
     check_part("docs/ARCHITECTURE.md", "codes", &table);
+}
+
+#[test]
+fn the_document_about_errors_lists_every_code() {
+    let mut text = String::new();
+    for entry in entries() {
+        let Entry { code, title, cause, cure, page, again, said } = entry;
+        writeln!(text, "### {code} {title}\n\n{cause}\n\n**Cure.** {cure}\n").unwrap();
+        if let Some(page) = page {
+            writeln!(text, "**Where.** {page}\n").unwrap();
+        }
+        writeln!(text, "**Does trying again help?** {}\n", again.as_str()).unwrap();
+        if !said.is_empty() {
+            let said: Vec<_> = said.iter().map(ToString::to_string).collect();
+            writeln!(text, "**Said as** {}\n", said.join("; ")).unwrap();
+        }
+    }
+    check_part("docs/errors.md", "errors", &text);
 }
 
 #[test]

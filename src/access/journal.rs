@@ -28,6 +28,7 @@ pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJou
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
 use super::untold::TrailEvent;
+use crate::catalogue::ErrorCode;
 use crate::domain::{GrantId, TaskId};
 
 /// One thing to remember.
@@ -159,25 +160,24 @@ pub struct Standing {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Nothing was written.
-    #[error("the journal cannot be written")]
+    #[error("the journal cannot be written [{}]", ErrorCode::JournalFails)]
     Write(#[source] BoxError),
     /// Nothing was written, and what is more than the end of a duty will not be, until there is room.
     #[error(
-        "no room is left on the disk of {}; make some: grants end and that is recorded, but nothing new begins until the file of the same name with .reserve at its end could be written again",
-        path.display()
-    )]
+        "no room is left on the disk of {}; make some: grants end and that is recorded, but nothing new begins until the file of the same name with .reserve at its end could be written again [{}]",
+        path.display(), ErrorCode::DiskFull)]
     Full {
         /// The journal's file.
         path: PathBuf,
     },
     /// Nothing could be read.
-    #[error("the journal cannot be read")]
+    #[error("the journal cannot be read [{}]", ErrorCode::JournalFails)]
     Read(#[source] BoxError),
     /// It is not what was written.
-    #[error("the journal is damaged")]
+    #[error("the journal is damaged [{}]", ErrorCode::StateDamaged)]
     Damaged(#[source] Damage),
     /// An entry that is sound but does not parse: another version's.
-    #[error("entry {seq} of the journal cannot be understood")]
+    #[error("entry {seq} of the journal cannot be understood [{}]", ErrorCode::StateTooNew)]
     Entry {
         /// Which.
         seq: i64,

@@ -12,6 +12,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::catalogue::ErrorCode;
 use crate::http::{Class, ExchangeError, Response};
 
 /// A call to the control plane had no success.
@@ -38,7 +39,7 @@ pub enum AponoError {
         answer: Box<Answer>,
     },
     /// Success, with a body that is not what it should be.
-    #[error("{call}: Apono answered {} with a body that is not {expected}", status.as_u16())]
+    #[error("{call}: Apono answered {} with a body that is not {expected} [{}]", status.as_u16(), ErrorCode::AponoUnreadable)]
     Unreadable {
         /// The call.
         call: &'static str,
@@ -76,6 +77,13 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// What it means.
+    pub fn error_code(&self) -> ErrorCode {
+        ErrorCode::of_apono(self.code.as_deref(), self.status.as_u16())
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Apono answered {}", self.status.as_u16())?;
@@ -83,9 +91,10 @@ impl fmt::Display for Answer {
             write!(f, " {code}")?;
         }
         match &self.text {
-            Some(text) => write!(f, ": {text}"),
-            None => f.write_str(" without a body"),
+            Some(text) => write!(f, ": {text}")?,
+            None => f.write_str(" without a body")?,
         }
+        write!(f, " [{}]", self.error_code())
     }
 }
 

@@ -10,12 +10,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::catalogue::ErrorCode;
+
 /// The trail failed; what was to be written is no part of it. Grants stop until it works; removals go on and are told
 /// afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// What is there cannot be opened or read, so that it is not known where to go on.
-    #[error("cannot open {} of the audit trail; {}", path.display(), cure(source))]
+    #[error("cannot open {} of the audit trail; {} [{}]", path.display(), cure(source), ErrorCode::AuditFails)]
     Open {
         /// A file of the trail, or its folder.
         path: PathBuf,
@@ -25,15 +27,16 @@ pub enum AuditError {
     },
     /// Another process has it.
     #[error(
-        "another process writes the audit trail {}; give each connector an audit.file of its own, or stop the other one",
-        path.display()
+        "another process writes the audit trail {}; give each connector an audit.file of its own, or stop the other one [{}]",
+        path.display(),
+        ErrorCode::AuditInUse
     )]
     InUse {
         /// The trail.
         path: PathBuf,
     },
     /// What a crash has left cannot be put elsewhere.
-    #[error("cannot move what a crash has left in the audit trail to {}; {}", path.display(), cure(source))]
+    #[error("cannot move what a crash has left in the audit trail to {}; {} [{}]", path.display(), cure(source), ErrorCode::AuditFails)]
     Aside {
         /// Where it is to be.
         path: PathBuf,
@@ -42,7 +45,7 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The disk did not take the records.
-    #[error("cannot write the audit trail {}; {}", path.display(), cure(source))]
+    #[error("cannot write the audit trail {}; {} [{}]", path.display(), cure(source), ErrorCode::AuditFails)]
     Write {
         /// The trail.
         path: PathBuf,
@@ -51,7 +54,7 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The file that remembers the end of the trail cannot be written.
-    #[error("cannot write {}, which proves the end of the audit trail; {}", path.display(), cure(source))]
+    #[error("cannot write {}, which proves the end of the audit trail; {} [{}]", path.display(), cure(source), ErrorCode::AuditFails)]
     Head {
         /// The sidecar.
         path: PathBuf,

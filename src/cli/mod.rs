@@ -87,7 +87,7 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Shows what the connector that runs here says of itself
     Status(status::StatusArgs),
-    /// Tells the story of a grant, with Okta's request ids
+    /// Tells what an error code means and what to do, or the story of a grant with Okta's request ids
     Explain(explain::ExplainArgs),
 }
 

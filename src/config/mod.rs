@@ -16,6 +16,8 @@ mod validate;
 
 use std::fmt;
 
+use crate::catalogue::ErrorCode;
+
 pub use load::{DEFAULT_FILE, Effective, Loaded, Origin, Sources, load};
 pub use settings::{
     Access, Admin, Apono, AponoToken, Audit, CustomIntegration, Directory, Http, Log, LogFormat,
@@ -56,7 +58,8 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.problems.len();
-        write!(f, "the configuration has {count} problem{}", if count == 1 { "" } else { "s" })?;
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "the configuration has {count} problem{plural} [{}]", ErrorCode::ConfigInvalid)?;
         for problem in &self.problems {
             write!(f, "\n  - {problem}")?;
         }

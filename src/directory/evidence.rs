@@ -21,6 +21,7 @@ use super::progress::Phase;
 use super::selection::Selection;
 use super::store::{PlannedOperation, Store, StoreError};
 use super::tracker::Tracker;
+use crate::catalogue::ErrorCode;
 use crate::domain::{LiveMemberships, OktaGroupId, OktaUserId, UserStatus};
 use crate::http::Class;
 use crate::okta::{Directory, GroupsOf, OktaError, PageError, Rights};
@@ -48,7 +49,8 @@ pub enum EvidenceError {
     Disproved(#[source] Disproof),
     /// The connector's role was taken away meanwhile.
     #[error(
-        "Okta shows no users or no groups at all: the connector's administrator role is missing, so nothing is proven gone"
+        "Okta shows no users or no groups at all: the connector's administrator role is missing, so nothing is proven gone [{}]",
+        ErrorCode::RoleMissing
     )]
     NoRights,
     /// The local store.

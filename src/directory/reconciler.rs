@@ -29,6 +29,7 @@ use super::selection::Selection;
 use super::snapshot::{Collector, Snapshot, SnapshotError};
 use super::store::{Counts, Failing, Planned, PlannedOperation, Reach, Rules, Store, StoreError};
 use super::tracker::Tracker;
+use crate::catalogue::ErrorCode;
 use crate::clock::SharedClock;
 use crate::domain::{IntegrationId, LiveMemberships};
 use crate::http::Class;
@@ -183,21 +184,28 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Okta's side.
-    #[error("Okta's side could not be read completely, so nothing is changed")]
+    #[error(
+        "Okta's side could not be read completely, so nothing is changed [{}]",
+        ErrorCode::SourceIncomplete
+    )]
     Snapshot(#[source] SnapshotError),
     /// The provider's side.
-    #[error("the SCIM service's side could not be read completely, so nothing is changed")]
+    #[error(
+        "the SCIM service's side could not be read completely, so nothing is changed [{}]",
+        ErrorCode::ProviderIncomplete
+    )]
     Provider(#[source] ProviderError),
     /// The local store.
     #[error("the plan could not be made")]
     Store(#[source] StoreError),
     /// Something of the plan does not stand a second look.
     #[error(
-        "the plan would take away what a second look shows, or cannot show to be gone, so nothing is changed"
+        "the plan would take away what a second look shows, or cannot show to be gone, so nothing is changed [{}]",
+        ErrorCode::EvidenceDisagrees
     )]
     Evidence(#[source] EvidenceError),
     /// Our own path does not parse.
-    #[error("the attribute mapping is wrong")]
+    #[error("the attribute mapping is wrong [{}]", ErrorCode::MappingWrong)]
     Mapping(#[source] PathError),
 }
 

@@ -29,6 +29,7 @@ use super::progress::{Phase, Work};
 use super::selection::Selection;
 use super::store::{Listing, People, Reach, Run, StaleGroup, Store, StoreError};
 use super::tracker::Tracker;
+use crate::catalogue::ErrorCode;
 use crate::domain::{Group, LiveMemberships, OktaGroupId, OktaUserId, User, UserStatus};
 use crate::http::{Class, Lane};
 use crate::okta::bucket;
@@ -107,7 +108,8 @@ pub enum SnapshotError {
     Rights(#[source] OktaError),
     /// The connector's role was taken away.
     #[error(
-        "Okta shows no users or no groups at all: the connector's administrator role is missing, so nothing that was read is believed"
+        "Okta shows no users or no groups at all: the connector's administrator role is missing, so nothing that was read is believed [{}]",
+        ErrorCode::RoleMissing
     )]
     NoRights,
     /// Okta shows nobody.

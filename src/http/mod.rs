@@ -16,6 +16,7 @@ pub mod class;
 pub mod classify;
 pub mod exchange;
 pub mod mounted_token;
+mod obstacle;
 pub mod peer_clock;
 pub mod retry;
 pub mod serving;

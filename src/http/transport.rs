@@ -18,6 +18,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use super::obstacle::obstacle;
+use crate::catalogue::ErrorCode;
 use crate::clock;
 
 /// The largest answer that is read: a page of 1000 users with large profiles is a few MiB.
@@ -90,16 +92,18 @@ impl fmt::Debug for Response {
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The peer was never reached.
-    #[error("cannot connect to {host}")]
+    #[error("cannot connect to {host} [{code}]")]
     Connect {
         /// Who.
         host: String,
+        /// What stands in the way.
+        code: ErrorCode,
         /// Why.
         #[source]
         source: BoxError,
     },
     /// Nothing came in time.
-    #[error("no answer from {host} within {} s", limit.as_secs())]
+    #[error("no answer from {host} within {} s [{}]", limit.as_secs(), ErrorCode::NoAnswerInTime)]
     Timeout {
         /// Who.
         host: String,
@@ -107,7 +111,7 @@ pub enum TransportError {
         limit: Duration,
     },
     /// The connection ended before the answer did.
-    #[error("the connection to {host} broke off")]
+    #[error("the connection to {host} broke off [{}]", ErrorCode::ConnectionBroken)]
     Broken {
         /// Who.
         host: String,
@@ -116,7 +120,7 @@ pub enum TransportError {
         source: BoxError,
     },
     /// More than [`BODY_LIMIT`].
-    #[error("the answer of {host} is larger than {} MiB", BODY_LIMIT / (1024 * 1024))]
+    #[error("the answer of {host} is larger than {} MiB [{}]", BODY_LIMIT / (1024 * 1024), ErrorCode::AnswerTooLarge)]
     TooLarge {
         /// Who.
         host: String,
@@ -127,6 +131,16 @@ pub enum TransportError {
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl TransportError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Connect { code, .. } => *code,
+            Self::Timeout { .. } => ErrorCode::NoAnswerInTime,
+            Self::Broken { .. } => ErrorCode::ConnectionBroken,
+            Self::TooLarge { .. } => ErrorCode::AnswerTooLarge,
+        }
+    }
+
     /// Whether the peer may have acted on the request.
     pub fn may_have_arrived(&self) -> bool {
         match self {
@@ -218,7 +232,8 @@ impl HttpsTransport {
         let broken = |source: reqwest::Error| {
             let host = host.to_owned();
             if source.is_connect() {
-                TransportError::Connect { host, source: Box::new(source.without_url()) }
+                let code = obstacle(&source);
+                TransportError::Connect { host, code, source: Box::new(source.without_url()) }
             } else {
                 TransportError::Broken { host, source: Box::new(source.without_url()) }
             }

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::page::Trouble;
+use crate::catalogue::ErrorCode;
 use crate::http::budget::{Reading, read};
 use crate::http::classify::{Verdict, by_status};
 use crate::http::{Class, ExchangeError, Response, TransportError};
@@ -35,6 +36,8 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// From `WWW-Authenticate`: `insufficient_scope` and so on.
     pub challenge: Option<String>,
+    /// What it means.
+    pub error: ErrorCode,
 }
 
 impl Answer {
@@ -65,9 +68,11 @@ impl Answer {
             .or(body.oauth_text)
             .map(|text| if causes.is_empty() { text } else { format!("{text} ({})", causes.join("; ")) })
             .or_else(|| Some(response.excerpt()).filter(|excerpt| !excerpt.is_empty()));
+        let code = body.error_code.or(body.oauth_code);
         Self {
             status: response.status,
-            code: body.error_code.or(body.oauth_code),
+            error: ErrorCode::of_okta(code.as_deref(), challenge.as_deref(), response.status.as_u16()),
+            code,
             text,
             request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
             challenge,
@@ -93,10 +98,10 @@ impl fmt::Display for Answer {
             Some(text) => write!(f, ": {text}")?,
             None => f.write_str(" without a body")?,
         }
-        if let Some(id) = &self.request_id {
-            write!(f, " [request {id}]")?;
+        match &self.request_id {
+            Some(id) => write!(f, " [{}, request {id}]", self.error),
+            None => write!(f, " [{}]", self.error),
         }
-        Ok(())
     }
 }
 
@@ -126,7 +131,7 @@ pub enum OktaError {
         answer: Box<Answer>,
     },
     /// Success, with a body that is not what it should be.
-    #[error("{call}: Okta answered {} with a body that is not {expected} [request {}]", status.as_u16(), request_id.as_deref().unwrap_or("unknown"))]
+    #[error("{call}: Okta answered {} with a body that is not {expected} [{}, request {}]", status.as_u16(), ErrorCode::OktaUnreadable, request_id.as_deref().unwrap_or("unknown"))]
     Unreadable {
         /// The call.
         call: &'static str,
@@ -141,7 +146,10 @@ pub enum OktaError {
         source: serde_json::Error,
     },
     /// A listing with elements that could not be read, where the answer depends on them.
-    #[error("{call}: {skipped} elements of the listing cannot be read, so it cannot be known what it holds")]
+    #[error(
+        "{call}: {skipped} elements of the listing cannot be read, so it cannot be known what it holds [{}]",
+        ErrorCode::ListingIncomplete
+    )]
     Incomplete {
         /// The call.
         call: &'static str,
@@ -149,7 +157,10 @@ pub enum OktaError {
         skipped: usize,
     },
     /// A listing whose pages lead in a circle or elsewhere.
-    #[error("{call}: the listing's pages lead in a circle, so it cannot be known to be complete")]
+    #[error(
+        "{call}: the listing's pages lead in a circle, so it cannot be known to be complete [{}]",
+        ErrorCode::ListingIncomplete
+    )]
     Endless {
         /// The call.
         call: &'static str,
@@ -402,7 +413,7 @@ mod tests {
         ));
         assert_eq!(
             answer.to_string(),
-            "Okta answered 403 (insufficient_scope) without a body [request req-1]"
+            "Okta answered 403 (insufficient_scope) without a body [AOC-0403, request req-1]"
         );
     }
 
@@ -412,9 +423,9 @@ mod tests {
         let answer = Answer::read(&response(400, &[], body));
         assert_eq!(
             answer.to_string(),
-            "Okta answered 400 E0000001: Api validation failed: login (login: too short)"
+            "Okta answered 400 E0000001: Api validation failed: login (login: too short) [AOC-0410]"
         );
         let html = Answer::read(&response(502, &[], "<html>\n <h1>Bad  gateway</h1>"));
-        assert_eq!(html.to_string(), "Okta answered 502: <html> <h1>Bad gateway</h1>");
+        assert_eq!(html.to_string(), "Okta answered 502: <html> <h1>Bad gateway</h1> [AOC-0406]");
     }
 }

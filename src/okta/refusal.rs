@@ -2,7 +2,7 @@
 //! Why there is no token, and what a person does about it.
 //!
 //! # Invariants kept here
-//! - Pure. One code of Okta's covers faults of the clock and of the key: its text is read, and the cure names the one.
+//! - Pure. One code of Okta's covers faults of the clock and of the key: its text is read (`catalogue::token`).
 //!
 //! # Not here
 //! When to ask again: `tokens`.
@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::Settings;
 use super::errors::Answer;
+use crate::catalogue::{Again, ErrorCode};
 use crate::http::{Class, ExchangeError};
 use crate::secrets::SignError;
 use crate::telemetry::chain;
@@ -19,7 +20,7 @@ use crate::telemetry::chain;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The key does not sign.
-    #[error("the assertion cannot be signed with the private key")]
+    #[error("the assertion cannot be signed with the private key [{}]", ErrorCode::KeyFails)]
     Sign(#[source] SignError),
     /// Okta was not reached.
     #[error("{organization} cannot be asked for a token")]
@@ -43,7 +44,8 @@ pub enum TokenError {
     },
     /// Success without a token in it.
     #[error(
-        "{organization} answered the token request with something that is not a token; is organization_url an Okta organization?"
+        "{organization} answered the token request with something that is not a token; is organization_url an Okta organization? [{}]",
+        ErrorCode::TokenUnreadable
     )]
     Unreadable {
         /// Whom.
@@ -81,6 +83,20 @@ impl TokenError {
         }
     }
 
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Sign(_) => ErrorCode::KeyFails,
+            Self::Unreachable { source, .. } => match source {
+                ExchangeError::Unreachable { source, .. } => source.code(),
+                ExchangeError::Answered { .. } => ErrorCode::TokenTrouble,
+                ExchangeError::Unauthorized { .. } => ErrorCode::KeyFails,
+            },
+            Self::Refused { answer, .. } => answer.error,
+            Self::Unreadable { .. } => ErrorCode::TokenUnreadable,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {
@@ -91,79 +107,27 @@ impl TokenError {
     }
 }
 
-/// What to do about a refusal. One code covers faults of the clock and of the key, so Okta's text has to be read.
-pub(super) fn cure(answer: &Answer, settings: &Settings, skew: Option<i64>) -> (String, Class) {
-    let text = answer.text.as_deref().unwrap_or("no reason given");
-    let says = |needle: &str| text.contains(needle);
-    let organization = settings.organization.origin();
-    let misconfigured = |cure: String| (cure, Class::Misconfigured);
-    if answer.status == StatusCode::NOT_FOUND || (answer.code.is_none() && !answer.status.is_server_error()) {
-        return misconfigured(format!(
-            "{organization} does not answer like an Okta organization; correct organization_url (https://example.okta.com, without -admin)"
-        ));
-    }
-    match answer.code.as_deref() {
-        Some("invalid_client")
-            if says("is expired")
-                || says("too far into the future")
-                || says("issued before the current time") =>
-        {
-            wrong_clock(skew)
-        }
-        Some("invalid_dpop_proof")
-            if says("issued in the future") || says("in the past") || says("is expired") =>
-        {
-            wrong_clock(skew)
-        }
-        Some("invalid_client") if says("already been used") => {
-            ("Okta has seen this assertion before".to_owned(), Class::Transient)
-        }
-        Some("invalid_client") if says("kid is invalid") || says("signature is invalid") => {
-            misconfigured(format!(
-                "the private key does not belong to the application in {organization}; register its public half there (General, Client Credentials, Public keys) and save, or mount the right key"
-            ))
-        }
-        Some("invalid_client") if says("does not have a JWKSet") || says("must use the private_key_jwt") => {
-            misconfigured(format!(
-                "the application in {organization} has no public key; choose Public key / Private key under Client Credentials, add the key, and save"
-            ))
-        }
-        Some("invalid_client") if says("audience claim") => misconfigured(format!(
-            "{organization} is not the address that Okta expects; set organization_url to the organization's own address"
-        )),
-        Some("invalid_client") => misconfigured(format!(
-            "{organization} does not know this client; correct client_id, and see that the application is an active API Services app"
-        )),
-        Some("consent_required" | "invalid_scope") => misconfigured(format!(
-            "no scope is granted to the application; grant {} (Okta API Scopes tab)",
-            settings.scopes.join(" and ")
-        )),
-        Some("access_denied") => misconfigured(
-            "the application's network zone does not include this host; add its address to the zone"
-                .to_owned(),
-        ),
-        Some("invalid_dpop_proof") if says("already been used") => {
-            ("Okta has seen this proof of possession before".to_owned(), Class::Transient)
-        }
-        Some("invalid_dpop_proof") if says("header is missing") => misconfigured(
-            "the application demands proofs of possession; set okta[].dpop to \"auto\" or \"on\"".to_owned(),
-        ),
-        Some("invalid_dpop_proof") if says("'htu'") => misconfigured(format!(
-            "{organization} is not the address that Okta expects; set organization_url to the organization's own address"
-        )),
-        Some("invalid_dpop_proof") => misconfigured(format!(
-            "{organization} does not take the connector's proof of possession; see that nothing between here and Okta changes the DPoP header"
-        )),
-        Some(_) | None => misconfigured("Okta refuses the token request".to_owned()),
-    }
-}
-
-/// With Okta's `Date` the next request is right; without it, somebody has to set the clock.
-fn wrong_clock(skew: Option<i64>) -> (String, Class) {
-    let (skew, class) = match skew {
-        Some(seconds) if seconds > 0 => (format!("{seconds} s ahead of"), Class::Transient),
-        Some(seconds) => (format!("{} s behind", -seconds), Class::Transient),
-        None => ("not at".to_owned(), Class::Misconfigured),
+/// What a refusal means, and what to do about it.
+pub(super) fn refused(mut answer: Answer, settings: &Settings, skew: Option<i64>) -> TokenError {
+    answer.error = match (&answer.code, answer.status) {
+        (_, StatusCode::NOT_FOUND) => ErrorCode::NotOkta,
+        (Some(code), _) => ErrorCode::of_token(Some(code), answer.text.as_deref().unwrap_or_default()),
+        (None, StatusCode::TOO_MANY_REQUESTS) => ErrorCode::OktaThrottled,
+        (None, status) if status.is_server_error() => ErrorCode::TokenTrouble,
+        (None, _) => ErrorCode::NotOkta,
     };
-    (format!("this host's clock is {skew} Okta's; set it right (NTP)"), class)
+    let entry = answer.error.entry();
+    let class = match entry.map(|entry| entry.again) {
+        // With Okta's `Date` the next request is right; without it, somebody has to set the clock.
+        Some(Again::ByItself) if answer.error != ErrorCode::WrongClock || skew.is_some() => Class::Transient,
+        Some(Again::ByItself | Again::AfterCure | Again::Never) | None => Class::Misconfigured,
+    };
+    let detail = match (answer.error, skew) {
+        (ErrorCode::WrongClock, Some(seconds)) if seconds > 0 => format!("it is {seconds} s ahead of Okta's"),
+        (ErrorCode::WrongClock, Some(seconds)) => format!("it is {} s behind Okta's", -seconds),
+        (ErrorCode::NoScopeGranted, _) => format!("needed are {}", settings.scopes.join(" and ")),
+        (_, _) => settings.organization.origin(),
+    };
+    let cure = format!("{} ({detail}). {}", answer.error.title(), answer.error.cure());
+    TokenError::Refused { cure, class, answer: Box::new(answer) }
 }

@@ -26,11 +26,11 @@ use super::assertion::Claims;
 use super::bucket;
 use super::errors::{Answer, classify};
 use super::proof::Proofs;
-use super::refusal::{TokenError, cure};
+use super::refusal::{TokenError, refused};
 use crate::http::bearer::Scheme;
 use crate::http::classify::http_date;
 use crate::http::retry::{Patience, Repeatable};
-use crate::http::{Call, Class, Exchange, Lane, Request, Response, Verdict};
+use crate::http::{Call, Exchange, Lane, Request, Response, Verdict};
 use crate::secrets::Credentials;
 
 /// A token, as it came.
@@ -128,8 +128,8 @@ impl TokenRequests {
                 .read(&response, optional)
                 .map_err(|source| TokenError::Unreadable { organization, source }),
             Err(error) => Err(match error.response() {
-                Some(response) if error.class() != Class::Transient => self.refusal(response),
-                Some(_) | None => TokenError::Unreachable { organization, source: error },
+                Some(response) => self.refusal(response),
+                None => TokenError::Unreachable { organization, source: error },
             }),
         }
     }
@@ -160,8 +160,7 @@ impl TokenRequests {
             .header("date")
             .and_then(http_date)
             .map(|date| self.exchange.clock.now().as_second() - date.as_second());
-        let (cure, class) = cure(&answer, &self.settings, skew);
-        TokenError::Refused { cure, class, answer: Box::new(answer) }
+        refused(answer, &self.settings, skew)
     }
 }
 

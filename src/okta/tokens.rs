@@ -26,6 +26,7 @@ use super::Settings;
 use super::proof::Proofs;
 use super::refusal::TokenError;
 use super::token_request::{Minted, TokenRequests};
+use crate::catalogue::ErrorCode;
 use crate::http::bearer::Scheme;
 use crate::http::retry::doubling;
 use crate::http::{Authorize, AuthorizeError, Class, Exchange, Request, Response};
@@ -296,10 +297,12 @@ impl Tokens {
             warn!(
                 integration.id = self.settings.integration,
                 key.id = credentials.key.kid(),
+                code = %ErrorCode::NewKeyNotTaken,
                 error = complaint,
                 retry_seconds = wait.as_secs(),
-                "Okta does not take the new key {} yet; the former one goes on being used: {complaint}",
-                credentials.key.kid()
+                "Okta does not take the new key {} yet; the former one goes on being used [{}]: {complaint}",
+                credentials.key.kid(),
+                ErrorCode::NewKeyNotTaken
             );
         }
         state.doubt = Some(Doubt { credentials, gist, failures: failures + 1, retry_at: now + wait });
@@ -353,6 +356,7 @@ impl Tokens {
                 if state.failure.as_ref().is_none_or(|last| last.error.gist() != error.gist()) {
                     warn!(
                         integration.id = integration,
+                        code = %error.code(),
                         error = text,
                         retry_seconds = wait.as_secs(),
                         "no token from {}: {text}",
@@ -377,8 +381,10 @@ impl Tokens {
             warn!(
                 integration.id = self.settings.integration,
                 scopes = missing_scopes.join(" "),
-                "Okta did not grant {}; grant it to the application (Okta API Scopes tab)",
-                missing_scopes.join(", ")
+                code = %ErrorCode::ScopeMissing,
+                "Okta did not grant {}; grant it to the application (Okta API Scopes tab) [{}]",
+                missing_scopes.join(", "),
+                ErrorCode::ScopeMissing
             );
         }
         Held {

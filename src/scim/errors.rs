@@ -12,6 +12,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::catalogue::ErrorCode;
 use crate::http::{Class, ExchangeError, Response};
 
 /// A call to the service provider had no success.
@@ -38,7 +39,7 @@ pub enum ScimError {
         answer: Box<Answer>,
     },
     /// Success, with a body that is not what it should be.
-    #[error("{call}: the SCIM service answered {} with a body that is not {expected}", status.as_u16())]
+    #[error("{call}: the SCIM service answered {} with a body that is not {expected} [{}]", status.as_u16(), ErrorCode::ScimUnreadable)]
     Unreadable {
         /// The call.
         call: &'static str,
@@ -51,7 +52,10 @@ pub enum ScimError {
         source: serde_json::Error,
     },
     /// A resource without `id` cannot be addressed.
-    #[error("{call}: the SCIM service answered with a resource that has no id")]
+    #[error(
+        "{call}: the SCIM service answered with a resource that has no id [{}]",
+        ErrorCode::ScimUnreadable
+    )]
     NoId {
         /// The call.
         call: &'static str,
@@ -84,6 +88,13 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// What it means.
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::of_scim(self.scim_type.as_deref(), self.status.as_u16())
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the SCIM service answered {}", self.status.as_u16())?;
@@ -91,9 +102,10 @@ impl fmt::Display for Answer {
             write!(f, " {scim_type}")?;
         }
         match &self.detail {
-            Some(detail) => write!(f, ": {detail}"),
-            None => f.write_str(" without a body"),
+            Some(detail) => write!(f, ": {detail}")?,
+            None => f.write_str(" without a body")?,
         }
+        write!(f, " [{}]", self.code())
     }
 }
 

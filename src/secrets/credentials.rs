@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use crate::catalogue::ErrorCode;
+
 use super::{KeyError, MountedFile, SecretError, SecretSource, SigningKey};
 
 /// Who the connector is, and the key that proves it.
@@ -60,13 +62,13 @@ pub enum CredentialsError {
     #[error("the Okta credentials cannot be read")]
     File(#[source] SecretError),
     /// Not the JSON object it should be.
-    #[error("{} is not a JSON object with \"client_id\" and \"private_key\"; write it as {{\"client_id\": \"0oa…\", \"private_key\": …}}", path.display())]
+    #[error("{} is not a JSON object with \"client_id\" and \"private_key\"; write it as {{\"client_id\": \"0oa…\", \"private_key\": …}} [{}]", path.display(), ErrorCode::CredentialsShape)]
     Shape {
         /// The file.
         path: PathBuf,
     },
     /// The key in it.
-    #[error("{} holds no usable private key", path.display())]
+    #[error("{} holds no usable private key [{}]", path.display(), source.code())]
     Key {
         /// The file.
         path: PathBuf,
@@ -74,6 +76,17 @@ pub enum CredentialsError {
         #[source]
         source: KeyError,
     },
+}
+
+impl CredentialsError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::File(source) => source.code(),
+            Self::Shape { .. } => ErrorCode::CredentialsShape,
+            Self::Key { source, .. } => source.code(),
+        }
+    }
 }
 
 impl CredentialsSource {

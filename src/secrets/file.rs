@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::catalogue::ErrorCode;
+
 const LIMIT: u64 = 64 * 1024;
 
 /// Where a secret comes from.
@@ -90,19 +92,19 @@ impl SecretSource for SecretValue {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// Nothing there.
-    #[error("{} does not exist; mount the secret there or correct the path", path.display())]
+    #[error("{} does not exist; mount the secret there or correct the path [{}]", path.display(), ErrorCode::SecretMissing)]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// Nothing in it.
-    #[error("{} is empty; write the secret into it", path.display())]
+    #[error("{} is empty; write the secret into it [{}]", path.display(), ErrorCode::SecretEmpty)]
     Empty {
         /// The file.
         path: PathBuf,
     },
     /// Not ours to read.
-    #[error("{} cannot be read; give the connector's user read permission on it and on the folders above it", path.display())]
+    #[error("{} cannot be read; give the connector's user read permission on it and on the folders above it [{}]", path.display(), ErrorCode::SecretUnreadable)]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -111,17 +113,30 @@ pub enum SecretError {
         source: io::Error,
     },
     /// Not text.
-    #[error("{} is not UTF-8 text; a secret is text (a PEM file, JSON, or a token)", path.display())]
+    #[error("{} is not UTF-8 text; a secret is text (a PEM file, JSON, or a token) [{}]", path.display(), ErrorCode::SecretNotText)]
     NotText {
         /// The file.
         path: PathBuf,
     },
     /// Not a secret.
-    #[error("{} is larger than 64 KiB, which no secret is; correct the path", path.display())]
+    #[error("{} is larger than 64 KiB, which no secret is; correct the path [{}]", path.display(), ErrorCode::SecretTooLarge)]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl SecretError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing { .. } => ErrorCode::SecretMissing,
+            Self::Empty { .. } => ErrorCode::SecretEmpty,
+            Self::Unreadable { .. } => ErrorCode::SecretUnreadable,
+            Self::NotText { .. } => ErrorCode::SecretNotText,
+            Self::TooLarge { .. } => ErrorCode::SecretTooLarge,
+        }
+    }
 }
 
 impl SecretSource for MountedFile {

@@ -20,6 +20,7 @@ mod moves;
 mod oracle;
 mod outside;
 mod proofs;
+mod refusals;
 mod rotation;
 mod scene;
 mod stage;

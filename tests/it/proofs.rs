@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use simulator::apono::Grant;
 use simulator::fault::Fault;
-use simulator::okta::{Call, NewGroup, NewUser};
+use simulator::okta::{Call, DpopRule, NewGroup, NewUser};
 
 use crate::world::{CLIENT, INTEGRATION, Running, World, key};
 
@@ -48,15 +48,15 @@ async fn works(world: &World, group: &str, user: &str) {
 async fn every_kind_of_organization_works_with_auto_and_one_extra_request_an_hour_at_most() {
     type Arrange = fn(&World);
     let organizations: [(&str, Arrange); 4] = [
-        ("demands proofs", |world| world.okta.configure(|settings| settings.dpop_required = true)),
+        ("demands proofs", |world| world.okta.configure(|settings| settings.dpop = DpopRule::Required)),
         ("does not demand proofs", |_| ()),
         ("demands a nonce on every call, too", |world| {
             world.okta.configure(|settings| {
-                settings.dpop_required = true;
+                settings.dpop = DpopRule::Required;
                 settings.dpop_nonce_on_api = true;
             });
         }),
-        ("knows no proofs", |world| world.okta.configure(|settings| settings.dpop_unknown = true)),
+        ("knows no proofs", |world| world.okta.configure(|settings| settings.dpop = DpopRule::Unknown)),
     ];
     for (name, arrange) in organizations {
         let mut world = World::new();
@@ -80,7 +80,7 @@ async fn every_kind_of_organization_works_with_auto_and_one_extra_request_an_hou
 async fn a_nonce_that_is_renewed_costs_one_request_and_fails_no_call() {
     let mut world = World::new();
     world.okta.configure(|settings| {
-        settings.dpop_required = true;
+        settings.dpop = DpopRule::Required;
         settings.dpop_nonce_on_api = true;
     });
     let user = world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
@@ -112,7 +112,7 @@ async fn off_sends_no_proof_and_says_what_to_set_where_one_is_demanded() {
     assert_eq!(token_calls(&world).len(), 1, "nobody asked for a nonce");
     connector.stop().await;
 
-    world.okta.configure(|settings| settings.dpop_required = true);
+    world.okta.configure(|settings| settings.dpop = DpopRule::Required);
     let connector = world.start().await;
     let refused = world.until("refused", |_| match token(&connector) {
         TokenFact::Refused { reason } => Some(reason),
@@ -122,7 +122,10 @@ async fn off_sends_no_proof_and_says_what_to_set_where_one_is_demanded() {
         | TokenFact::Unreachable { .. } => None,
     });
     let reason = refused.await;
-    assert!(reason.contains("demands proofs of possession; set okta[].dpop to \"auto\""), "{reason}");
+    assert!(
+        reason.contains("demands proofs of possession") && reason.contains("Set okta[].dpop to \"auto\""),
+        "{reason}"
+    );
     connector.stop().await;
 }
 
@@ -151,7 +154,10 @@ async fn where_proofs_are_not_taken_auto_goes_without_and_on_does_not() {
     let connector = world.start().await;
     world.pass(Duration::from_secs(20)).await;
     let TokenFact::Refused { reason } = token(&connector) else { panic!("{:?}", token(&connector)) };
-    assert!(reason.contains("does not take the connector's proof of possession"), "{reason}");
+    assert!(
+        reason.contains("Okta does not take the proof of possession") && reason.contains("AOC-0314"),
+        "{reason}"
+    );
     world.okta.faults().clear();
     until_held(&world, &connector).await;
     connector.stop().await;
@@ -160,12 +166,11 @@ async fn where_proofs_are_not_taken_auto_goes_without_and_on_does_not() {
 #[tokio::test(start_paused = true)]
 async fn what_is_demanded_later_is_given_later() {
     let mut world = World::new();
-    world.okta.configure(|settings| settings.dpop_unknown = true);
+    world.okta.configure(|settings| settings.dpop = DpopRule::Unknown);
     let connector = world.start().await;
     until_held(&world, &connector).await;
     world.okta.configure(|settings| {
-        settings.dpop_unknown = false;
-        settings.dpop_required = true;
+        settings.dpop = DpopRule::Required;
     });
     world.pass(Duration::from_hours(3)).await;
     assert_eq!(token(&connector), TokenFact::Held);
@@ -177,7 +182,7 @@ async fn what_is_demanded_later_is_given_later() {
 async fn a_wrong_clock_does_not_look_like_a_wrong_proof() {
     for ahead in [true, false] {
         let mut world = World::new();
-        world.okta.configure(|settings| settings.dpop_required = true);
+        world.okta.configure(|settings| settings.dpop = DpopRule::Required);
         let user = world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
         world.skew_peers(Duration::from_mins(10), ahead);
         let connector = world.start().await;
@@ -205,7 +210,7 @@ async fn every_kind_of_key_gets_a_token() {
     }
     for (private, public) in keys {
         let mut world = World::new();
-        world.okta.configure(|settings| settings.dpop_required = true);
+        world.okta.configure(|settings| settings.dpop = DpopRule::Required);
         world.okta.register_client(CLIENT, public.clone(), &SCOPES);
         world.mount_key(&private);
         let connector = world.start().await;

@@ -134,6 +134,8 @@ async fn the_same_secret_written_again_costs_nothing() {
     connector.stop().await;
 }
 
+type Replace<'a> = &'a dyn Fn(&GeneratedKey);
+
 /// Every way in which files are replaced: each brings another key, and each is noticed.
 #[tokio::test(start_paused = true)]
 async fn a_key_is_followed_however_its_file_is_replaced() {
@@ -154,7 +156,7 @@ async fn a_key_is_followed_however_its_file_is_replaced() {
     };
     let connector = world.start().await;
     until_held(&world, &connector).await;
-    let ways: [(&str, &dyn Fn(&GeneratedKey)); 6] = [
+    let ways: [(&str, Replace<'_>); 6] = [
         ("in place", &|key| std::fs::write(&secret, text(key)).unwrap()),
         ("in place, with the times of the former", &|key| {
             let times = std::fs::metadata(&secret).unwrap();

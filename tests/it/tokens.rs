@@ -56,25 +56,29 @@ async fn what_a_person_must_mend_is_said_in_one_sentence_and_tried_slowly() {
             "unknown client",
             |world| world.okta.deactivate_client(CLIENT),
             |world| world.okta.activate_client(CLIENT),
-            &["does not know this client", "Invalid value for 'client_id' parameter"],
+            &["does not know this client", "AOC-0301", "Invalid value for 'client_id' parameter"],
         ),
         (
             "no key registered",
             |world| world.okta.deactivate_key(CLIENT, key().1["kid"].as_str().unwrap()),
             |world| world.okta.register_client(CLIENT, key().1, &["okta.users.read", "okta.groups.manage"]),
-            &["application in https://example.okta.com", "public key"],
+            &["has no public key (https://example.okta.com)", "AOC-0304"],
         ),
         (
             "no scope granted",
             |world| world.okta.set_granted_scopes(CLIENT, &[]),
             |world| world.okta.set_granted_scopes(CLIENT, &["okta.users.read", "okta.groups.manage"]),
-            &["grant okta.users.read and okta.groups.manage", "not allowed any of the requested scopes"],
+            &[
+                "needed are okta.users.read and okta.groups.manage",
+                "AOC-0310",
+                "not allowed any of the requested scopes",
+            ],
         ),
         (
             "not an Okta organization",
             |world| world.okta.faults().always("token", Fault::html(404)),
             |world| world.okta.faults().clear(),
-            &["does not answer like an Okta organization; correct organization_url"],
+            &["not an Okta organization (https://example.okta.com). Correct organization_url", "AOC-0316"],
         ),
         (
             "outside the network zone",

@@ -42,8 +42,8 @@ use tokio::sync::watch;
 pub use self::arrange::{NewGroup, NewUser, Seed, Seeded};
 pub use self::journal::{Call, MembershipWrite, WriteEffect};
 pub use self::settings::{
-    AbsentMember, Bucket, Limits, LinkStyle, PageSizes, RateHeaders, ReadOnlyGroups, Settings, SlowAnswer,
-    SlowPages,
+    AbsentMember, Bucket, DpopRule, Limits, LinkStyle, PageSizes, RateHeaders, ReadOnlyGroups, Settings,
+    SlowAnswer, SlowPages,
 };
 
 use self::budget::{Budgets, Slots};

@@ -46,11 +46,8 @@ pub struct Settings {
     pub slow_pages: Option<SlowPages>,
     /// How the `x-rate-limit-*` headers are sent.
     pub rate_headers: RateHeaders,
-    /// The app has "Require DPoP header in token requests" ticked: a token request without a proof fails. A valid
-    /// proof yields a bound token whether or not this is set.
-    pub dpop_required: bool,
-    /// The org takes no notice of proofs, as before it knew of them: tokens are never bound.
-    pub dpop_unknown: bool,
+    /// Proofs of possession at the token endpoint.
+    pub dpop: DpopRule,
     /// API calls with a `DPoP` token must carry the current nonce, too.
     pub dpop_nonce_on_api: bool,
     /// The caller's address is outside the client's permitted network zone: no tokens.
@@ -84,8 +81,7 @@ impl Default for Settings {
             blank_pages: 0,
             slow_pages: None,
             rate_headers: RateHeaders::Once,
-            dpop_required: false,
-            dpop_unknown: false,
+            dpop: DpopRule::Optional,
             dpop_nonce_on_api: false,
             outside_network_zone: false,
             read_only_groups: ReadOnlyGroups::Forbidden,
@@ -102,6 +98,17 @@ impl Settings {
     pub fn token_url(&self) -> String {
         format!("{}/oauth2/v1/token", self.origin)
     }
+}
+
+/// What the token endpoint makes of a `DPoP` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpopRule {
+    /// Takes no notice of it, as before it knew of proofs: tokens are never bound.
+    Unknown,
+    /// A valid proof yields a bound token.
+    Optional,
+    /// The app has "Require DPoP header in token requests" ticked: a request without a proof fails.
+    Required,
 }
 
 /// Defaults and caps of `limit`. A larger `limit` is cut to the cap, except for groups, where it is an error.

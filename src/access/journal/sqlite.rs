@@ -42,6 +42,7 @@ use self::mark::Mark;
 use self::reserve::Reserve;
 use self::rows::RowError;
 use super::{Entry, Journal, JournalError, Standing, Subject};
+use crate::catalogue;
 use crate::domain::GrantId;
 
 /// A journal in a file.
@@ -79,7 +80,7 @@ pub struct Owner {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{} is in use by another process ({by}); stop it, or give this one its own state.url", path.display())]
+    #[error("{} is in use by another process ({by}); stop it, or give this one its own state.url [{}]", path.display(), catalogue::ErrorCode::StateInUse)]
     InUse {
         /// The file.
         path: PathBuf,
@@ -87,7 +88,7 @@ pub enum OpenError {
         by: String,
     },
     /// It is somebody else's.
-    #[error("{} belongs to {theirs}, not to {ours}; correct the configuration, or move the file away once its grants have ended", path.display())]
+    #[error("{} belongs to {theirs}, not to {ours}; correct the configuration, or move the file away once its grants have ended [{}]", path.display(), catalogue::ErrorCode::StateForeign)]
     ForeignState {
         /// The file.
         path: PathBuf,
@@ -97,7 +98,7 @@ pub enum OpenError {
         ours: String,
     },
     /// Made by a later version.
-    #[error("{} was written by a newer version of the connector (format {found}, this one knows {}); upgrade again", path.display(), schema::FORMAT)]
+    #[error("{} was written by a newer version of the connector (format {found}, this one knows {}); upgrade again [{}]", path.display(), schema::FORMAT, catalogue::ErrorCode::StateTooNew)]
     TooNew {
         /// The file.
         path: PathBuf,
@@ -105,10 +106,10 @@ pub enum OpenError {
         found: i64,
     },
     /// It is not what was written.
-    #[error("the state is damaged")]
+    #[error("the state is damaged [{}]", catalogue::ErrorCode::StateDamaged)]
     Damaged(#[source] Damage),
     /// The file or its folder.
-    #[error("{} cannot be used; see that the folder exists, is writable for the connector's user, and is on a local disk", path.display())]
+    #[error("{} cannot be used; see that the folder exists, is writable for the connector's user, and is on a local disk [{}]", path.display(), catalogue::ErrorCode::StateUnusable)]
     File {
         /// The file.
         path: PathBuf,
@@ -117,7 +118,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite cannot open it.
-    #[error("{} cannot be opened as a SQLite database", path.display())]
+    #[error("{} cannot be opened as a SQLite database [{}]", path.display(), catalogue::ErrorCode::StateUnusable)]
     Database {
         /// The file.
         path: PathBuf,

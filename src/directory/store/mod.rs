@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use super::plan::Origin;
+use crate::catalogue::ErrorCode;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 
 pub use failing::{Failing, FailingObject, LISTED};
@@ -48,7 +49,7 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be opened.
-    #[error("{} cannot be opened as the directory's local store; where it is damaged, move it away: people and groups at the SCIM service are recognized by their externalId again, but nobody who has left Okta since is deactivated", path.display())]
+    #[error("{} cannot be opened as the directory's local store; where it is damaged, move it away: people and groups at the SCIM service are recognized by their externalId again, but nobody who has left Okta since is deactivated [{}]", path.display(), ErrorCode::StoreFails)]
     Open {
         /// The file.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file itself.
-    #[error("{} cannot be used; see that the folder is writable for the connector's user", path.display())]
+    #[error("{} cannot be used; see that the folder is writable for the connector's user [{}]", path.display(), ErrorCode::StoreFails)]
     File {
         /// The file.
         path: PathBuf,
@@ -66,7 +67,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// What is in it is about others: their ids mean nothing here.
-    #[error("{} is about {what} {theirs}, not {ours}; correct the configuration, or move the file away", path.display())]
+    #[error("{} is about {what} {theirs}, not {ours}; correct the configuration, or move the file away [{}]", path.display(), ErrorCode::StateForeign)]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum StoreError {
         ours: String,
     },
     /// Made by another version.
-    #[error("{} was written by another version of the connector (format {found}, this one knows {FORMAT})", path.display())]
+    #[error("{} was written by another version of the connector (format {found}, this one knows {FORMAT}) [{}]", path.display(), ErrorCode::StateTooNew)]
     OtherFormat {
         /// The file.
         path: PathBuf,
@@ -86,7 +87,7 @@ pub enum StoreError {
         found: i64,
     },
     /// A statement failed.
-    #[error("the directory's local store failed")]
+    #[error("the directory's local store failed [{}]", ErrorCode::StoreFails)]
     Statement(#[source] rusqlite::Error),
     /// A row that does not parse.
     #[error("the directory's local store holds something that cannot be understood")]

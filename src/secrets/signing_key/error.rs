@@ -7,6 +7,8 @@
 //! # Not here
 //! Which file it was: `credentials`.
 
+use crate::catalogue::ErrorCode;
+
 /// A private key is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -88,6 +90,26 @@ pub enum KeyError {
     /// The operating system gave no randomness, or no memory.
     #[error("a key cannot be generated on this host")]
     Generate,
+}
+
+impl KeyError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unrecognized
+            | Self::Json
+            | Self::JwkMember { .. }
+            | Self::Pem { .. }
+            | Self::Numbers { .. } => ErrorCode::KeyDamaged,
+            Self::PublicOnly => ErrorCode::KeyPublicOnly,
+            Self::Encrypted => ErrorCode::KeyEncrypted,
+            Self::WrongKind { .. } | Self::OpenSsh => ErrorCode::KeyWrongKind,
+            Self::WrongUse { .. } => ErrorCode::KeyWrongUse,
+            Self::TooShort { .. } | Self::TooLong { .. } => ErrorCode::KeySize,
+            Self::SeveralKeys { .. } => ErrorCode::KeySeveral,
+            Self::Generate => ErrorCode::KeyFails,
+        }
+    }
 }
 
 /// Nothing was signed.

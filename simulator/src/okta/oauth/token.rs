@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::super::answer::Refusal;
 use super::super::query::Query;
-use super::super::settings::Settings;
+use super::super::settings::{DpopRule, Settings};
 use super::assertion::authenticate;
 use super::dpop::{self, ProofContext, ProofRefusal};
 use super::registry::{Registry, Token};
@@ -108,11 +108,11 @@ fn bound_key(
     headers: &HeaderMap,
     now: i64,
 ) -> Result<Option<String>, Refusal> {
-    if settings.dpop_unknown {
+    if settings.dpop == DpopRule::Unknown {
         return Ok(None);
     }
     let checked = match dpop::proof_of(headers) {
-        Ok(None) if settings.dpop_required => {
+        Ok(None) if settings.dpop == DpopRule::Required => {
             Err(ProofRefusal::Invalid("The DPoP proof JWT header is missing."))
         }
         Ok(None) => return Ok(None),

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use super::super::hash::sha256;
+use super::super::settings::DpopRule;
 use super::{ALL_SCOPES, ORIGIN, TestKey, World, body, header, new_ec_key, rsa_key};
 
 /// Spoils header or claims of a proof; gets the time.
@@ -56,7 +57,7 @@ fn api_proof(world: &World, key: &TestKey, token: &str, edit: impl FnOnce(&mut V
 #[tokio::test(start_paused = true)]
 async fn okta_dpop_asks_for_a_nonce_and_then_binds_the_token() {
     let world = World::new();
-    world.okta.configure(|settings| settings.dpop_required = true);
+    world.okta.configure(|settings| settings.dpop = DpopRule::Required);
     let key = new_ec_key();
     let without = ask(&world, &[]).await;
     assert_eq!(without.status(), 400);
@@ -108,7 +109,7 @@ async fn okta_dpop_asks_for_a_nonce_and_then_binds_the_token() {
     }
 
     let bearer = {
-        world.okta.configure(|settings| settings.dpop_required = false);
+        world.okta.configure(|settings| settings.dpop = DpopRule::Optional);
         world.token().await
     };
     let refused = get(&world, "/api/v1/users", &format!("DPoP {bearer}"), None).await;
