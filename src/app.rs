@@ -12,6 +12,7 @@ mod build;
 mod custom;
 mod desk;
 mod directory;
+pub mod doctor;
 mod facts;
 mod questions;
 mod secrets;

@@ -21,7 +21,7 @@ pub(super) struct Gate {
 
 const FIRST: Duration = Duration::from_millis(500);
 /// Short, so that removals follow within seconds when the peer is back.
-const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(2);
 /// Two, so that a probe without an answer does not keep the next from being tried.
 const PROBES: usize = 2;
 
@@ -71,7 +71,7 @@ mod tests {
         for _ in 0..20 {
             gate.failed(Duration::from_secs(10));
         }
-        assert_eq!(gate.opens_at(), Some(Duration::from_secs(14)), "never longer than four seconds");
+        assert_eq!(gate.opens_at(), Some(Duration::from_secs(12)), "never longer than two seconds");
         assert!(gate.succeeded());
         assert!(!gate.succeeded(), "no news");
         assert!(gate.admits(100, Duration::from_secs(10)));

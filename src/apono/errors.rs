@@ -116,6 +116,20 @@ impl AponoError {
         }
     }
 
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoAnswer { source, .. } => match source {
+                ExchangeError::Unreachable { source, .. } => source.code(),
+                ExchangeError::Answered { .. } | ExchangeError::Unauthorized { .. } => {
+                    ErrorCode::AponoRefused
+                }
+            },
+            Self::Answered { answer, .. } => answer.error_code(),
+            Self::Unreadable { .. } => ErrorCode::AponoUnreadable,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {

@@ -208,16 +208,7 @@ impl Builder {
         // Writing memberships is asked for only where grants are executed, or still have to be ended.
         let owes = self.ledger.read(|book| book.held().contains_key(&settings.integration_id));
         let writes = settings.access.is_some() || owes;
-        let groups = if writes { "okta.groups.manage" } else { "okta.groups.read" };
-        let okta_settings = okta::Settings {
-            integration: settings.integration_id.as_str().to_owned(),
-            organization: settings.url.clone(),
-            credentials: Arc::new(credentials),
-            dpop: settings.dpop,
-            scopes: vec!["okta.users.read", groups],
-            optional_scopes: vec![okta::LOG_SCOPE],
-            timeout: self.settings.http.request_timeout,
-        };
+        let okta_settings = okta_settings(settings, credentials, writes, self.settings.http.request_timeout);
         okta::connect(okta_settings, &surroundings, &Arc::new(budget))
     }
 
@@ -508,7 +499,26 @@ fn store_path(state: &Path, integration: &IntegrationId) -> PathBuf {
     state.with_file_name(format!("directory-{safe}.db"))
 }
 
-fn exchange(
+/// What is asked of Okta for one organization.
+pub(super) fn okta_settings(
+    settings: &Organization,
+    credentials: Reloading<Credentials>,
+    writes: bool,
+    timeout: Duration,
+) -> okta::Settings {
+    let groups = if writes { "okta.groups.manage" } else { "okta.groups.read" };
+    okta::Settings {
+        integration: settings.integration_id.as_str().to_owned(),
+        organization: settings.url.clone(),
+        credentials: Arc::new(credentials),
+        dpop: settings.dpop,
+        scopes: vec!["okta.users.read", groups],
+        optional_scopes: vec![okta::LOG_SCOPE],
+        timeout,
+    }
+}
+
+pub(super) fn exchange(
     peer: &'static str,
     outside: &Outside,
     metrics: &Arc<Metrics>,

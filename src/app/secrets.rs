@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::StartError;
 use crate::config::{AponoToken, ConfigError, Problem, Settings};
-use crate::secrets::{Credentials, Reloading, SecretSource, SecretValue};
+use crate::secrets::{Credentials, MountedFile, Reloading, SecretError, SecretSource, SecretValue};
 use crate::telemetry::chain;
 
 /// Every secret of a configuration.
@@ -34,13 +34,7 @@ pub(super) struct OrganizationSecrets {
 /// Reads every secret once; all that are wrong are reported together.
 pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
     let mut problems = Vec::new();
-    let token = match settings.apono.token.clone() {
-        AponoToken::File(file) => Reloading::new("connector token", Some(file.clone()), move || file.read()),
-        AponoToken::Value(value) => {
-            let value = SecretValue::new(value);
-            Reloading::new("connector token", None, move || value.read())
-        }
-    };
+    let token = apono_token(&settings.apono.token);
     let token = token.map_err(|error| problems.push(describe("apono.token_file", &error))).ok();
     let mut organizations = Vec::new();
     for (index, organization) in settings.okta.iter().enumerate() {
@@ -49,7 +43,7 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
         let okta = okta.map_err(|error| problems.push(describe(&organization.credentials_key, &error))).ok();
         let file = organization.directory.as_ref().and_then(|directory| directory.scim.token.clone());
         let scim = file.map(|file| {
-            let read = Reloading::new("SCIM token", Some(file.clone()), move || file.read());
+            let read = scim_token(&file);
             let key = format!("okta[{index}].scim.token_file");
             read.map_err(|error| problems.push(describe(&key, &error))).ok()
         });
@@ -66,6 +60,23 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
         Some(token) if problems.is_empty() => Ok(Secrets { token, organizations, custom_integration }),
         _ => Err(StartError::Config(ConfigError { problems })),
     }
+}
+
+/// The connector token.
+pub(super) fn apono_token(token: &AponoToken) -> Result<Reloading<SecretString>, SecretError> {
+    match token.clone() {
+        AponoToken::File(file) => Reloading::new("connector token", Some(file.clone()), move || file.read()),
+        AponoToken::Value(value) => {
+            let value = SecretValue::new(value);
+            Reloading::new("connector token", None, move || value.read())
+        }
+    }
+}
+
+/// A SCIM service's own token.
+pub(super) fn scim_token(file: &MountedFile) -> Result<Reloading<SecretString>, SecretError> {
+    let file = file.clone();
+    Reloading::new("SCIM token", Some(file.clone()), move || file.read())
 }
 
 fn describe(key: &str, error: &(dyn std::error::Error + 'static)) -> Problem {

@@ -67,7 +67,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::CredentialsShape,
         title: "The Okta credentials are not the JSON object that they should be",
-        cause: "`client_id` or `private_key` is missing, or the file is no JSON.",
+        cause: "The members `client_id` or `private_key` are missing, or the file is no JSON.",
         cure: "Write {\"client_id\": \"0oa…\", \"private_key\": …}, the key as a JWK or a PEM; or name `client_id` and `private_key_file` in the configuration.",
         page: None,
         again: Again::AfterCure,
@@ -148,7 +148,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::CaBundle,
         title: "The CA bundle cannot be used",
-        cause: "`http.ca_bundle_file` is not there, or is no list of PEM certificates.",
+        cause: "What `http.ca_bundle_file` names is not there, or is no list of PEM certificates.",
         cure: "Mount the PEM certificates of your certificate authority there.",
         page: None,
         again: Again::AfterCure,

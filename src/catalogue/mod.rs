@@ -130,6 +130,11 @@ impl ErrorCode {
         self.entry().map_or("", |entry| entry.title)
     }
 
+    /// Whether it is about a private key, and not about the file that it is in.
+    pub fn is_about_a_key(self) -> bool {
+        (Self::KeyDamaged..=Self::KeyFails).contains(&self)
+    }
+
     /// What a refusal of Okta's token endpoint means. Where several texts fit, the longest decides.
     pub fn of_token(error: Option<&str>, description: &str) -> Self {
         let fits = |said: &Said| match said {

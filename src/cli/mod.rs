@@ -15,6 +15,7 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod desk;
+mod doctor;
 mod exit;
 mod explain;
 mod grants;
@@ -87,6 +88,8 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Shows what the connector that runs here says of itself
     Status(status::StatusArgs),
+    /// Looks at everything the connector needs, from the disk to the rights in Okta, and changes nothing
+    Doctor(doctor::DoctorArgs),
     /// Tells what an error code means and what to do, or the story of a grant with Okta's request ids
     Explain(explain::ExplainArgs),
 }
@@ -124,6 +127,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Grants(command) => grants::grants(&command, &sources),
         Command::Sync(arguments) => sync::sync(&arguments, &sources),
         Command::Status(arguments) => status::status(&arguments, &sources),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),
     }
 }

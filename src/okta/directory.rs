@@ -24,6 +24,7 @@ use super::errors::OktaError;
 use super::lookup::{GroupsOf, Rights};
 use super::page::{Cursor, LinkError, Page, Trouble, next_cursor, next_limit, read_items, with_limit};
 use super::wire::{GroupBody, UserBody, UserId};
+use crate::catalogue::ErrorCode;
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
 use crate::http::retry::Patience;
 use crate::http::{Call, Class, Lane};
@@ -54,6 +55,14 @@ pub enum PageError {
 }
 
 impl PageError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::Link { .. } => ErrorCode::ListingIncomplete,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {

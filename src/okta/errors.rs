@@ -187,6 +187,20 @@ impl OktaError {
         }
     }
 
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoAnswer { source, .. } => match source {
+                ExchangeError::Unreachable { source, .. } => source.code(),
+                ExchangeError::Answered { .. } => ErrorCode::OktaRefused,
+                ExchangeError::Unauthorized { .. } => ErrorCode::TokenRefused,
+            },
+            Self::Answered { answer, .. } => answer.error,
+            Self::Unreadable { .. } => ErrorCode::OktaUnreadable,
+            Self::Incomplete { .. } | Self::Endless { .. } => ErrorCode::ListingIncomplete,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {

@@ -127,6 +127,18 @@ impl ScimError {
         }
     }
 
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoAnswer { source, .. } => match source {
+                ExchangeError::Unreachable { source, .. } => source.code(),
+                ExchangeError::Answered { .. } | ExchangeError::Unauthorized { .. } => ErrorCode::ScimRefused,
+            },
+            Self::Answered { answer, .. } => answer.code(),
+            Self::Unreadable { .. } | Self::NoId { .. } => ErrorCode::ScimUnreadable,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn class(&self) -> Class {
         match self {

@@ -9,6 +9,7 @@ mod crash_sweep;
 mod crawl;
 mod custom;
 mod directory;
+mod doctor;
 mod endurance;
 mod faults;
 mod field;

@@ -9,7 +9,7 @@ use apono_connector::access::journal::{Journal, MemoryJournal};
 use apono_connector::app::{App, Outside};
 use apono_connector::audit::{Audit, MemoryAudit};
 use apono_connector::clock::{self, SharedClock, VirtualClock};
-use apono_connector::config::{Sources, load};
+use apono_connector::config::{Settings, Sources, load};
 use apono_connector::entropy::SeededEntropy;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use apono_connector::runtime::Ending;
@@ -193,6 +193,14 @@ listen = "127.0.0.1:0"
         self.folder.path().join("audit/audit.jsonl")
     }
 
+    /// What a connector of this world would run with.
+    pub fn loaded(&self, more: &str) -> Settings {
+        let config = self.folder.path().join("connector.toml");
+        std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
+        let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
+        load(&sources).unwrap_or_else(|error| panic!("{error}")).settings
+    }
+
     async fn launch(
         &mut self,
         network: Arc<dyn Transport>,
@@ -200,10 +208,7 @@ listen = "127.0.0.1:0"
         audit: Option<Arc<dyn Audit>>,
         more: &str,
     ) -> Result<Running, String> {
-        let config = self.folder.path().join("connector.toml");
-        std::fs::write(&config, format!("{}{more}", self.settings)).unwrap();
-        let sources = Sources { file: Some(config), environment: BTreeMap::new(), flags: Vec::new() };
-        let settings = load(&sources).unwrap_or_else(|error| panic!("{error}")).settings;
+        let settings = self.loaded(more);
         // Each start draws other ids: a session and a `jti` are never repeated.
         self.seed += 1;
         let outside = Outside {

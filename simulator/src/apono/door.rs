@@ -14,9 +14,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, USER_AGENT};
-use http::{HeaderMap, HeaderName, Method};
+use http::header::{self, AUTHORIZATION, CONTENT_TYPE, IF_MATCH, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -168,7 +169,11 @@ pub(super) async fn enter(State(apono): State<AponoSimulator>, request: Request)
     })
     .await;
 
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&apono.inner.clock.now());
+    if let Some(Ok(date)) = date.ok().map(HeaderValue::try_from) {
+        parts.headers.entry(header::DATE).or_insert(date);
+    }
     let sent = body.collect().await.map(http_body_util::Collected::to_bytes);
     let (status, response_body) = match &sent {
         Ok(bytes) => (parts.status.as_u16(), bytes.clone()),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::super::OktaSimulator;
 use super::super::answer::{Refusal, bare};
-use super::super::directory::{MemberChange, MemberRefusal};
+use super::super::directory::{Group, MemberChange, MemberRefusal};
 use super::super::exchange::Exchange;
 use super::super::journal::{MembershipWrite, WriteEffect};
 use super::super::oauth::access::Caller;
@@ -52,6 +52,10 @@ pub(super) fn write(
     let mut directory = okta.directory_mut();
     let group =
         directory.group_number(wanted.group).ok_or_else(|| Refusal::not_found(wanted.group, "UserGroup"))?;
+    // Rights are looked at before the user is.
+    if directory.group(group).is_some_and(Group::admin_privilege) && !caller.super_admin {
+        return Err(refused(MemberRefusal::AdminGroup, settings.read_only_groups));
+    }
     let user = directory.user_number(wanted.user).ok_or_else(|| Refusal::not_found(wanted.user, "User"))?;
     let is_absent = !wanted.member && !directory.is_member(group, user);
     let changed = directory

@@ -1,0 +1,76 @@
+//! # Purpose
+//! The way to a peer: its name, the connection, the proxy, TLS. One request tells of all four.
+//!
+//! # Invariants kept here
+//! - What comes after the step that fails is skipped.
+//!
+//! # Not here
+//! What the peer says.
+
+use http::Method;
+use url::Url;
+
+use super::probe::{Probe, Report};
+use crate::app::Outside;
+use crate::catalogue::ErrorCode;
+use crate::config::Settings;
+use crate::http::{Request, Response, TransportError};
+use crate::telemetry::chain;
+
+/// What the steps of the way to one peer are called, in their order.
+pub(super) struct Steps {
+    pub(super) name: Probe,
+    pub(super) proxy: Probe,
+    pub(super) connect: Probe,
+    pub(super) tls: Probe,
+}
+
+impl Steps {
+    fn in_order(&self) -> [Probe; 4] {
+        [self.name, self.proxy, self.connect, self.tls]
+    }
+
+    fn of(&self, code: ErrorCode) -> Probe {
+        match code {
+            ErrorCode::NameNotResolved => self.name,
+            ErrorCode::ProxyFails => self.proxy,
+            ErrorCode::UnknownIssuer
+            | ErrorCode::CertificateTime
+            | ErrorCode::CertificateName
+            | ErrorCode::TlsFails => self.tls,
+            _ => self.connect,
+        }
+    }
+}
+
+/// Asks for `url` without any credentials; what came, where something did.
+pub(super) async fn reach(
+    url: Url,
+    steps: &Steps,
+    settings: &Settings,
+    outside: &Outside,
+    report: &mut Report,
+) -> Option<Response> {
+    let target = url.origin().ascii_serialization();
+    let answer = outside.transport.send(Request::new(Method::GET, url), settings.http.request_timeout).await;
+    let failed = match &answer {
+        Ok(_) => None,
+        Err(error) => Some((steps.of(error.code()), error)),
+    };
+    let mut is_known = true;
+    for step in steps.in_order() {
+        match failed {
+            Some((at, error)) if at == step => {
+                report.fail(step, &target, text(error), error.code());
+                is_known = false;
+            }
+            Some(_) | None if is_known => report.pass(step, &target, "it goes through"),
+            Some(_) | None => report.skip(step, &target, "not known while the step before fails"),
+        }
+    }
+    answer.ok()
+}
+
+fn text(error: &TransportError) -> String {
+    chain(error).to_string()
+}

@@ -1,0 +1,230 @@
+//! # Purpose
+//! One organization: the way to it, its address and clock, and whether it grants a token.
+//!
+//! # Invariants kept here
+//! - A refusal of the token is the failure of the one probe that it is about.
+//!
+//! # Not here
+//! What the token may do: `rights`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::network::{Steps, reach};
+use super::probe::{Probe, Report};
+use super::rights;
+use crate::app::Outside;
+use crate::app::build::okta_settings;
+use crate::catalogue::ErrorCode;
+use crate::clock;
+use crate::config::{Organization, Settings};
+use crate::http::budget::BudgetSettings;
+use crate::http::classify::http_date;
+use crate::http::{Budget, Class, Response};
+use crate::okta::{self, Surroundings, TokenError, TokenStatus};
+use crate::secrets::Reloading;
+use crate::telemetry::{Metrics, chain};
+
+const STEPS: Steps = Steps {
+    name: Probe::OktaName,
+    proxy: Probe::OktaProxy,
+    connect: Probe::OktaConnect,
+    tls: Probe::OktaTls,
+};
+/// Beyond this, no grant begins.
+const MOST_SKEW: i64 = 60;
+const TOKEN: [Probe; 5] =
+    [Probe::OktaClient, Probe::OktaKey, Probe::OktaProof, Probe::OktaZone, Probe::OktaToken];
+/// What a host with a wrong clock gets a token in, at most.
+const TRIES: usize = 4;
+
+/// What is asked of one organization, with a budget of its own.
+pub(super) struct Asked {
+    pub(super) organization: okta::Organization,
+    pub(super) settings: okta::Settings,
+    pub(super) surroundings: Surroundings,
+}
+
+impl Asked {
+    fn new(settings: okta::Settings, share: f64, outside: &Outside) -> Self {
+        let surroundings = Surroundings {
+            transport: Arc::clone(&outside.transport),
+            clock: Arc::clone(&outside.clock),
+            entropy: Arc::clone(&outside.entropy),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let budget = Arc::new(Budget::new(
+            BudgetSettings { share, ..BudgetSettings::default() },
+            settings.integration.clone(),
+            Arc::clone(&outside.clock),
+            Arc::clone(&surroundings.metrics),
+        ));
+        Self { organization: okta::connect(settings.clone(), &surroundings, &budget), settings, surroundings }
+    }
+
+    /// The same, with a token for these scopes beside those that are needed.
+    pub(super) fn also_asking(&self, scopes: &[&'static str]) -> okta::Organization {
+        let settings = okta::Settings { optional_scopes: scopes.to_vec(), ..self.settings.clone() };
+        okta::connect(settings, &self.surroundings, &self.organization.budget)
+    }
+}
+
+pub(super) async fn examine(
+    settings: &Settings,
+    organization: &Organization,
+    outside: &Outside,
+    report: &mut Report,
+) {
+    let target = organization.url.origin();
+    let well_known = organization.url.url(&[".well-known", "okta-organization"], &[]);
+    let Some(answer) = reach(well_known, &STEPS, settings, outside, report).await else {
+        skip(&[&[Probe::OktaAddress, Probe::OktaClock], &TOKEN[..], rights::ALL], &target, report);
+        return;
+    };
+    if !address(&answer, &organization.url.url(&[], &[]), &target, report) {
+        skip(&[&[Probe::OktaClock], &TOKEN[..], rights::ALL], &target, report);
+        return;
+    }
+    let is_right = clock_of(&answer, outside, Probe::OktaClock, &target, report);
+    let source = organization.credentials.clone();
+    let Ok(credentials) = Reloading::new("Okta credentials", None, move || source.load()) else {
+        skip(&[&TOKEN[..], rights::ALL], &target, report);
+        return;
+    };
+    let okta = okta_settings(
+        organization,
+        credentials,
+        organization.access.is_some(),
+        settings.http.request_timeout,
+    );
+    let asked = Asked::new(okta, organization.rate_limit_share, outside);
+    match token(&asked.organization).await {
+        TokenStatus::Held { missing_scopes } => {
+            for probe in TOKEN {
+                report.pass(probe, &target, "a token is granted");
+            }
+            rights::examine(organization, &asked, &missing_scopes, report).await;
+        }
+        TokenStatus::Failing(error) => {
+            refused(&error, is_right, &target, report);
+            if error.code() != ErrorCode::NoScopeGranted {
+                skip(&[rights::SCOPES], &target, report);
+            }
+            skip(&[rights::BEYOND_SCOPES], &target, report);
+        }
+        TokenStatus::Unknown => skip(&[&TOKEN[..], rights::ALL], &target, report),
+    }
+}
+
+/// A clock that is off costs the first tries; Okta's answers to them put it right.
+async fn token(organization: &okta::Organization) -> TokenStatus {
+    for _ in 0..TRIES {
+        let wait = organization.tokens.keep_fresh().await;
+        match organization.tokens.status() {
+            TokenStatus::Failing(error) if error.class() == Class::Transient => {
+                clock::sleep(wait.min(Duration::from_secs(3))).await;
+            }
+            status @ (TokenStatus::Unknown | TokenStatus::Held { .. } | TokenStatus::Failing(_)) => {
+                return status;
+            }
+        }
+    }
+    organization.tokens.status()
+}
+
+fn refused(error: &TokenError, clock_is_right: bool, target: &str, report: &mut Report) {
+    let text = chain(error).to_string();
+    let at = match error.code() {
+        ErrorCode::UnknownClient | ErrorCode::WrongClientId | ErrorCode::WrongAppType => {
+            Some(Probe::OktaClient)
+        }
+        ErrorCode::KeyNotRegistered | ErrorCode::WrongKey | ErrorCode::NoKeyRegistered => {
+            Some(Probe::OktaKey)
+        }
+        ErrorCode::ProofDemanded | ErrorCode::ProofRefused | ErrorCode::NonceDemanded => {
+            Some(Probe::OktaProof)
+        }
+        ErrorCode::NetworkZone => Some(Probe::OktaZone),
+        ErrorCode::NoScopeGranted => None,
+        ErrorCode::WrongClock if !clock_is_right => None,
+        _ => Some(Probe::OktaToken),
+    };
+    for probe in TOKEN {
+        if at == Some(probe) {
+            report.fail(probe, target, text.clone(), error.code());
+        } else {
+            report.skip(probe, target, "not known while no token is granted");
+        }
+    }
+    if error.code() == ErrorCode::NoScopeGranted {
+        for probe in [Probe::ScopeUsers, Probe::ScopeGroups] {
+            report.fail(probe, target, text.clone(), error.code());
+        }
+        report.skip(Probe::ScopeExcess, target, "not known while no token is granted");
+    }
+}
+
+/// <https://developer.okta.com/docs/api/openapi/okta-management/management/tag/OrgSettingMetadata/>: the organization's own
+/// address, and its custom domain.
+fn address(answer: &Response, ours: &Url, target: &str, report: &mut Report) -> bool {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(rename = "_links")]
+        links: Links,
+    }
+    #[derive(Deserialize)]
+    struct Links {
+        organization: Link,
+        alternate: Option<Link>,
+    }
+    #[derive(Deserialize)]
+    struct Link {
+        href: Url,
+    }
+    let Ok(Body { links: Links { organization, alternate } }) = serde_json::from_slice(&answer.body) else {
+        let detail = format!("it answers {} with something else", answer.status.as_u16());
+        report.fail(Probe::OktaAddress, target, detail, ErrorCode::NotOkta);
+        return false;
+    };
+    let mut names = std::iter::once(&organization).chain(&alternate);
+    if names.any(|link| link.href.host_str() == ours.host_str()) {
+        report.pass(Probe::OktaAddress, target, "it calls itself by the same name");
+        return true;
+    }
+    let detail = format!("it calls itself {}", organization.href);
+    report.fail(Probe::OktaAddress, target, detail, ErrorCode::WrongAddress);
+    false
+}
+
+/// Whether our clock agrees with the peer's.
+pub(super) fn clock_of(
+    answer: &Response,
+    outside: &Outside,
+    probe: Probe,
+    target: &str,
+    report: &mut Report,
+) -> bool {
+    let Some(theirs) = answer.header("date").and_then(http_date) else {
+        report.skip(probe, target, "it does not say what time it is");
+        return true;
+    };
+    let skew = outside.clock.now().as_second() - theirs.as_second();
+    let is_right = skew.abs() <= MOST_SKEW;
+    let word = if skew < 0 { "behind" } else { "ahead" };
+    let detail = format!("this host's clock is {} s {word}", skew.abs());
+    if is_right {
+        report.pass(probe, target, detail);
+    } else {
+        report.fail(probe, target, detail, ErrorCode::WrongClock);
+    }
+    is_right
+}
+
+fn skip(probes: &[&[Probe]], target: &str, report: &mut Report) {
+    for probe in probes.iter().flat_map(|probes| probes.iter()) {
+        report.skip(*probe, target, "not known while something before it fails");
+    }
+}
