@@ -141,7 +141,7 @@ mod tests {
         for line in before.lines() {
             assert!(after.contains(line), "{line} is lost:\n{after}");
         }
-        let read: toml_edit::DocumentMut = after.parse().unwrap();
+        let read: DocumentMut = after.parse().unwrap();
         let tables = read["okta"].as_array_of_tables().unwrap();
         assert_eq!(tables.len(), 2);
         assert_eq!(tables.get(1).unwrap()["credentials_file"].as_str(), Some("/etc/x \"y\".json"));
@@ -164,7 +164,7 @@ mod tests {
     fn a_new_file_says_what_is_known_and_shows_what_is_missing() {
         let known = AponoKeys { connector_id: Some("c\"1".into()), ..AponoKeys::default() };
         let text = new_file(&known, &table());
-        let read: toml_edit::DocumentMut = text.parse().unwrap();
+        let read: DocumentMut = text.parse().unwrap();
         assert_eq!(read["apono"]["connector_id"].as_str(), Some("c\"1"));
         assert!(text.contains("# token_file = \"/run/secrets/apono/token\""), "{text}");
         assert_eq!(read["okta"].as_array_of_tables().unwrap().len(), 1);

@@ -66,7 +66,7 @@ fn apply(found: &mut Found, step: &Step) {
         Step::CreateRole { permissions, .. } => {
             assert!(found.role.is_none());
             let permissions = permissions.iter().cloned().collect();
-            found.role = Some(Role { id: "cr01".into(), permissions });
+            found.role = Some(Role { id: "cr0new".into(), permissions });
         }
         Step::AddPermission { permission } => {
             assert!(found.role.as_mut().unwrap().permissions.insert(permission.clone()));
@@ -74,7 +74,7 @@ fn apply(found: &mut Found, step: &Step) {
         Step::CreateResourceSet { resources, .. } => {
             assert!(found.resource_set.is_none());
             let resources = resources.iter().map(|url| Resource::read(url)).collect();
-            found.resource_set = Some(ResourceSet { id: "iam1".into(), resources });
+            found.resource_set = Some(ResourceSet { id: "iamnew".into(), resources });
         }
         Step::AddResources { resources } => {
             let set = found.resource_set.as_mut().unwrap();
