@@ -380,10 +380,13 @@ impl<'a> Setup<'a> {
                 note(&format!("terraform.tfvars.json:\n{:#}", words::terraform_variables(&wishes)));
             }
         }
+        let config = self.sources.file.as_ref();
+        let config = config.map(|path| format!(" --config {}", absolute(path).display())).unwrap_or_default();
         let more = if self.args.without_access { " --without-access" } else { "" };
         note(&format!(
-            "then: apono-connector okta setup --organization-url {} --credentials-file {}{more} --client-id CLIENT_ID",
+            "then: apono-connector okta setup --organization-url {} --integration-id {} --credentials-file {}{config}{more} --client-id CLIENT_ID",
             wishes.origin,
+            self.args.integration_id.as_deref().unwrap_or("INTEGRATION_ID"),
             self.credentials_file.display()
         ));
         Ok(Exit::Done)

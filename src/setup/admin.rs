@@ -404,3 +404,46 @@ fn name(step: &Step) -> &'static str {
         Step::RevokeToken => "revoke_api_token",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_resource_is_told_by_its_name_or_by_its_link() {
+        let url = |path: &str| json!({ "href": format!("https://example.okta.com/api/v1/{path}") });
+        for (told, expected) in [
+            (json!({ "orn": "orn:okta:directory:00o1:users" }), Resource::AllUsers),
+            (json!({ "_links": { "groups": url("groups/00g1") } }), Resource::Group("00g1".into())),
+            (
+                json!({ "orn": "orn:okta:idp:00o1:x", "_links": { "self": url("iam/x"), "groups": url("groups") } }),
+                Resource::AllGroups,
+            ),
+            (json!({ "orn": "orn:okta:idp:00o1:apps" }), Resource::Other("orn:okta:idp:00o1:apps".into())),
+            (json!({ "id": "ire1" }), Resource::Other("ire1".into())),
+        ] {
+            assert_eq!(resource(&told), expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn only_a_service_application_with_keys_can_be_the_connectors() {
+        let app = |mode: &str, kind: &str, method: &str| {
+            json!({
+                "signOnMode": mode,
+                "credentials": { "oauthClient": { "token_endpoint_auth_method": method } },
+                "settings": { "oauthClient": { "application_type": kind } },
+            })
+        };
+        assert_eq!(unfit(&app("OPENID_CONNECT", "service", "private_key_jwt")), None);
+        for (app, word) in [
+            (app("SAML_2_0", "", ""), "SAML_2_0"),
+            (app("OPENID_CONNECT", "web", "private_key_jwt"), "web"),
+            (app("OPENID_CONNECT", "service", "client_secret_basic"), "client_secret_basic"),
+        ] {
+            assert!(unfit(&app).is_some_and(|what| what.contains(word)));
+        }
+    }
+}

@@ -180,12 +180,7 @@ mod tests {
                     scope.spawn(move || create(path, &maker.to_string(), PRIVATE, &SystemEntropy).is_ok())
                 })
                 .collect();
-            makers
-                .into_iter()
-                .filter(|_| true)
-                .map(|maker| maker.join().unwrap())
-                .filter(|made| *made)
-                .count()
+            makers.into_iter().map(|maker| maker.join().unwrap()).filter(|made| *made).count()
         });
         assert_eq!(made, 1);
     }

@@ -132,3 +132,52 @@ pub fn cure(source: &OktaError, organization: &str) -> String {
         _ => "Okta refuses this; what is done stays".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::http::{ExchangeError, Response, Verdict};
+
+    #[test]
+    fn each_refusal_has_its_own_advice_and_keeps_oktas_words() {
+        let cases = [
+            (
+                401,
+                r#"{"errorCode":"E0000011","errorSummary":"Invalid token provided"}"#,
+                "make a new one under",
+            ),
+            (401, r#"{"errorCode":"E0000015","errorSummary":"no feature"}"#, "licence"),
+            (403, r#"{"errorCode":"E0000006","errorSummary":"no"}"#, "Super Administrator"),
+            (
+                400,
+                r#"{"errorCode":"E0000001","errorSummary":"label","errorCauses":[{"errorSummary":"label: An object with this field already exists"}]}"#,
+                "--app-label",
+            ),
+            (404, r#"{"errorCode":"E0000007","errorSummary":"Not found"}"#, "not there any more"),
+            (404, "<html>", "--organization-url"),
+            (409, r#"{"errorCode":"E0000090","errorSummary":"assigned"}"#, "has it already"),
+            (429, r#"{"errorCode":"E0000047","errorSummary":"limit"}"#, "in a minute"),
+            (500, r#"{"errorCode":"E0000009","errorSummary":"Internal"}"#, "a problem of its own"),
+            (400, r#"{"errorCode":"E0000001","errorSummary":"x"}"#, "Okta refuses this"),
+        ];
+        for (status, body, advice) in cases {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = Response { status, headers: HeaderMap::new(), body: Bytes::from(body) };
+            let error = ExchangeError::Answered {
+                call: "create_app",
+                verdict: Verdict::Refused,
+                response: Box::new(response),
+            };
+            let source = OktaError::from_exchange("create_app", error);
+            let cure = cure(&source, "https://example.okta.com");
+            assert!(cure.contains(advice), "{body}: {cure}");
+            let error = AdminError::Call { call: "POST /x".into(), cure, source: Box::new(source) };
+            let told = crate::telemetry::chain(&error).to_string();
+            let words = body.split('"').nth(3).unwrap_or("html");
+            assert!(told.starts_with("POST /x: ") && told.contains(words), "{told}");
+        }
+    }
+}

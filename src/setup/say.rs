@@ -103,27 +103,24 @@ pub fn curl(steps: &[Step], origin: &str) -> String {
     let _ = writeln!(text, "ORGANIZATION='{}'", origin.replace('\'', "'\\''"));
     text.push_str(
         "okta() { curl --silent --show-error --fail-with-body --header @okta-admin.header \\\n  \
-         --header 'Accept: application/json' --header 'Content-Type: application/json' \"$@\"; }\n",
+         --header 'Accept: application/json' --header 'Content-Type: application/json' \"$@\"; }\n\
+         refused() { printf '%s\\n' \"$ANSWER\" >&2; exit 1; }\n",
     );
     for step in steps {
         let call = step.call(&names);
         let url = format!("${{ORGANIZATION}}/{}", expanded(&call.path.join("/")));
         let _ = writeln!(text, "\n# {}", sentence(step));
-        let (before, after) = match step.makes() {
-            Some(thing) => (format!("{}=$(", variable(thing)), " | jq -r .id)"),
-            None => (String::new(), " > /dev/null"),
+        let request = format!("ANSWER=$(okta --request {} \"{url}\"", call.method);
+        let request = match &call.body {
+            Some(body) => {
+                format!("{request} --data-binary @- <<JSON\n{}\nJSON\n)", expanded(&format!("{body:#}")))
+            }
+            None => format!("{request})"),
         };
-        let _ = match &call.body {
-            Some(body) => writeln!(
-                text,
-                "{before}okta --request {} \"{url}\" --data-binary @- <<JSON{}\n{}\nJSON\n{}",
-                call.method,
-                if step.makes().is_some() { " | jq -r .id" } else { after },
-                expanded(&format!("{body:#}")),
-                if step.makes().is_some() { ")" } else { "" },
-            ),
-            None => writeln!(text, "{before}okta --request {} \"{url}\"{after}", call.method),
-        };
+        let _ = writeln!(text, "{request} || refused");
+        if let Some(thing) = step.makes() {
+            let _ = writeln!(text, "{}=$(printf '%s' \"$ANSWER\" | jq -er .id)", variable(thing));
+        }
     }
     let _ = writeln!(text, "\necho \"client id: ${{APPLICATION}}\"");
     text
@@ -276,23 +273,37 @@ mod tests {
             "#!/bin/sh\necho \"$@\" >> calls\ncase \"$*\" in *--data-binary*) cat >> bodies;; esac\n",
         );
         tool("jq", "#!/bin/sh\ncat > /dev/null\necho 0oa1\n");
-        let output = std::process::Command::new("/bin/sh")
-            .arg(&script)
-            .current_dir(folder.path())
-            .env_clear()
-            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
-            .output()
-            .unwrap();
+        let run = || {
+            std::process::Command::new("/bin/sh")
+                .arg(&script)
+                .current_dir(folder.path())
+                .env_clear()
+                .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+                .output()
+                .unwrap()
+        };
+        let output = run();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "client id: 0oa1\n");
         assert!(!folder.path().join("owned").exists(), "the label was run");
+        let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
+        assert_eq!(calls.lines().count(), steps.len());
+        assert!(calls.contains("https://example.okta.com/api/v1/apps/0oa1/grants"), "{calls}");
+        // One that is refused ends it.
+        tool(
+            "curl",
+            "#!/bin/sh\necho \"$@\" >> calls\ncase \"$*\" in *iam/roles*) echo E0000006; exit 22;; esac\n",
+        );
+        std::fs::remove_file(folder.path().join("calls")).unwrap();
+        let refused = run();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert_eq!(String::from_utf8_lossy(&refused.stderr), "E0000006\n");
+        let made = std::fs::read_to_string(folder.path().join("calls")).unwrap();
+        assert!(made.contains("/grants") && !made.contains("resource-sets"), "{made}");
         let bodies = std::fs::read_to_string(folder.path().join("bodies")).unwrap();
         let bodies: Vec<Value> =
             serde_json::Deserializer::from_str(&bodies).into_iter().map(Result::unwrap).collect();
         assert_eq!(bodies[0]["label"], label);
         assert_eq!(bodies.last().unwrap()["resource-set"], "0oa1");
-        let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
-        assert_eq!(calls.lines().count(), steps.len());
-        assert!(calls.contains("https://example.okta.com/api/v1/apps/0oa1/grants"), "{calls}");
     }
 }
