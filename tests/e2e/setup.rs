@@ -12,7 +12,7 @@ use serde_json::Value;
 use simulator::okta::faults::error;
 use simulator::okta::{AdminRole, NewGroup};
 
-use crate::world::{CLIENT, INTEGRATION, World, read};
+use crate::world::{CLIENT, Connector, INTEGRATION, World, read};
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -132,6 +132,22 @@ impl Fresh {
         CHANGES.iter().map(|operation| self.world.okta.call_count(operation)).sum()
     }
 
+    /// Runs the command that setting up ended with.
+    fn start(&mut self, next: &str) -> Connector {
+        let mut arguments: Vec<String> = next.split(' ').skip(2).map(ToOwned::to_owned).collect();
+        for (key, value) in [
+            ("state.url", format!("sqlite:{}", self.text("state/state.db"))),
+            ("audit.file", self.text("state/audit.jsonl")),
+            ("admin.listen", "127.0.0.1:0".to_owned()),
+            ("log.format", "json".to_owned()),
+            ("log.level", "debug".to_owned()),
+        ] {
+            arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        self.world.start_command(World::bare_command(&arguments))
+    }
+
     async fn key(&self, more: &[&str]) -> Output {
         let url = self.world.okta_server.url();
         let arguments = [&["key"], more].concat();
@@ -158,18 +174,7 @@ async fn two_commands_lead_from_nothing_to_the_first_grant() {
     let next = next.lines().last().unwrap();
     assert_eq!(next, format!("next: apono-connector run --config {}", fresh.text("fresh/connector.toml")));
 
-    let mut arguments: Vec<String> = next.split(' ').skip(2).map(ToOwned::to_owned).collect();
-    for (key, value) in [
-        ("state.url", format!("sqlite:{}", fresh.text("state/state.db"))),
-        ("audit.file", fresh.text("state/audit.jsonl")),
-        ("admin.listen", "127.0.0.1:0".to_owned()),
-        ("log.format", "json".to_owned()),
-        ("log.level", "debug".to_owned()),
-    ] {
-        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
-    }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let connector = fresh.world.start_command(World::bare_command(&arguments));
+    let connector = fresh.start(next);
     let granted = fresh.world.grant(&fresh.group, Duration::from_mins(5));
     let result = fresh.world.result(&granted.task_id).await;
     assert_eq!(result["code"], "granted", "{result}\n{}", connector.text());
@@ -411,7 +416,7 @@ async fn a_configuration_that_exists_is_shown_the_table_and_changed_only_when_as
 
 #[tokio::test]
 async fn a_key_is_made_shown_tried_and_rotated_while_the_connector_runs() {
-    let fresh = Fresh::new();
+    let mut fresh = Fresh::new();
     let file = fresh.text("fresh/key.json");
     let made = fresh.key(&["generate", "--out", &file]).await;
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
@@ -429,6 +434,9 @@ async fn a_key_is_made_shown_tried_and_rotated_while_the_connector_runs() {
 
     let made = fresh.setup(&[]).await;
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let next = out(&made).lines().last().unwrap().to_owned();
+    let mut connector = fresh.start(&next);
+    connector.admin().await;
     let credentials = fresh.text("fresh/okta-credentials.json");
     let old = json_file(Path::new(&credentials));
     let token = fresh.text("admin-token");
@@ -456,6 +464,11 @@ async fn a_key_is_made_shown_tried_and_rotated_while_the_connector_runs() {
     let kept = fresh.text("fresh/kept.json");
     let ended = fresh.key(&["verify", &kept, "--organization-url", "URL"]).await;
     assert_eq!(ended.status.code(), Some(77), "{}", out(&ended));
+    // The connector that has run all the while has the new key when it needs another token.
+    fresh.world.okta.revoke_tokens();
+    let granted = fresh.world.grant(&fresh.group, Duration::from_mins(5));
+    assert_eq!(fresh.world.result(&granted.task_id).await["code"], "granted", "{}", connector.text());
+    assert!(connector.stop().await.success());
 
     // Without an administrator's token the public key is there to be pasted, and the next run goes on.
     let pasted = fresh.key(&[&["rotate"], &with[..]].concat()).await;
