@@ -24,4 +24,5 @@ pub mod runtime;
 pub mod scim;
 pub mod secrets;
 pub mod server;
+pub mod setup;
 pub mod telemetry;

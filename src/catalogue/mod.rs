@@ -19,6 +19,8 @@ mod token;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 pub use self::code::ErrorCode;
 
 mod code;
@@ -187,6 +189,12 @@ fn by_said(fits: impl Fn(&Said) -> bool) -> Option<ErrorCode> {
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AOC-{:04}", self.number())
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

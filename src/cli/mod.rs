@@ -19,9 +19,14 @@ mod doctor;
 mod exit;
 mod explain;
 mod grants;
+mod key;
+mod okta;
+mod rotate;
 mod run;
 mod status;
 mod sync;
+mod terminal;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -75,6 +80,12 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs the connector until SIGTERM or SIGINT
     Run,
+    /// Makes the connection to an Okta organization
+    #[command(subcommand)]
+    Okta(okta::OktaCommand),
+    /// Makes, shows, tries and rotates private keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Looks at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -122,6 +133,8 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::demo(&arguments, &sources),
         Command::Run => run::run(&sources),
+        Command::Okta(command) => okta::okta(&command, &sources),
+        Command::Key(command) => key::key(&command, &sources),
         Command::Config(command) => config::config(&command, &sources),
         Command::Audit(command) => audit::audit(&command, &sources),
         Command::Grants(command) => grants::grants(&command, &sources),

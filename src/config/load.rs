@@ -36,6 +36,14 @@ pub struct Sources {
     pub flags: Vec<(String, String, String)>,
 }
 
+impl Sources {
+    /// The file that is read.
+    pub fn path(&self) -> PathBuf {
+        let named = self.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.file.clone().or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+    }
+}
+
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -85,7 +93,7 @@ impl std::fmt::Display for Origin {
 /// Loads and checks everything.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
-    let path = file_path(sources);
+    let path = sources.path();
     let text = read_file(&path, sources.file.is_some(), &mut problems);
     let overrides = overrides(sources, &mut problems);
     let origin = |key: &str| match overrides.get(key) {
@@ -118,11 +126,6 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
             Err(ConfigError { problems })
         }
     }
-}
-
-fn file_path(sources: &Sources) -> PathBuf {
-    let named = sources.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    sources.file.clone().or(named).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
 }
 
 fn read_file(path: &Path, by_flag: bool, problems: &mut Vec<Problem>) -> String {

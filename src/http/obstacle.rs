@@ -41,33 +41,39 @@ pub(super) fn obstacle(error: &(dyn Error + 'static)) -> ErrorCode {
 }
 
 fn of_io(kind: ErrorKind) -> Option<ErrorCode> {
-    match kind {
-        ErrorKind::ConnectionRefused => Some(ErrorCode::ConnectionRefused),
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Some(ErrorCode::TlsFails),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            Some(ErrorCode::ConnectionBroken)
-        }
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            Some(ErrorCode::HostUnreachable)
-        }
-        _ => None,
-    }
+    const KINDS: [(ErrorKind, ErrorCode); 9] = [
+        (ErrorKind::ConnectionRefused, ErrorCode::ConnectionRefused),
+        (ErrorKind::InvalidData, ErrorCode::TlsFails),
+        (ErrorKind::UnexpectedEof, ErrorCode::TlsFails),
+        (ErrorKind::ConnectionReset, ErrorCode::ConnectionBroken),
+        (ErrorKind::ConnectionAborted, ErrorCode::ConnectionBroken),
+        (ErrorKind::BrokenPipe, ErrorCode::ConnectionBroken),
+        (ErrorKind::TimedOut, ErrorCode::HostUnreachable),
+        (ErrorKind::HostUnreachable, ErrorCode::HostUnreachable),
+        (ErrorKind::NetworkUnreachable, ErrorCode::HostUnreachable),
+    ];
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, code)| *code)
 }
 
 fn of_tls(error: &rustls::Error) -> ErrorCode {
-    match error {
-        rustls::Error::InvalidCertificate(reason) => match reason {
-            CertificateError::Expired
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return ErrorCode::TlsFails;
+    };
+    let is_of_time = matches!(
+        reason,
+        CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => ErrorCode::CertificateTime,
-            CertificateError::UnknownIssuer => ErrorCode::UnknownIssuer,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                ErrorCode::CertificateName
-            }
-            // A certificate authority that a platform does not know comes as one of its own errors.
-            _ => ErrorCode::UnknownIssuer,
-        },
-        _ => ErrorCode::TlsFails,
+            | CertificateError::NotValidYetContext { .. }
+    );
+    let is_of_name =
+        matches!(reason, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. });
+    if is_of_time {
+        ErrorCode::CertificateTime
+    } else if is_of_name {
+        ErrorCode::CertificateName
+    } else {
+        // Also what a platform knows by an error of its own.
+        ErrorCode::UnknownIssuer
     }
 }

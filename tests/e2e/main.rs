@@ -17,5 +17,6 @@ mod operator;
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
 mod progress;
+mod setup;
 mod sync;
 mod world;

@@ -131,14 +131,15 @@ format = "json"
 
     /// Starts `run`; its log goes to a file of its own.
     pub fn start(&mut self) -> Connector {
+        let command = self.command(&["run"]);
+        self.start_command(command)
+    }
+
+    /// The same, of a command that was written otherwise.
+    pub fn start_command(&mut self, mut command: Command) -> Connector {
         self.logs += 1;
         let log = self.path(&format!("connector-{}.log", self.logs));
-        let child = self
-            .command(&["run"])
-            .stderr(fs::File::create(&log).unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let child = command.stderr(fs::File::create(&log).unwrap()).kill_on_drop(true).spawn().unwrap();
         Connector { child, log }
     }
 
@@ -149,15 +150,21 @@ format = "json"
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Self::bare_command(arguments);
+        command.arg("--config").arg(self.path("connector.toml"));
+        command
+    }
+
+    /// A command without a configuration.
+    pub fn bare_command(arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_apono-connector"));
+        command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
         command
-            .args(arguments)
-            .arg("--config")
-            .arg(self.path("connector.toml"))
-            .env_clear()
-            .stdin(Stdio::null());
-        command.stdout(Stdio::null());
-        command
+    }
+
+    /// Where Apono is.
+    pub fn apono_url(&self) -> String {
+        self.apono_server.url()
     }
 
     pub fn grant(&self, group: &str, lasts: Duration) -> Granted {

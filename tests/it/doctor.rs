@@ -169,11 +169,11 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     (Probe::CredentialsAccess, Verdict::Warn, |p| open_to_all(&p.world.secret())),
     (Probe::CredentialsMount, Verdict::Warn, |p| p.host.mounted = Some(p.world.secret())),
     (Probe::Key, Verdict::Fail, |p| {
-        p.world.mount_key(generate_rsa(1024).unwrap().private_jwk.expose_secret())
+        p.world.mount_key(generate_rsa(1024).unwrap().private_jwk.expose_secret());
     }),
     (Probe::OktaName, Verdict::Fail, |p| p.cut_off = Some(("example.okta.com", ErrorCode::NameNotResolved))),
     (Probe::OktaConnect, Verdict::Fail, |p| {
-        p.cut_off = Some(("example.okta.com", ErrorCode::HostUnreachable))
+        p.cut_off = Some(("example.okta.com", ErrorCode::HostUnreachable));
     }),
     (Probe::OktaProxy, Verdict::Fail, |p| p.cut_off = Some(("example.okta.com", ErrorCode::ProxyFails))),
     (Probe::OktaTls, Verdict::Fail, |p| p.cut_off = Some(("example.okta.com", ErrorCode::UnknownIssuer))),
@@ -186,7 +186,7 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     }),
     (Probe::OktaClient, Verdict::Fail, |p| p.world.okta.deactivate_client(CLIENT)),
     (Probe::OktaKey, Verdict::Fail, |p| {
-        p.world.okta.deactivate_key(CLIENT, key().1["kid"].as_str().unwrap())
+        p.world.okta.deactivate_key(CLIENT, key().1["kid"].as_str().unwrap());
     }),
     (Probe::OktaProof, Verdict::Fail, |p| {
         p.world.set_dpop("off");
@@ -235,7 +235,7 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     }),
     (Probe::AponoName, Verdict::Fail, |p| p.cut_off = Some(("api.apono.io", ErrorCode::NameNotResolved))),
     (Probe::AponoConnect, Verdict::Fail, |p| {
-        p.cut_off = Some(("api.apono.io", ErrorCode::ConnectionRefused))
+        p.cut_off = Some(("api.apono.io", ErrorCode::ConnectionRefused));
     }),
     (Probe::AponoProxy, Verdict::Fail, |p| p.cut_off = Some(("api.apono.io", ErrorCode::ProxyFails))),
     (Probe::AponoTls, Verdict::Fail, |p| p.cut_off = Some(("api.apono.io", ErrorCode::CertificateTime))),
@@ -245,10 +245,10 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     }),
     (Probe::AponoToken, Verdict::Fail, |p| p.world.apono.set_tokens(&["placeholder-other"])),
     (Probe::AponoIntegration, Verdict::Fail, |p| {
-        p.world.apono.faults().after("list_grants", 1, 1, Fault::status(404))
+        p.world.apono.faults().after("list_grants", 1, 1, Fault::status(404));
     }),
     (Probe::ScimAnswers, Verdict::Fail, |p| {
-        p.world.apono.faults().always("scim_list_users", Fault::status(500))
+        p.world.apono.faults().always("scim_list_users", Fault::status(500));
     }),
     (Probe::ScimToken, Verdict::Fail, |p| p.world.apono.set_scim_token(Some("placeholder-other"))),
     (Probe::ScimPatch, Verdict::Warn, |p| says_of_itself(p, "patch")),

@@ -12,6 +12,7 @@
 use serde_json::{Map, Value};
 
 use super::ids::Kind;
+use super::management::{AdminRole, OtherApp};
 use super::oauth::Client;
 use super::system_log::Actor;
 use super::{Bucket, OktaSimulator};
@@ -132,10 +133,39 @@ impl OktaSimulator {
     /// one; `null` registers no key. The scopes replace those granted before. The app has an admin role, but is not
     /// a super admin.
     pub fn register_client(&self, client_id: &str, public_jwk: Value, granted_scopes: &[&str]) {
+        let seed = self.settings().seed;
         let mut registry = self.registry();
+        let key = registry.management.fresh_id(seed, "pks");
         let client = registry.clients.entry(client_id.into()).or_default();
         client.scopes = granted_scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        client.put_key(public_jwk);
+        client.put_key(key, public_jwk);
+    }
+
+    /// Gives the app of a client another shown name.
+    pub fn set_app_label(&self, client_id: &str, label: &str) {
+        self.change_client(client_id, |client| client.label = label.into());
+    }
+
+    /// Adds an app that is no service app, such as one for sign-in with `SAML_2_0`.
+    pub fn add_other_app(&self, label: &str, sign_on_mode: &str) -> String {
+        let seed = self.settings().seed;
+        let mut registry = self.registry();
+        let id = registry.management.fresh_id(seed, "0oa");
+        let app = OtherApp { id: id.clone(), label: label.into(), sign_on_mode: sign_on_mode.into() };
+        registry.management.other_apps.push(app);
+        id
+    }
+
+    /// An administrator with this role makes an API token; returns it.
+    pub fn create_admin_token(&self, role: AdminRole) -> String {
+        let seed = self.settings().seed;
+        self.registry().management.fresh_token(seed, role)
+    }
+
+    /// Whether an API token is still good.
+    #[must_use]
+    pub fn is_admin_token(&self, token: &str) -> bool {
+        self.registry().management.tokens.contains_key(token)
     }
 
     /// Changes which scopes are granted. Tokens that were issued before keep theirs.
@@ -144,10 +174,12 @@ impl OktaSimulator {
         self.change_client(client_id, |client| client.scopes = scopes);
     }
 
-    /// Takes a key away, as an administrator does who sets it to inactive.
+    /// Deactivates a key, as an administrator does who sets it to inactive.
     pub fn deactivate_key(&self, client_id: &str, kid: &str) {
         self.change_client(client_id, |client| {
-            client.keys.retain(|key| key.kid.as_deref() != Some(kid));
+            for key in client.keys.iter_mut().filter(|key| key.kid.as_deref() == Some(kid)) {
+                key.active = false;
+            }
         });
     }
 

@@ -180,7 +180,8 @@ impl OktaSimulator {
             | Operation::ListGroupMembers { .. }
             | Operation::ListGroupRoles { .. }
             | Operation::GetOrg
-            | Operation::ListLogs => {
+            | Operation::ListLogs
+            | Operation::Manage(_) => {
                 let call = access::Call {
                     method: exchange.parts.method.as_str(),
                     path: exchange.path(),

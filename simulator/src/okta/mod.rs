@@ -1,6 +1,6 @@
 //! # Purpose
-//! A stand-in for an Okta org: token endpoint and the part of the management API that a directory connector uses,
-//! with Okta's limits, error texts and traps.
+//! A stand-in for an Okta org: token endpoint, the part of the management API that a directory connector uses, and the
+//! part by which an administrator sets it up, with Okta's limits, error texts and traps.
 //!
 //! # Invariants kept here
 //! - The world is reproducible: ids, people, tokens and cursors follow from a seed, times from the clock handed in.
@@ -22,6 +22,7 @@ mod hash;
 mod ids;
 mod journal;
 mod json;
+mod management;
 mod oauth;
 mod observe;
 mod operation;
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 
 pub use self::arrange::{NewGroup, NewUser, Seed, Seeded};
 pub use self::journal::{Call, MembershipWrite, WriteEffect};
+pub use self::management::AdminRole;
 pub use self::settings::{
     AbsentMember, Bucket, DpopRule, Limits, LinkStyle, PageSizes, RateHeaders, ReadOnlyGroups, Settings,
     SlowAnswer, SlowPages,
@@ -107,7 +109,11 @@ impl OktaSimulator {
 
     /// Faults by operation name: `token`, `list_users`, `get_user`, `list_user_groups`, `list_groups`, `get_group`,
     /// `list_group_members`, `add_member`, `remove_member`, `list_group_rules`, `list_group_roles`, `get_org`,
-    /// `list_logs`, `well_known`, `keys`.
+    /// `list_logs`, `well_known`, `keys`, and those of an administrator: `list_apps`, `create_app`, `get_app`,
+    /// `list_app_keys`, `add_app_key`, `activate_app_key`, `deactivate_app_key`, `delete_app_key`, `list_app_grants`,
+    /// `grant_app_scope`, `list_roles`, `create_role`, `list_role_permissions`, `add_role_permission`,
+    /// `list_resource_sets`, `create_resource_set`, `list_resources`, `add_resources`, `list_client_roles`,
+    /// `assign_client_role`, `revoke_api_token`.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
     }

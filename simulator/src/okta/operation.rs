@@ -10,6 +10,7 @@
 
 use http::Method;
 
+use super::management::{Managed, NoSuch};
 use super::query::percent_decoded;
 use super::settings::Bucket;
 
@@ -47,6 +48,8 @@ pub(super) enum Operation {
     },
     GetOrg,
     ListLogs,
+    /// Something that only an administrator does.
+    Manage(Managed),
     /// No such path.
     UnknownPath,
     /// The path exists, but not for this method.
@@ -86,7 +89,13 @@ impl Operation {
             }
             ["api", "v1", "org"] => (Method::GET, Self::GetOrg),
             ["api", "v1", "logs"] => (Method::GET, Self::ListLogs),
-            _ => return Self::UnknownPath,
+            segments => {
+                return match Managed::of(method, segments) {
+                    Ok(managed) => Self::Manage(managed),
+                    Err(NoSuch::Method) => Self::UnknownMethod,
+                    Err(NoSuch::Path) => Self::UnknownPath,
+                };
+            }
         };
         if *method == allowed { operation } else { Self::UnknownMethod }
     }
@@ -109,6 +118,7 @@ impl Operation {
             Self::ListGroupRoles { .. } => "list_group_roles",
             Self::GetOrg => "get_org",
             Self::ListLogs => "list_logs",
+            Self::Manage(managed) => managed.name(),
             Self::UnknownPath => "unknown_path",
             Self::UnknownMethod => "unknown_method",
         }
@@ -129,7 +139,7 @@ impl Operation {
             | Self::ListGroupRoles { .. } => Some(Bucket::Groups),
             Self::GetGroup { .. } => Some(Bucket::GroupById),
             Self::ListLogs => Some(Bucket::Logs),
-            Self::GetOrg | Self::UnknownPath | Self::UnknownMethod => Some(Bucket::Rest),
+            Self::GetOrg | Self::Manage(_) | Self::UnknownPath | Self::UnknownMethod => Some(Bucket::Rest),
         }
     }
 
@@ -146,6 +156,7 @@ impl Operation {
             Self::ListGroupRoles { .. } => Some("okta.roles.read"),
             Self::GetOrg => Some("okta.orgs.read"),
             Self::ListLogs => Some("okta.logs.read"),
+            Self::Manage(managed) => Some(managed.scope()),
         }
     }
 }

@@ -52,27 +52,19 @@ pub(super) async fn examine(settings: &Settings, outside: &Outside, report: &mut
     );
     for (index, organization) in settings.okta.iter().enumerate() {
         let integration = organization.integration_id.to_string();
-        let error = match control.desired_grants(&organization.integration_id, None).await {
-            Ok(_) => {
-                if index == 0 {
-                    report.pass(Probe::AponoToken, &target, "Apono takes it");
-                }
-                report.pass(Probe::AponoIntegration, &integration, "Apono knows it");
-                continue;
-            }
-            Err(error) => error,
-        };
-        let (code, text) = (error.code(), chain(&error).to_string());
-        if code == ErrorCode::UnknownToApono {
-            if index == 0 {
-                report.pass(Probe::AponoToken, &target, "Apono takes it");
-            }
-            report.fail(Probe::AponoIntegration, &integration, text, code);
-        } else {
-            if index == 0 {
-                report.fail(Probe::AponoToken, &target, text, code);
-            }
-            report.skip(Probe::AponoIntegration, &integration, "not known without an answer");
+        let answer = control.desired_grants(&organization.integration_id, None).await;
+        let error = answer.err().map(|error| (error.code(), chain(&error).to_string()));
+        let is_known = error.as_ref().is_none_or(|(code, _)| *code == ErrorCode::UnknownToApono);
+        match &error {
+            // One token for all: told once.
+            _ if index > 0 => {}
+            Some((code, text)) if !is_known => report.fail(Probe::AponoToken, &target, text, *code),
+            Some(_) | None => report.pass(Probe::AponoToken, &target, "Apono takes it"),
+        }
+        match error {
+            None => report.pass(Probe::AponoIntegration, &integration, "Apono knows it"),
+            Some((code, text)) if is_known => report.fail(Probe::AponoIntegration, &integration, text, code),
+            Some(_) => report.skip(Probe::AponoIntegration, &integration, "not known without an answer"),
         }
     }
 }

@@ -231,7 +231,7 @@ mod tests {
         let file = folder.path().join("token");
         std::fs::write(&file, "x").unwrap();
         let set = |path: &Path, mode| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         set(&file, 0o600);
         set(folder.path(), 0o700);

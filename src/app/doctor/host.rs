@@ -121,7 +121,7 @@ impl Host for ThisHost {
     }
 
     fn remote(&self, folder: &Path) -> Option<&'static str> {
-        let magic = i64::try_from(rustix::fs::statfs(folder).ok()?.f_type).ok()?;
+        let magic = rustix::fs::statfs(folder).ok()?.f_type;
         REMOTE.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
     }
 

@@ -31,14 +31,20 @@ impl Steps {
     }
 
     fn of(&self, code: ErrorCode) -> Probe {
-        match code {
-            ErrorCode::NameNotResolved => self.name,
-            ErrorCode::ProxyFails => self.proxy,
-            ErrorCode::UnknownIssuer
-            | ErrorCode::CertificateTime
-            | ErrorCode::CertificateName
-            | ErrorCode::TlsFails => self.tls,
-            _ => self.connect,
+        const TLS: [ErrorCode; 4] = [
+            ErrorCode::UnknownIssuer,
+            ErrorCode::CertificateTime,
+            ErrorCode::CertificateName,
+            ErrorCode::TlsFails,
+        ];
+        if code == ErrorCode::NameNotResolved {
+            self.name
+        } else if code == ErrorCode::ProxyFails {
+            self.proxy
+        } else if TLS.contains(&code) {
+            self.tls
+        } else {
+            self.connect
         }
     }
 }

@@ -38,6 +38,13 @@ const STEPS: Steps = Steps {
 const MOST_SKEW: i64 = 60;
 const TOKEN: [Probe; 5] =
     [Probe::OktaClient, Probe::OktaKey, Probe::OktaProof, Probe::OktaZone, Probe::OktaToken];
+/// Which refusal is about what.
+const ABOUT: [(Probe, &[ErrorCode]); 4] = [
+    (Probe::OktaClient, &[ErrorCode::UnknownClient, ErrorCode::WrongClientId, ErrorCode::WrongAppType]),
+    (Probe::OktaKey, &[ErrorCode::KeyNotRegistered, ErrorCode::WrongKey, ErrorCode::NoKeyRegistered]),
+    (Probe::OktaProof, &[ErrorCode::ProofDemanded, ErrorCode::ProofRefused, ErrorCode::NonceDemanded]),
+    (Probe::OktaZone, &[ErrorCode::NetworkZone]),
+];
 /// What a host with a wrong clock gets a token in, at most.
 const TRIES: usize = 4;
 
@@ -137,21 +144,12 @@ async fn token(organization: &okta::Organization) -> TokenStatus {
 
 fn refused(error: &TokenError, clock_is_right: bool, target: &str, report: &mut Report) {
     let text = chain(error).to_string();
-    let at = match error.code() {
-        ErrorCode::UnknownClient | ErrorCode::WrongClientId | ErrorCode::WrongAppType => {
-            Some(Probe::OktaClient)
-        }
-        ErrorCode::KeyNotRegistered | ErrorCode::WrongKey | ErrorCode::NoKeyRegistered => {
-            Some(Probe::OktaKey)
-        }
-        ErrorCode::ProofDemanded | ErrorCode::ProofRefused | ErrorCode::NonceDemanded => {
-            Some(Probe::OktaProof)
-        }
-        ErrorCode::NetworkZone => Some(Probe::OktaZone),
-        ErrorCode::NoScopeGranted => None,
-        ErrorCode::WrongClock if !clock_is_right => None,
-        _ => Some(Probe::OktaToken),
-    };
+    let code = error.code();
+    // Those are told by the probes of the scopes, and of the clock.
+    let is_told_elsewhere =
+        code == ErrorCode::NoScopeGranted || (code == ErrorCode::WrongClock && !clock_is_right);
+    let about = ABOUT.iter().find(|(_, codes)| codes.contains(&code));
+    let at = (!is_told_elsewhere).then(|| about.map_or(Probe::OktaToken, |(at, _)| *at));
     for probe in TOKEN {
         if at == Some(probe) {
             report.fail(probe, target, text.clone(), error.code());

@@ -51,15 +51,7 @@ pub struct Finding {
     /// What to do, where something is to be done.
     pub cure: Option<String>,
     /// The failure's code, where it has one.
-    #[serde(serialize_with = "as_text")]
     pub code: Option<ErrorCode>,
-}
-
-fn as_text<S: serde::Serializer>(code: &Option<ErrorCode>, serializer: S) -> Result<S::Ok, S::Error> {
-    match code {
-        Some(code) => serializer.collect_str(code),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// All findings, in the order in which they were made.

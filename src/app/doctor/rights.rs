@@ -246,7 +246,7 @@ async fn may_write(asked: &Asked, group: Option<&Group>, target: &str, report: &
     };
     match asks_to_add_nobody(asked, group).await {
         Ok(true) => {
-            report.pass(Probe::RoleMembers, target, format!("members of {} can be changed", group.name))
+            report.pass(Probe::RoleMembers, target, format!("members of {} can be changed", group.name));
         }
         Ok(false) => {
             let detail = format!("members of {} cannot be changed", group.name);

@@ -17,13 +17,15 @@ use super::super::exchange::Exchange;
 use super::super::filter::{Dialect, Filter};
 use super::super::ids::Kind;
 use super::super::json::write_array;
+use super::super::management::rights::Reach;
 use super::super::settings::Settings;
 use super::listing::{Listing, Page};
 
 /// With `q` there is one page of at most this many.
 const MOST_BY_NAME: usize = 300;
 
-pub(super) fn list(listing: &Listing<'_>) -> Result<Response, Refusal> {
+/// Groups that the caller's role does not reach are not shown.
+pub(super) fn list(listing: &Listing<'_>, reach: &Reach) -> Result<Response, Refusal> {
     let sizes = listing.settings().page_sizes;
     let prefix = listing.parameter("q").map(str::to_lowercase);
     let limit = match prefix {
@@ -48,6 +50,7 @@ pub(super) fn list(listing: &Listing<'_>) -> Result<Response, Refusal> {
                 .as_ref()
                 .is_none_or(|expression| expression.matches(&|path: &str| group.attribute(&id, path)))
                 && prefix.as_ref().is_none_or(has_prefix)
+                && reach.includes(&id)
         })
     };
     let mut page = listing.pick(directory.group_numbers(), limit, matches)?;

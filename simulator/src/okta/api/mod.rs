@@ -2,7 +2,8 @@
 //! The management API: who may do what, and which function does it.
 //!
 //! # Invariants kept here
-//! - Without an admin role nothing is done; the two big lists then look empty instead of forbidden.
+//! - Without an admin role nothing is done; the two big lists then look empty instead of forbidden. A custom role does
+//!   what its permissions say, within its resource set.
 //!
 //! # Not here
 //! Tokens and scopes, which were checked before.
@@ -21,6 +22,7 @@ use self::listing::Listing;
 use super::OktaSimulator;
 use super::answer::{Refusal, json_response};
 use super::exchange::Exchange;
+use super::management;
 use super::oauth::access::Caller;
 use super::operation::Operation;
 
@@ -32,7 +34,12 @@ pub(super) fn perform(
     now: Timestamp,
 ) -> Result<Response, Refusal> {
     let operation = &exchange.operation;
-    if !caller.admin_role {
+    if let Operation::Manage(managed) = operation {
+        // An OAuth token with the scope would do at Okta, too; the connector has none and needs none.
+        let administrator = caller.administrator.as_ref().ok_or_else(Refusal::forbidden)?;
+        return management::perform(okta, exchange, managed, administrator, now);
+    }
+    if !is_within_reach(operation, caller) {
         let looks_empty = matches!(operation, Operation::ListUsers | Operation::ListGroups);
         return if looks_empty { Ok(json_response(200, "[]")) } else { Err(Refusal::forbidden()) };
     }
@@ -43,9 +50,10 @@ pub(super) fn perform(
     }
     match operation {
         Operation::ListUsers => users::list(&listing),
+        Operation::GetUser { user } if user == "me" => Ok(users::me(caller)?),
         Operation::GetUser { user } => users::get(okta, exchange, user),
         Operation::ListUserGroups { user } => groups::of_user(&listing, user),
-        Operation::ListGroups => groups::list(&listing),
+        Operation::ListGroups => groups::list(&listing, &caller.rights.groups),
         Operation::ListGroupRules => groups::rules(&listing),
         Operation::GetGroup { group } => groups::get(okta, exchange, group),
         Operation::ListGroupRoles { group } => groups::roles(okta, exchange, group),
@@ -61,8 +69,36 @@ pub(super) fn perform(
         Operation::Token
         | Operation::WellKnown
         | Operation::Keys
+        | Operation::Manage(_)
         | Operation::UnknownPath
         | Operation::UnknownMethod => Err(Refusal::forbidden()),
+    }
+}
+
+/// Whether the caller's admin role lets it do this at all.
+fn is_within_reach(operation: &Operation, caller: &Caller) -> bool {
+    let rights = &caller.rights;
+    if rights.everything || rights.is_nothing() {
+        return rights.everything;
+    }
+    match operation {
+        Operation::ListUsers | Operation::GetUser { .. } | Operation::ListUserGroups { .. } => rights.users,
+        Operation::ListGroups | Operation::ListGroupRules => !rights.groups.is_nothing(),
+        Operation::GetGroup { group } | Operation::ListGroupMembers { group } => {
+            rights.groups.includes(group)
+        }
+        Operation::AddMember { group, .. } | Operation::RemoveMember { group, .. } => {
+            rights.members.includes(group)
+        }
+        Operation::GetOrg => true,
+        Operation::ListGroupRoles { .. }
+        | Operation::ListLogs
+        | Operation::Manage(_)
+        | Operation::Token
+        | Operation::WellKnown
+        | Operation::Keys
+        | Operation::UnknownPath
+        | Operation::UnknownMethod => false,
     }
 }
 

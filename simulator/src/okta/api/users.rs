@@ -10,6 +10,7 @@
 
 use axum::response::Response;
 use http::{HeaderValue, header};
+use serde_json::json;
 
 use super::super::OktaSimulator;
 use super::super::answer::{Refusal, json_response};
@@ -17,6 +18,7 @@ use super::super::directory::{Directory, Projection, Status};
 use super::super::exchange::Exchange;
 use super::super::filter::{Attribute, Dialect, Filter};
 use super::super::json::{instant, write_array};
+use super::super::oauth::access::Caller;
 use super::listing::{Listing, Page};
 
 const OMISSIONS: [&str; 3] = ["omitCredentials", "omitCredentialsLinks", "omitTransitioningToStatus"];
@@ -84,6 +86,20 @@ pub(super) fn get(okta: &OktaSimulator, exchange: &Exchange, name: &str) -> Resu
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
+}
+
+/// `GET /api/v1/users/me`: the person whose API token it is.
+pub(super) fn me(caller: &Caller) -> Result<Response, Refusal> {
+    let administrator = caller.administrator.as_ref();
+    let administrator = administrator.ok_or_else(|| Refusal::not_found("me", "User"))?;
+    let login = format!("{:?}@example.com", administrator.role).to_lowercase();
+    let body = json!({
+        "id": "00uadmin2b3c4D5e61d7",
+        "status": "ACTIVE",
+        "created": "2024-01-15T09:00:00.000Z",
+        "profile": { "login": login, "email": login, "firstName": "Grace", "lastName": "Hopper" },
+    });
+    Ok(json_response(200, body.to_string()))
 }
 
 /// Writes the users of a page.

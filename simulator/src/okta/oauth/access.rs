@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, header};
 
 use super::super::answer::Refusal;
+use super::super::management::{AdminRole, Administrator, rights::Rights};
 use super::super::settings::Settings;
 use super::dpop::{self, ProofContext, ProofRefusal};
 use super::jwt::ALGORITHMS;
@@ -22,8 +23,10 @@ use super::registry::Registry;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Caller {
     pub(in super::super) client: String,
-    pub(in super::super) admin_role: bool,
+    pub(in super::super) rights: Rights,
     pub(in super::super) super_admin: bool,
+    /// A person with an API token, and no client.
+    pub(in super::super) administrator: Option<Administrator>,
 }
 
 /// A call that needs a token.
@@ -44,7 +47,15 @@ pub(in super::super) fn authorize(
     let authorization = call.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, presented) = authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("SSWS") {
-        return Err(Refusal::api(401, "E0000011", "Invalid token provided"));
+        let Some(role) = registry.management.tokens.get(presented).copied() else {
+            return Err(Refusal::api(401, "E0000011", "Invalid token provided"));
+        };
+        return Ok(Caller {
+            client: "administrator".into(),
+            rights: Rights::all(),
+            super_admin: role == AdminRole::SuperAdmin,
+            administrator: Some(Administrator { token: presented.into(), role }),
+        });
     }
     let is_proof_scheme = scheme.eq_ignore_ascii_case("DPoP");
     let challenge = Challenge { settings, call, is_proof_scheme };
@@ -59,8 +70,9 @@ pub(in super::super) fn authorize(
     };
     let caller = Caller {
         client: token.client.clone(),
-        admin_role: client.admin_role,
+        rights: Rights::of(client, &registry.management),
         super_admin: client.super_admin,
+        administrator: None,
     };
     match (&token.bound_to, is_proof_scheme) {
         (None, false) => {}

@@ -36,7 +36,7 @@ pub(super) fn authenticate(
     let Some(client) = registry.clients.get(client_id).filter(|client| client.active) else {
         return Err(refused("Invalid value for 'client_id' parameter."));
     };
-    let keys = client.keys.clone();
+    let keys: Vec<Key> = client.keys.iter().filter(|key| key.active).cloned().collect();
     let is_new = jwt.text("jti").is_none_or(|jti| registry.burn_assertion(client_id, jti));
     if keys.is_empty() {
         return Err(refused(

@@ -15,4 +15,4 @@ mod jwt;
 mod registry;
 pub(super) mod token;
 
-pub(super) use self::registry::{Client, Registry};
+pub(super) use self::registry::{Client, Key, Registry};

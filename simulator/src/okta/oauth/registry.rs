@@ -17,6 +17,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::Value;
 
 use super::super::hash::sha256;
+use super::super::management::{Assignment, Management};
 
 /// Seconds that a proof can be replayed in; older ones are refused for their age.
 const PROOF_MEMORY: i64 = 600;
@@ -30,19 +31,39 @@ pub(in super::super) struct Client {
     pub(in super::super) active: bool,
     pub(in super::super) admin_role: bool,
     pub(in super::super) super_admin: bool,
+    /// Shown name of the app.
+    pub(in super::super) label: String,
+    /// Milliseconds since the epoch.
+    pub(in super::super) created: i64,
+    /// Admin roles that were assigned through the API.
+    pub(in super::super) assignments: Vec<Assignment>,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self { keys: Vec::new(), scopes: BTreeSet::new(), active: true, admin_role: true, super_admin: false }
+        Self {
+            keys: Vec::new(),
+            scopes: BTreeSet::new(),
+            active: true,
+            admin_role: true,
+            super_admin: false,
+            label: "Service App".into(),
+            created: 0,
+            assignments: Vec::new(),
+        }
     }
 }
 
 /// A public key of a client.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Key {
+    /// By which the API addresses it.
+    pub(in super::super) id: String,
     pub(in super::super) kid: Option<String>,
     pub(in super::super) jwk: Value,
+    pub(in super::super) active: bool,
+    /// Milliseconds since the epoch.
+    pub(in super::super) created: i64,
 }
 
 /// An access token that was issued.
@@ -61,6 +82,7 @@ pub(super) struct Token {
 pub(in super::super) struct Registry {
     pub(in super::super) clients: HashMap<String, Client>,
     pub(super) tokens: HashMap<String, Token>,
+    pub(in super::super) management: Management,
     used_assertions: HashSet<(String, String)>,
     used_proofs: HashMap<String, i64>,
     random: ChaCha8Rng,
@@ -75,6 +97,7 @@ impl Registry {
         Self {
             clients: HashMap::new(),
             tokens: HashMap::new(),
+            management: Management::default(),
             used_assertions: HashSet::new(),
             used_proofs: HashMap::new(),
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -140,12 +163,12 @@ impl Registry {
 
 impl Client {
     /// Adds a key, or replaces the one with the same `kid`. `null` is no key.
-    pub(in super::super) fn put_key(&mut self, jwk: Value) {
+    pub(in super::super) fn put_key(&mut self, id: String, jwk: Value) {
         if jwk.is_null() {
             return;
         }
         let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
         self.keys.retain(|key| key.kid != kid);
-        self.keys.push(Key { kid, jwk });
+        self.keys.push(Key { id, kid, jwk, active: true, created: 0 });
     }
 }

@@ -89,7 +89,7 @@ async fn okta_shows_empty_lists_to_an_app_without_an_admin_role() {
 async fn okta_tells_unknown_paths_and_methods_apart_and_answers_about_itself() {
     let world = World::new();
     let token = world.token().await;
-    let unknown = world.get("/api/v1/apps", &token).await;
+    let unknown = world.get("/api/v1/zones", &token).await;
     assert_eq!((unknown.status().as_u16(), &body(&unknown)["errorCode"]), (404, &json!("E0000008")));
     let wrong = world.call(Method::DELETE, "/api/v1/users", &token).await;
     assert_eq!((wrong.status().as_u16(), &body(&wrong)["errorCode"]), (405, &json!("E0000022")));

@@ -13,6 +13,7 @@ mod dpop;
 mod limits;
 mod lists;
 mod logs;
+mod management;
 mod token;
 mod wire;
 mod writes;

@@ -1,0 +1,185 @@
+//! # Purpose
+//! Why a command of setting up ended early, and what those commands share.
+//!
+//! # Invariants kept here
+//! - Each failure has its exit code here.
+//! - The administrator's token comes from a file or from a prompt, never from an argument or the environment.
+//!
+//! # Not here
+//! The words of the failures: `setup`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::terminal::Terminal;
+use super::{Exit, complain};
+use crate::clock::SystemClock;
+use crate::entropy::SystemEntropy;
+use crate::http::Class;
+use crate::http::transport::{HttpsSettings, HttpsTransport};
+use crate::http::url::Base;
+use crate::secrets::{CredentialsError, KeyError, MountedFile, SecretError, SecretSource};
+use crate::setup::Surroundings;
+use crate::setup::files::{FileError, is_open_to_others};
+use crate::setup::plan::Obstacle;
+use crate::setup::proof::ProofError;
+use crate::setup::refusal::{AdminError, Kind};
+use crate::setup::table::TableError;
+use crate::telemetry::chain;
+
+/// How a command ended that did not do what it should.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    exit: Exit,
+    text: String,
+}
+
+impl Trouble {
+    pub(super) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into() }
+    }
+
+    fn of(exit: Exit, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(exit, chain(error).to_string())
+    }
+}
+
+impl From<AdminError> for Trouble {
+    fn from(error: AdminError) -> Self {
+        let exit = match error.kind() {
+            Kind::Unavailable => Exit::Unavailable,
+            Kind::Refused => Exit::NotPermitted,
+            Kind::Wrong => Exit::Usage,
+        };
+        Self::of(exit, &error)
+    }
+}
+
+impl From<ProofError> for Trouble {
+    fn from(error: ProofError) -> Self {
+        let exit = match &error {
+            ProofError::Token(error) => match error.class() {
+                Class::Transient => Exit::Unavailable,
+                Class::Permanent | Class::Misconfigured => Exit::NotPermitted,
+            },
+            ProofError::NotAsked => Exit::Bug,
+        };
+        Self::of(exit, &error)
+    }
+}
+
+impl From<Obstacle> for Trouble {
+    fn from(obstacle: Obstacle) -> Self {
+        let exit = match &obstacle {
+            Obstacle::NoSuchClient(_) => Exit::NotPermitted,
+            Obstacle::Several { .. }
+            | Obstacle::LabelTaken { .. }
+            | Obstacle::Inactive { .. }
+            | Obstacle::KeyInactive(_)
+            | Obstacle::KidTaken(_) => Exit::Config,
+        };
+        Self::of(exit, &obstacle)
+    }
+}
+
+impl From<FileError> for Trouble {
+    fn from(error: FileError) -> Self {
+        Self::of(Exit::Io, &error)
+    }
+}
+
+impl From<SecretError> for Trouble {
+    fn from(error: SecretError) -> Self {
+        Self::of(Exit::Config, &error)
+    }
+}
+
+impl From<CredentialsError> for Trouble {
+    fn from(error: CredentialsError) -> Self {
+        Self::of(Exit::Config, &error)
+    }
+}
+
+impl From<KeyError> for Trouble {
+    fn from(error: KeyError) -> Self {
+        Self::of(Exit::Config, &error)
+    }
+}
+
+impl From<TableError> for Trouble {
+    fn from(error: TableError) -> Self {
+        Self::of(Exit::Config, &error)
+    }
+}
+
+/// The exit code, with the reason on standard error.
+pub(super) fn ended(outcome: Result<Exit, Trouble>) -> Exit {
+    outcome.unwrap_or_else(|trouble| {
+        complain(&trouble.text);
+        trouble.exit
+    })
+}
+
+/// Runs something that waits for the network.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Trouble::new(Exit::Io, format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(future)
+}
+
+/// The outside world.
+pub(super) fn surroundings(ca_bundle: Option<&Path>) -> Result<Surroundings, Trouble> {
+    let extra_roots = match ca_bundle {
+        None => None,
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|error| {
+                Trouble::new(Exit::Config, format!("--ca-bundle-file: {}: {error}", path.display()))
+            })?;
+            Some((path.to_owned(), pem))
+        }
+    };
+    let settings = HttpsSettings { connect_timeout: Duration::from_secs(10), extra_roots };
+    let transport = HttpsTransport::new(&settings).map_err(|error| Trouble::of(Exit::Config, &error))?;
+    Ok(Surroundings {
+        transport: Arc::new(transport),
+        clock: SystemClock::shared(),
+        entropy: SystemEntropy::shared(),
+        metrics: Arc::default(),
+    })
+}
+
+/// The organization's address.
+pub(super) fn organization(text: &str) -> Result<Base, Trouble> {
+    let base = Base::parse(text)
+        .map_err(|error| Trouble::new(Exit::Usage, format!("--organization-url: {error}")))?;
+    let host = base.host().to_owned();
+    let okta = [".okta.com", ".oktapreview.com", ".okta-emea.com", ".okta-gov.com"];
+    let is_console =
+        okta.iter().any(|domain| host.strip_suffix(domain).is_some_and(|name| name.ends_with("-admin")));
+    if is_console {
+        let text = format!("--organization-url: {host} is the Admin Console; leave out -admin");
+        return Err(Trouble::new(Exit::Usage, text));
+    }
+    Ok(base)
+}
+
+/// The administrator's token, from its file or from the person.
+pub(super) fn admin_token(file: Option<&PathBuf>, terminal: Terminal) -> Result<SecretString, Trouble> {
+    if let Some(path) = file {
+        if is_open_to_others(path) {
+            complain(&format!("warning: {} can be read by others; chmod 600 it", path.display()));
+        }
+        return Ok(MountedFile::new(path).read()?);
+    }
+    let token = terminal.secret("API token of a Super Administrator (not shown)", "--admin-token-file")?;
+    Ok(SecretString::from(token.expose_secret().trim()))
+}
+
+/// An absolute path, for a configuration that is read from elsewhere.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
