@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use apono_connector::apono::Code;
+use apono_connector::app::doctor::Probe;
 use apono_connector::catalogue::{Entry, entries};
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
@@ -67,6 +68,15 @@ fn the_document_about_errors_lists_every_code() {
         }
     }
     check_part("docs/errors.md", "errors", &text);
+}
+
+#[test]
+fn the_document_about_doctor_lists_every_probe() {
+    let mut table = String::from("| probe | as it should be |\n| --- | --- |\n");
+    for probe in Probe::ALL {
+        writeln!(table, "| `{}` | {} |", probe.id(), probe.about()).unwrap();
+    }
+    check_part("docs/doctor.md", "probes", &table);
 }
 
 #[test]

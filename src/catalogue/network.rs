@@ -77,7 +77,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         code: ErrorCode::ProxyFails,
         title: "The proxy does not let the connection through",
         cause: "It refuses the destination, or wants credentials.",
-        cure: "Allow the destination at the proxy, or name its credentials (http.proxy_credentials_file).",
+        cure: "Allow this host to reach the destination through the proxy that HTTPS_PROXY names, or except it in NO_PROXY.",
         page: None,
         again: Again::AfterCure,
         said: &[],

@@ -58,7 +58,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::WrongPath,
         title: "Okta does not know the address",
-        cause: "organization_url has a path, or something in between answers.",
+        cause: "The address in organization_url has a path, or something in between answers.",
         cure: "Correct organization_url (https://example.okta.com, without -admin).",
         page: None,
         again: Again::AfterCure,

@@ -56,7 +56,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::WrongAddress,
         title: "This is not the address that Okta expects",
-        cause: "organization_url is an alias, a custom domain without its own token endpoint, or the -admin host.",
+        cause: "The address in organization_url is an alias, a custom domain without its own token endpoint, or the -admin host.",
         cure: "Set organization_url to the organization's own address (https://example.okta.com).",
         page: None,
         again: Again::AfterCure,
@@ -65,7 +65,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::WrongClientId,
         title: "The client id does not fit the assertion",
-        cause: "client_id in the credentials is not the application's.",
+        cause: "The client_id in the credentials is not the application's.",
         cure: "Correct client_id: the application's Client ID, 0oa….",
         page: Some("Okta: Applications, the connector's application, General"),
         again: Again::AfterCure,
@@ -141,7 +141,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::ProofDemanded,
         title: "The application demands proofs of possession",
-        cause: "\"Require DPoP header in token requests\" is ticked, and okta[].dpop is \"off\"; or a proxy strips the header.",
+        cause: "The box \"Require DPoP header in token requests\" is ticked, and okta[].dpop is \"off\"; or a proxy strips the header.",
         cure: "Set okta[].dpop to \"auto\" or \"on\". Nothing has to be unticked in Okta.",
         page: Some("Okta: Applications, the connector's application, General"),
         again: Again::AfterCure,
@@ -168,7 +168,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::NotOkta,
         title: "What answers is not an Okta organization",
-        cause: "organization_url is misspelt, or something in between answers: a proxy, a portal.",
+        cause: "The address in organization_url is misspelt, or something in between answers: a proxy, a portal.",
         cure: "Correct organization_url (https://example.okta.com, without -admin).",
         page: None,
         again: Again::AfterCure,

@@ -39,6 +39,7 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::config::Sources;
+use crate::runtime::keep_memory_private;
 
 /// On-premises agent between Okta and Apono.
 #[derive(Debug, Parser)]
@@ -107,6 +108,9 @@ enum Command {
 
 /// The process's arguments and environment in, its exit code out.
 pub fn main() -> ExitCode {
+    if let Err(error) = keep_memory_private() {
+        complain(&format!("this process's memory may be read by others of its user: {error}"));
+    }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let environment = std::env::vars_os().filter_map(text_pair).collect();
     run_with(std::env::args_os(), environment).into()

@@ -8,7 +8,9 @@
 //! What the tasks do.
 
 mod instance;
+mod memory;
 mod supervise;
 
 pub use instance::whoami;
+pub use memory::keep_memory_private;
 pub use supervise::{Ending, Signals, Supervisor};

@@ -45,7 +45,11 @@ async fn a_key_that_cannot_sign_names_its_file_and_the_cure() {
         (Some(String::new()), "is empty; write the secret"),
         (Some("{".to_owned()), "is not a JSON object with \"client_id\" and \"private_key\""),
         (Some(secret(json!(pem("ENCRYPTED PRIVATE KEY")))), "is encrypted; store it without a pass phrase"),
-        (Some(secret(json!(pem("EC PRIVATE KEY")))), "an EC key; an RSA private key of at least 2048 bits"),
+        (
+            Some(secret(json!(pem("DSA PRIVATE KEY")))),
+            "a DSA key; Okta accepts RSA keys of 2048 bits and more",
+        ),
+        (Some(secret(json!(pem("EC PRIVATE KEY")))), "says EC PRIVATE KEY but does not decode"),
         (Some(secret(short)), "has 1024 bits; Okta accepts 2048 and more"),
         (Some(secret(key().1)), "only the public half"),
     ];

@@ -430,7 +430,12 @@ async fn a_key_is_made_shown_tried_and_rotated_while_the_connector_runs() {
     assert!(out(&alone).starts_with("RSA key of 2048 bits, key id "), "{}", out(&alone));
     let foreign = fresh.key(&["verify", &file, "--organization-url", "URL", "--client-id", CLIENT]).await;
     assert_eq!(foreign.status.code(), Some(77), "{}", err(&foreign));
-    assert!(err(&foreign).contains("does not belong to the application"), "{}", err(&foreign));
+    assert!(
+        err(&foreign).contains("is not registered with the application")
+            && err(&foreign).contains("AOC-0302"),
+        "{}",
+        err(&foreign)
+    );
 
     let made = fresh.setup(&[]).await;
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));

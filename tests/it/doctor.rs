@@ -91,7 +91,8 @@ impl Transport for CutOff {
 
 impl Patient {
     fn new() -> Self {
-        let world = World::quiet();
+        let mut world = World::quiet();
+        world.set_dpop("auto");
         world.okta.register_client(CLIENT, key().1, &SCOPES);
         world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
         let group = world.okta.add_group(NewGroup::named("oncall"));

@@ -72,9 +72,12 @@ impl World {
         Self::logging(LevelFilter::TRACE)
     }
 
-    /// The same without a log, for tests that live through many worlds. Error events are still collected.
+    /// The same without a log and without proofs of possession, for tests that live through many worlds. Error events are
+    /// still collected.
     pub fn quiet() -> Self {
-        Self::logging(LevelFilter::OFF)
+        let mut world = Self::logging(LevelFilter::OFF);
+        world.set_dpop("off");
+        world
     }
 
     fn logging(lines: LevelFilter) -> Self {
@@ -100,6 +103,7 @@ token_file = "{token}"
 integration_id = "{INTEGRATION}"
 organization_url = "https://example.okta.com"
 credentials_file = "{secret}"
+dpop = "auto"
 [state]
 url = "sqlite:{state}"
 [admin]
@@ -305,8 +309,10 @@ listen = "127.0.0.1:0"
 
     /// Sets `okta[].dpop`.
     pub fn set_dpop(&mut self, mode: &str) {
-        self.settings =
-            self.settings.replace("credentials_file", &format!("dpop = \"{mode}\"\ncredentials_file"));
+        let set = |mode: &str| format!("dpop = \"{mode}\"");
+        for former in ["auto", "on", "off"] {
+            self.settings = self.settings.replace(&set(former), &set(mode));
+        }
     }
 }
 
