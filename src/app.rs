@@ -19,7 +19,6 @@ mod secrets;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,17 +73,10 @@ pub struct Outside {
 impl Outside {
     /// The real one.
     pub fn real(settings: &Settings) -> Result<Self, StartError> {
-        let extra_roots = match &settings.http.ca_bundle {
-            None => None,
-            Some(file) => {
-                let path = file.path().to_owned();
-                Some(match std::fs::read(&path) {
-                    Ok(pem) => (path, pem),
-                    Err(source) => return Err(StartError::Bundle { path, source }),
-                })
-            }
+        let https = HttpsSettings {
+            connect_timeout: settings.http.connect_timeout,
+            ca_bundle: settings.http.ca_bundle.clone(),
         };
-        let https = HttpsSettings { connect_timeout: settings.http.connect_timeout, extra_roots };
         Ok(Self {
             transport: Arc::new(HttpsTransport::new(&https).map_err(StartError::Https)?),
             clock: SystemClock::shared(),
@@ -101,15 +93,6 @@ pub enum StartError {
     /// Secrets that cannot be used.
     #[error("{0}")]
     Config(ConfigError),
-    /// The CA bundle.
-    #[error("http.ca_bundle_file: {} cannot be read [{}]", path.display(), ErrorCode::CaBundle)]
-    Bundle {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// TLS.
     #[error("the HTTPS client cannot start")]
     Https(#[source] HttpsError),

@@ -121,7 +121,7 @@ impl From<&SyncError> for Exit {
 /// Who plans.
 enum Planner {
     /// A daemon that runs.
-    Running(Client),
+    Running(Box<Client>),
     /// Its parts, put together here.
     Here(Box<App>),
 }
@@ -206,7 +206,7 @@ fn hash_of(plan: &[PlannedOperation]) -> Result<String, serde_json::Error> {
 impl Planner {
     async fn find(settings: Settings) -> Result<Self, SyncError> {
         if let Some(client) = Client::to_daemon(&settings.state)? {
-            return Ok(Self::Running(client));
+            return Ok(Self::Running(Box::new(client)));
         }
         let outside = Outside::real(&settings).map_err(SyncError::Start)?;
         let app = App::build(settings, outside).await.map_err(SyncError::Start)?;

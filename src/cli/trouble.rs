@@ -133,16 +133,8 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> R
 
 /// The outside world.
 pub(super) fn surroundings(ca_bundle: Option<&Path>) -> Result<Surroundings, Trouble> {
-    let extra_roots = match ca_bundle {
-        None => None,
-        Some(path) => {
-            let pem = std::fs::read(path).map_err(|error| {
-                Trouble::new(Exit::Config, format!("--ca-bundle-file: {}: {error}", path.display()))
-            })?;
-            Some((path.to_owned(), pem))
-        }
-    };
-    let settings = HttpsSettings { connect_timeout: Duration::from_secs(10), extra_roots };
+    let ca_bundle = ca_bundle.map(MountedFile::new);
+    let settings = HttpsSettings { connect_timeout: Duration::from_secs(10), ca_bundle };
     let transport = HttpsTransport::new(&settings).map_err(|error| Trouble::of(Exit::Config, &error))?;
     Ok(Surroundings {
         transport: Arc::new(transport),

@@ -302,7 +302,12 @@ pub const KEYS: &[Key] = &[
         Some("\"auto\""),
         "auto: pretty on a terminal, else JSON.",
     ),
-    key("http.ca_bundle_file", Kind::File, None, "PEM certificates to trust beside the system's."),
+    key(
+        "http.ca_bundle_file",
+        Kind::File,
+        None,
+        "PEM certificates to trust beside the system's and Mozilla's; followed when it is replaced.",
+    ),
     key("http.connect_timeout", Kind::Duration, Some("\"10s\""), "Limit for connecting."),
     key("http.request_timeout", Kind::Duration, Some("\"30s\""), "Limit for one request."),
 ];

@@ -22,12 +22,13 @@ pub(super) fn obstacle(error: &(dyn Error + 'static)) -> ErrorCode {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return of_tls(tls);
         }
+        // What an I/O error wraps, `source` passes over.
+        let mut inside = error.source();
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            // TLS errors travel inside of these, where `source` passes them over.
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return of_tls(tls);
-            }
             found = found.or(of_io(io.kind()));
+            if let Some(wrapped) = io.get_ref() {
+                inside = Some(wrapped);
+            }
         }
         let text = error.to_string();
         if text.starts_with("dns error") {
@@ -35,7 +36,7 @@ pub(super) fn obstacle(error: &(dyn Error + 'static)) -> ErrorCode {
         } else if text.contains("tunnel") || text.contains("proxy") {
             found = found.or(Some(ErrorCode::ProxyFails));
         }
-        next = error.source();
+        next = inside;
     }
     found.unwrap_or(ErrorCode::HostUnreachable)
 }

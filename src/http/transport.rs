@@ -4,12 +4,15 @@
 //! # Invariants kept here
 //! - Redirects are never followed: a bearer token goes to the origin it was meant for or nowhere.
 //! - An answer is read to at most [`BODY_LIMIT`] bytes.
+//! - A CA bundle that is replaced is used for new connections; a bad one never replaces a good one (invariant 14).
 //! - An error says whether the request may have had an effect ([`TransportError::may_have_arrived`]).
 //!
 //! # Not here
 //! Retries, limits, meaning.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use url::Url;
 use super::obstacle::obstacle;
 use crate::catalogue::ErrorCode;
 use crate::clock;
+use crate::secrets::{MountedFile, Reloading};
 
 /// The largest answer that is read: a page of 1000 users with large profiles is a few MiB.
 pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -159,7 +163,7 @@ pub trait Transport: Send + Sync + fmt::Debug {
 /// HTTPS by reqwest.
 #[derive(Debug)]
 pub struct HttpsTransport {
-    client: reqwest::Client,
+    client: Reloading<reqwest::Client>,
 }
 
 /// How connections are made.
@@ -167,15 +171,24 @@ pub struct HttpsTransport {
 pub struct HttpsSettings {
     /// Limit for TCP and TLS together.
     pub connect_timeout: Duration,
-    /// PEM certificates to trust beside the system's, and the file they come from.
-    pub extra_roots: Option<(PathBuf, Vec<u8>)>,
+    /// PEM certificates to trust beside the system's and Mozilla's; followed when the file is replaced.
+    pub ca_bundle: Option<MountedFile>,
 }
 
 /// The HTTPS client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
+    /// The bundle is not to be had.
+    #[error("http.ca_bundle_file: {} cannot be read [{}]", path.display(), ErrorCode::CaBundle)]
+    BundleFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The bundle does not parse.
-    #[error("http.ca_bundle_file: {} is not a list of PEM certificates", path.display())]
+    #[error("http.ca_bundle_file: {} is not a list of PEM certificates [{}]", path.display(), ErrorCode::CaBundle)]
     Bundle {
         /// The file.
         path: PathBuf,
@@ -184,35 +197,63 @@ pub enum HttpsError {
         source: Option<reqwest::Error>,
     },
     /// Anything else: TLS cannot start.
-    #[error("the HTTPS client cannot start")]
+    #[error("the HTTPS client cannot start [{}]", ErrorCode::HttpsFails)]
     Start(#[source] reqwest::Error),
 }
 
 impl HttpsTransport {
     /// Builds the one client of the process.
     pub fn new(settings: &HttpsSettings) -> Result<Self, HttpsError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("apono-connector/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(90))
-            .tcp_keepalive(Duration::from_secs(30));
-        if let Some((path, pem)) = &settings.extra_roots {
-            let bundle = |source| HttpsError::Bundle { path: path.clone(), source };
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|source| bundle(Some(source)))?;
-            if roots.is_empty() {
-                return Err(bundle(None));
-            }
-            builder = builder.tls_certs_merge(roots);
-        }
-        Ok(Self { client: builder.build().map_err(HttpsError::Start)? })
+        let settings = settings.clone();
+        let bundle = settings.ca_bundle.clone();
+        Ok(Self { client: Reloading::new("CA bundle", bundle, move || client(&settings))? })
     }
 
     /// For HTTP to the process behind a Unix socket, whatever the URLs say.
     pub fn through(socket: &Path) -> Result<Self, HttpsError> {
-        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        Ok(Self { client: builder.unix_socket(socket).build().map_err(HttpsError::Start)? })
+        let socket = socket.to_owned();
+        let client = move || {
+            let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+            builder.unix_socket(socket.clone()).build().map_err(HttpsError::Start)
+        };
+        Ok(Self { client: Reloading::new("socket", None, client)? })
     }
+}
+
+fn client(settings: &HttpsSettings) -> Result<reqwest::Client, HttpsError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("apono-connector/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(90))
+        .tcp_keepalive(Duration::from_secs(30));
+    // A container may have no certificates of its own.
+    let known = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let known: Result<Vec<_>, _> = known.map(|root| reqwest::Certificate::from_der(root)).collect();
+    builder = builder.tls_certs_merge(known.map_err(HttpsError::Start)?);
+    if let Some(file) = &settings.ca_bundle {
+        let path = || file.path().to_owned();
+        let pem =
+            read_bundle(file.path()).map_err(|source| HttpsError::BundleFile { path: path(), source })?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|source| HttpsError::Bundle { path: path(), source: Some(source) })?;
+        if roots.is_empty() {
+            return Err(HttpsError::Bundle { path: path(), source: None });
+        }
+        builder = builder.tls_certs_merge(roots);
+    }
+    builder.build().map_err(HttpsError::Start)
+}
+
+/// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
+fn read_bundle(path: &Path) -> io::Result<Vec<u8>> {
+    const LIMIT: u64 = 8 * 1024 * 1024;
+    let mut pem = Vec::new();
+    File::open(path)?.take(LIMIT + 1).read_to_end(&mut pem)?;
+    if u64::try_from(pem.len()).unwrap_or(u64::MAX) > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
+    }
+    Ok(pem)
 }
 
 impl Transport for HttpsTransport {
@@ -238,8 +279,9 @@ impl HttpsTransport {
                 TransportError::Broken { host, source: Box::new(source.without_url()) }
             }
         };
+        let client = self.client.current();
         let outgoing =
-            self.client.request(request.method, request.url).headers(request.headers).body(request.body);
+            client.request(request.method, request.url).headers(request.headers).body(request.body);
         #[expect(clippy::disallowed_methods, reason = "this is the transport")]
         let mut incoming = outgoing.send().await.map_err(broken)?;
         let (status, headers) = (incoming.status(), std::mem::take(incoming.headers_mut()));

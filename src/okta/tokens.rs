@@ -292,7 +292,8 @@ impl Tokens {
             .map_or((0, None), |doubt| (doubt.failures, Some(doubt.gist.clone())));
         let wait = retry_wait(error.class(), failures + 1);
         let gist = error.gist();
-        if last.as_ref() != Some(&gist) {
+        // An outage says nothing about the key.
+        if error.class() != Class::Transient && last.as_ref() != Some(&gist) {
             let complaint = chain(error).to_string();
             warn!(
                 integration.id = self.settings.integration,

@@ -19,4 +19,5 @@ mod oracle;
 mod progress;
 mod setup;
 mod sync;
+mod tls;
 mod world;
