@@ -88,17 +88,21 @@ pub(super) async fn examine(
     let target = organization.url.origin();
     let well_known = organization.url.url(&[".well-known", "okta-organization"], &[]);
     let Some(answer) = reach(well_known, &STEPS, settings, outside, report).await else {
-        skip(&[&[Probe::OktaAddress, Probe::OktaClock], &TOKEN[..], rights::ALL], &target, report);
+        skip(
+            &[&[Probe::OktaAddress, Probe::OktaClock], &TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES],
+            &target,
+            report,
+        );
         return;
     };
     if !address(&answer, &organization.url.url(&[], &[]), &target, report) {
-        skip(&[&[Probe::OktaClock], &TOKEN[..], rights::ALL], &target, report);
+        skip(&[&[Probe::OktaClock], &TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report);
         return;
     }
     let is_right = clock_of(&answer, outside, Probe::OktaClock, &target, report);
     let source = organization.credentials.clone();
     let Ok(credentials) = Reloading::new("Okta credentials", None, move || source.load()) else {
-        skip(&[&TOKEN[..], rights::ALL], &target, report);
+        skip(&[&TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report);
         return;
     };
     let okta = okta_settings(
@@ -122,7 +126,7 @@ pub(super) async fn examine(
             }
             skip(&[rights::BEYOND_SCOPES], &target, report);
         }
-        TokenStatus::Unknown => skip(&[&TOKEN[..], rights::ALL], &target, report),
+        TokenStatus::Unknown => skip(&[&TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report),
     }
 }
 

@@ -33,21 +33,6 @@ pub(super) const BEYOND_SCOPES: &[Probe] = &[
     Probe::RateOthers,
     Probe::SystemLog,
 ];
-/// All of them.
-pub(super) const ALL: &[Probe] = &[
-    Probe::ScopeUsers,
-    Probe::ScopeGroups,
-    Probe::ScopeExcess,
-    Probe::RoleUsers,
-    Probe::RoleGroups,
-    Probe::RoleMembers,
-    Probe::RoleExcess,
-    Probe::RuleManaged,
-    Probe::AdminGroups,
-    Probe::RateShare,
-    Probe::RateOthers,
-    Probe::SystemLog,
-];
 
 /// Scopes that would let a thief of the key do much more than the connector does.
 const TOO_MUCH: [&str; 10] = [
