@@ -43,7 +43,7 @@ use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
 use crate::http::address::Address;
-use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
+use crate::http::transport::{HttpsError, HttpsTransport};
 use crate::runtime::{Ending, Signals, Supervisor};
 use crate::server;
 use crate::telemetry::{Metrics, chain};
@@ -73,12 +73,8 @@ pub struct Outside {
 impl Outside {
     /// The real one.
     pub fn real(settings: &Settings) -> Result<Self, StartError> {
-        let https = HttpsSettings {
-            connect_timeout: settings.http.connect_timeout,
-            ca_bundle: settings.http.ca_bundle.clone(),
-        };
         Ok(Self {
-            transport: Arc::new(HttpsTransport::new(&https).map_err(StartError::Https)?),
+            transport: Arc::new(HttpsTransport::new(&settings.http.connection).map_err(StartError::Https)?),
             clock: SystemClock::shared(),
             entropy: SystemEntropy::shared(),
             journal: None,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use apono_connector::apono::Code;
 use apono_connector::app::doctor::Probe;
 use apono_connector::catalogue::{Entry, entries};
+use apono_connector::cli::Exit;
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
 use apono_connector::directory::mapping::DEFAULT;
@@ -40,6 +41,15 @@ fn the_readme_lists_every_configuration_key() {
         writeln!(table, "| `{}`{environment} | {default} | {}{choices} |", key.path, key.doc).unwrap();
     }
     check_part("README.md", "configuration", &table);
+}
+
+#[test]
+fn the_readme_lists_every_exit_code() {
+    let mut table = String::from("| code | means |\n| --- | --- |\n");
+    for exit in Exit::ALL {
+        writeln!(table, "| {} | {} |", exit.code(), exit.meaning()).unwrap();
+    }
+    check_part("README.md", "exit codes", &table);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::custom::Custom;
-use super::desk::{self, Door};
+use super::desk::Door;
 use super::directory::DirectoryLoop;
 use super::facts::{DirectoryView, FactSource, OrganizationView};
 use super::questions::Answers;
@@ -355,21 +355,18 @@ impl Builder {
         self.runs("session", |stop| async move { keeper.run(stop).await });
 
         let listening = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let of_server = Arc::clone(&facts);
+        let source =
+            server::Source { facts: Arc::new(move || of_server.facts()), metrics: Arc::clone(&self.metrics) };
         if let Some(listener) = self.listener.take() {
-            let of_server = Arc::clone(&facts);
-            let source = server::Source {
-                facts: Arc::new(move || of_server.facts()),
-                metrics: Arc::clone(&self.metrics),
-            };
             let stop = self.supervisor.stop_token();
-            self.supervisor.add("admin", server::serve(listener, source, stop));
+            self.supervisor.add("admin", server::serve(listener, source.clone(), stop));
         }
         if let Some(door) = self.door.take() {
             let desk = Desk::new(Arc::clone(&ledger), Arc::clone(&clock));
             let stop = self.supervisor.stop_token();
-            let of_desk = Arc::clone(&facts);
-            let status: desk::Status = Arc::new(move || server::status_document(&of_desk.facts()));
-            self.supervisor.add("desk", door.serve(desk, directories.clone(), status, stop));
+            let admin = server::router(source);
+            self.supervisor.add("desk", door.serve(desk, directories.clone(), admin, stop));
         }
         let questions: Arc<dyn Questions> = Arc::new(self.answers);
         let custom = self.custom.take().and_then(|custom| {

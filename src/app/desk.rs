@@ -7,7 +7,7 @@
 //! - A socket that cannot be made costs the commands, never the connector.
 //!
 //! # Not here
-//! What can be asked: `access::desk`, `directory`; the status: `server`. The other end: `cli::desk`.
+//! What can be asked: `access::desk`, `directory`, `server`. The other end: `cli::desk`.
 
 pub(super) mod directory;
 
@@ -57,9 +57,6 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     }
 }
 
-/// Makes the document that the admin listener answers `/status` with.
-pub(super) type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
-
 /// Why a grant is ended.
 #[derive(Debug, Deserialize)]
 struct Ending {
@@ -79,18 +76,16 @@ impl Door {
         Ok(Self { listener, path: path.to_owned(), owner })
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`; `admin` is what the admin listener answers, which may be out of the commands' reach.
     pub(super) async fn serve(
         self,
         desk: Desk,
         directories: Directories,
-        status: Status,
+        admin: Router,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let Self { listener, path, owner } = self;
-        let router = router(desk)
-            .merge(directory::router(directories))
-            .route("/status", get(async move || Json(status())));
+        let router = router(desk).merge(directory::router(directories)).merge(admin);
         let router = router.layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
         let served = until_stopped(stop, |stop| {

@@ -46,6 +46,12 @@ pub enum ErrorCode {
     CaBundle = 130,
     /// HTTPS cannot start.
     HttpsFails = 131,
+    /// The client certificate for Apono cannot be used.
+    ClientCertificate = 132,
+    /// The proxy's credentials are not user and password.
+    ProxyCredentials = 133,
+    /// The proxy's address is none.
+    ProxyAddress = 134,
     /// A host name is not resolved.
     NameNotResolved = 201,
     /// The connection is refused.
@@ -68,6 +74,10 @@ pub enum ErrorCode {
     ConnectionBroken = 210,
     /// An answer is too large.
     AnswerTooLarge = 211,
+    /// The proxy wants other credentials.
+    ProxyWantsCredentials = 212,
+    /// The peer wants another client certificate.
+    CertificateWanted = 213,
     /// This host's clock is wrong.
     WrongClock = 220,
     /// Okta does not know this client.
@@ -252,6 +262,9 @@ impl ErrorCode {
         Self::KeyFails,
         Self::CaBundle,
         Self::HttpsFails,
+        Self::ClientCertificate,
+        Self::ProxyCredentials,
+        Self::ProxyAddress,
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::HostUnreachable,
@@ -263,6 +276,8 @@ impl ErrorCode {
         Self::NoAnswerInTime,
         Self::ConnectionBroken,
         Self::AnswerTooLarge,
+        Self::ProxyWantsCredentials,
+        Self::CertificateWanted,
         Self::WrongClock,
         Self::UnknownClient,
         Self::KeyNotRegistered,

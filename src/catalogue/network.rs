@@ -76,7 +76,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::ProxyFails,
         title: "The proxy does not let the connection through",
-        cause: "It refuses the destination, or wants credentials.",
+        cause: "It refuses the destination, or does not reach it.",
         cure: "Allow this host to reach the destination through the proxy that HTTPS_PROXY names, or except it in NO_PROXY.",
         page: None,
         again: Again::AfterCure,
@@ -107,6 +107,24 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "See what answers at that address.",
         page: None,
         again: Again::ByItself,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::ProxyWantsCredentials,
+        title: "The proxy wants other credentials",
+        cause: "It was shown none, or not those that it knows.",
+        cure: "Put user:password into a file and name it in http.proxy_credentials_file; or let this host through without.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::CertificateWanted,
+        title: "The peer wants another client certificate",
+        cause: "It asks for a certificate and was shown none, or one that it does not accept.",
+        cure: "Name the certificate and its key in apono.client_certificate_file and apono.client_key_file; see whether it has expired.",
+        page: None,
+        again: Again::AfterCure,
         said: &[],
     },
     Entry {

@@ -52,12 +52,7 @@ fn check(file: &Path, after: u64) -> Exit {
             Exit::Done
         }
         Ok(report) => {
-            for finding in &report.findings {
-                say(&finding.to_string());
-            }
-            if report.more > 0 {
-                say(&format!("and {} more", report.more));
-            }
+            say(&told(&report));
             complain(&format!("the audit trail {} is broken; keep its files as they are", file.display()));
             Exit::Differs
         }
@@ -66,6 +61,18 @@ fn check(file: &Path, after: u64) -> Exit {
             Exit::Io
         }
     }
+}
+
+/// What a check has found, as text.
+pub(super) fn told(report: &Report) -> String {
+    if report.is_whole() {
+        return summary(report);
+    }
+    let mut lines: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    if report.more > 0 {
+        lines.push(format!("and {} more", report.more));
+    }
+    lines.join("\n")
 }
 
 fn summary(report: &Report) -> String {

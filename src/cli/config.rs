@@ -10,9 +10,9 @@
 
 use clap::Subcommand;
 
-use super::{Exit, complain, say};
+use super::{Exit, complain, say, say_lines};
 use crate::app::{Outside, read_secrets};
-use crate::config::{Sources, load, schema};
+use crate::config::{Loaded, Sources, load, schema};
 use crate::telemetry::chain;
 
 #[derive(Debug, Subcommand)]
@@ -64,10 +64,7 @@ fn check(sources: &Sources) -> Exit {
 fn show(sources: &Sources) -> Exit {
     match load(sources) {
         Ok(loaded) => {
-            for one in loaded.effective {
-                let value = one.value.map_or_else(|| "(not set)".to_owned(), |value| value.to_string());
-                say(&format!("{} = {value}  # {}", one.key, one.origin));
-            }
+            say_lines(&shown(&loaded));
             Exit::Done
         }
         Err(error) => {
@@ -75,4 +72,13 @@ fn show(sources: &Sources) -> Exit {
             Exit::Config
         }
     }
+}
+
+/// A line for each key: its value and where that is from.
+pub(super) fn shown(loaded: &Loaded) -> Vec<String> {
+    let line = |one: &crate::config::Effective| {
+        let value = one.value.as_ref().map_or_else(|| "(not set)".to_owned(), ToString::to_string);
+        format!("{} = {value}  # {}", one.key, one.origin)
+    };
+    loaded.effective.iter().map(line).collect()
 }

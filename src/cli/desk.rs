@@ -151,7 +151,7 @@ pub(super) fn with_state(
 }
 
 impl Desk {
-    fn find(state: &Path, socket: PathBuf) -> Result<Self, DeskError> {
+    pub(super) fn find(state: &Path, socket: PathBuf) -> Result<Self, DeskError> {
         match Inspection::open(state) {
             Ok(inspection) => {
                 let path = state.to_owned();
@@ -287,6 +287,12 @@ impl Client {
     ) -> Result<T, DeskError> {
         let response = self.send(Method::GET, path, query, None, PATIENCE).await?;
         serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
+    }
+
+    /// An answer that is no JSON.
+    pub(super) async fn text(&self, path: &[&str]) -> Result<String, DeskError> {
+        let response = self.send(Method::GET, path, &[], None, PATIENCE).await?;
+        Ok(String::from_utf8_lossy(&response.body).into_owned())
     }
 
     async fn send(

@@ -38,6 +38,42 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them, by number.
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Differs,
+        Self::Usage,
+        Self::Unavailable,
+        Self::Bug,
+        Self::Io,
+        Self::TryLater,
+        Self::NotPermitted,
+        Self::Config,
+    ];
+
+    /// What it tells.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Differs => {
+                "something differs: the audit trail is broken, a plan has changes, or `doctor` warns"
+            }
+            Self::Usage => {
+                "the arguments are wrong, an answer was missing, or they name a grant that was never heard of"
+            }
+            Self::Unavailable => "the daemon is needed and does not answer, or a peer does not",
+            Self::Bug => "a task of the process died, or a demonstration did not hold",
+            Self::Io => "a file, a disk or a socket failed",
+            Self::TryLater => {
+                "the state is in use by another process, which is named; a grant is over and something of it is still to be removed; the breaker holds something; or a plan is not what there is to do any more"
+            }
+            Self::NotPermitted => {
+                "the state belongs to another connector or organization; Okta refuses what an administrator's token or a key is for"
+            }
+            Self::Config => "the configuration or a secret file is wrong",
+        }
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         match self {

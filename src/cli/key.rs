@@ -114,7 +114,7 @@ fn verify(arguments: &VerifyArgs, sources: &Sources) -> Result<Exit, Trouble> {
     };
     let credentials = Credentials { client_id: place.client_id, key };
     let scopes = ["okta.users.read", if place.access { "okta.groups.manage" } else { "okta.groups.read" }];
-    let surroundings = surroundings(arguments.ca_bundle_file.as_deref())?;
+    let surroundings = surroundings(arguments.ca_bundle_file.as_deref(), sources)?;
     let proof = block_on(async { Ok(prove(&place.base, &credentials, scopes, &surroundings).await?) })?;
     say(&format!("{} gives a token for it", place.base.origin()));
     for scope in &proof.missing_scopes {

@@ -20,10 +20,12 @@ mod exit;
 mod explain;
 mod grants;
 mod key;
+mod man;
 mod okta;
 mod rotate;
 mod run;
 mod status;
+mod support;
 mod sync;
 mod terminal;
 mod trouble;
@@ -102,8 +104,14 @@ enum Command {
     Status(status::StatusArgs),
     /// Looks at everything the connector needs, from the disk to the rights in Okta, and changes nothing
     Doctor(doctor::DoctorArgs),
+    /// Writes what a person who helps needs to know into one file: no secrets, and nothing is sent
+    SupportBundle(support::SupportArgs),
     /// Tells what an error code means and what to do, or the story of a grant with Okta's request ids
     Explain(explain::ExplainArgs),
+    /// Prints the manual page
+    Man(man::ManArgs),
+    /// Prints completions for a shell
+    Completions(man::CompletionsArgs),
 }
 
 /// The process's arguments and environment in, its exit code out.
@@ -146,6 +154,9 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Status(arguments) => status::status(&arguments, &sources),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),
+        Command::SupportBundle(arguments) => support::support_bundle(&arguments, &sources),
+        Command::Man(arguments) => man::man(&arguments),
+        Command::Completions(arguments) => man::completions(&arguments),
     }
 }
 

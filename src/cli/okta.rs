@@ -196,7 +196,7 @@ impl<'a> Setup<'a> {
             return self.print(how);
         }
         let by_hand = self.args.client_id.is_some() && self.args.admin_token_file.is_none();
-        let surroundings = surroundings(self.args.ca_bundle_file.as_deref())?;
+        let surroundings = surroundings(self.args.ca_bundle_file.as_deref(), self.sources)?;
         match &self.args.client_id {
             Some(client) if by_hand => {
                 let client = client.clone();

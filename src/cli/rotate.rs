@@ -66,7 +66,7 @@ struct Connection {
 pub(super) fn rotate(arguments: &RotateArgs, sources: &Sources) -> Result<Exit, Trouble> {
     let (base, file, access) = which(arguments, sources)?;
     let credentials = load_credentials(&file)?;
-    let surroundings = surroundings(arguments.ca_bundle_file.as_deref())?;
+    let surroundings = surroundings(arguments.ca_bundle_file.as_deref(), sources)?;
     let admin = match &arguments.admin_token_file {
         None => None,
         path => {

@@ -16,6 +16,7 @@ use super::{Exit, color, complain};
 use crate::app::{App, Outside, StartError};
 use crate::config::{LogFormat, Settings, Sources, load};
 use crate::runtime::Signals;
+use crate::secrets::mounts;
 use crate::telemetry::chain;
 use crate::telemetry::log::{self, Format};
 
@@ -39,6 +40,7 @@ pub(super) fn run(sources: &Sources) -> Exit {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+    warn_of_fixed_mounts(&loaded.settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -60,6 +62,20 @@ pub(super) fn run(sources: &Sources) -> Exit {
             let exit = Exit::from(&error);
             error!(exit = exit.code(), "{}", chain(&error));
             exit
+        }
+    }
+}
+
+/// Kubernetes never renews what it mounts by `subPath`; that is not seen before a rotation that does not happen.
+fn warn_of_fixed_mounts(settings: &Settings) {
+    let Some(mounts) = mounts() else { return };
+    for file in settings.secret_files().into_iter().chain(settings.certificate_files()) {
+        if file.is_mounted_by_itself(&mounts) {
+            warn!(
+                file = %file.path().display(),
+                "{} is mounted by itself (subPath, or a bind mount of one file), so what replaces it is never seen; mount the folder that it is in",
+                file.path().display()
+            );
         }
     }
 }

@@ -17,8 +17,10 @@ use secrecy::{ExposeSecret, SecretString};
 use super::terminal::Terminal;
 use super::{Exit, complain};
 use crate::clock::SystemClock;
+use crate::config::Sources;
 use crate::entropy::SystemEntropy;
 use crate::http::Class;
+use crate::http::proxy::Proxies;
 use crate::http::transport::{HttpsSettings, HttpsTransport};
 use crate::http::url::Base;
 use crate::secrets::{CredentialsError, KeyError, MountedFile, SecretError, SecretSource};
@@ -131,10 +133,15 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> R
     runtime.block_on(future)
 }
 
-/// The outside world.
-pub(super) fn surroundings(ca_bundle: Option<&Path>) -> Result<Surroundings, Trouble> {
-    let ca_bundle = ca_bundle.map(MountedFile::new);
-    let settings = HttpsSettings { connect_timeout: Duration::from_secs(10), ca_bundle };
+/// The outside world, for a command that may come before any configuration.
+pub(super) fn surroundings(ca_bundle: Option<&Path>, sources: &Sources) -> Result<Surroundings, Trouble> {
+    let (proxies, _) =
+        Proxies::from_environment(&sources.environment).map_err(|error| Trouble::of(Exit::Config, &error))?;
+    let settings = HttpsSettings {
+        ca_bundle: ca_bundle.map(MountedFile::new),
+        proxies,
+        ..HttpsSettings::plain(Duration::from_secs(10))
+    };
     let transport = HttpsTransport::new(&settings).map_err(|error| Trouble::of(Exit::Config, &error))?;
     Ok(Surroundings {
         transport: Arc::new(transport),

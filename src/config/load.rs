@@ -114,8 +114,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let extra = validate::Extra {
         token: token.map(|token| SecretString::from(token.trim())),
         metadata: sources.environment.get("CONNECTOR_METADATA").cloned(),
+        environment: sources.environment.clone(),
     };
-    match validate::validate(&checked, extra, &places) {
+    match validate::validate(&checked, &extra, &places) {
         Ok((settings, warnings)) if problems.is_empty() => {
             let effective = effective(&checked, &overrides, &path, settings.okta.len());
             Ok(Loaded { settings, warnings, effective })

@@ -93,6 +93,13 @@ pub const KEYS: &[Key] = &[
         "APONO_TOKEN_FILE",
         "File with the connector token. Required.",
     ),
+    key(
+        "apono.client_certificate_file",
+        Kind::File,
+        None,
+        "PEM certificate to show to Apono, where a gateway asks for one; followed when it is replaced.",
+    ),
+    key("apono.client_key_file", Kind::File, None, "Its private key, PEM."),
     key("apono.grants_interval", Kind::Duration, Some("\"5m\""), "How often the desired grants are read."),
     key(
         "okta[].integration_id",
@@ -307,6 +314,12 @@ pub const KEYS: &[Key] = &[
         Kind::File,
         None,
         "PEM certificates to trust beside the system's and Mozilla's; followed when it is replaced.",
+    ),
+    key(
+        "http.proxy_credentials_file",
+        Kind::File,
+        None,
+        "user:password for the proxy that HTTPS_PROXY names; followed when it is replaced.",
     ),
     key("http.connect_timeout", Kind::Duration, Some("\"10s\""), "Limit for connecting."),
     key("http.request_timeout", Kind::Duration, Some("\"30s\""), "Limit for one request."),

@@ -21,6 +21,7 @@ use crate::directory::plan::NameChange;
 use crate::directory::selection::Selection;
 use crate::domain::{ConnectorId, IntegrationId};
 use crate::http::address::Address;
+use crate::http::transport::HttpsSettings;
 use crate::http::url::Base;
 use crate::okta::Dpop;
 use crate::secrets::{CredentialsSource, MountedFile};
@@ -47,6 +48,32 @@ pub struct Settings {
     pub http: Http,
     /// `CONNECTOR_METADATA`.
     pub metadata: Value,
+}
+
+impl Settings {
+    /// Every file with a secret that is followed when it is replaced.
+    pub fn secret_files(&self) -> Vec<&MountedFile> {
+        let mut files = Vec::new();
+        if let AponoToken::File(file) = &self.apono.token {
+            files.push(file);
+        }
+        for organization in &self.okta {
+            files.push(organization.credentials.file());
+            files.extend(organization.directory.as_ref().and_then(|directory| directory.scim.token.as_ref()));
+        }
+        files.extend(self.custom_integration.as_ref().map(|custom| &custom.token));
+        let connection = &self.http.connection;
+        files.extend(connection.proxy_credentials.as_ref());
+        files.extend(connection.client_certificate.as_ref().map(|certificate| &certificate.key));
+        files
+    }
+
+    /// Every file with certificates, followed likewise.
+    pub fn certificate_files(&self) -> Vec<&MountedFile> {
+        let connection = &self.http.connection;
+        let certificate = connection.client_certificate.as_ref().map(|certificate| &certificate.certificate);
+        connection.ca_bundle.iter().chain(certificate).collect()
+    }
 }
 
 /// `[apono]`.
@@ -193,12 +220,10 @@ pub enum LogFormat {
 }
 
 /// `[http]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Http {
-    /// Certificates to trust beside the system's.
-    pub ca_bundle: Option<MountedFile>,
-    /// For connecting.
-    pub connect_timeout: Duration,
+    /// How connections are made.
+    pub connection: HttpsSettings,
     /// For one request.
     pub request_timeout: Duration,
 }

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 
 use super::load::{duration, pointer};
 use super::settings::{
-    Access, Admin, Apono, AponoToken, Audit, Directory, Http, Log, LogFormat, Organization, Scim, Settings,
-    State,
+    Access, Admin, Apono, AponoToken, Audit, Directory, Log, LogFormat, Organization, Scim, Settings, State,
 };
 use super::{Problem, schema};
 use crate::access::hours::{Hours, HoursError};
@@ -40,16 +39,18 @@ pub(super) struct Extra {
     pub(super) token: Option<SecretString>,
     /// `CONNECTOR_METADATA`.
     pub(super) metadata: Option<String>,
+    /// All of it: the proxy's variables are the host's, not ours.
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 /// Checks the tree; its values are of their kinds already.
 pub(super) fn validate(
     tree: &Value,
-    extra: Extra,
+    extra: &Extra,
     place: &dyn Fn(&str) -> String,
 ) -> Result<(Settings, Vec<String>), Vec<Problem>> {
     let mut reader = Reader { tree, place, problems: Vec::new(), warnings: Vec::new() };
-    let apono = reader.apono(extra.token);
+    let apono = reader.apono(extra.token.clone());
     let metadata = reader.metadata(extra.metadata.as_deref());
     let organizations = tree.get("okta").and_then(Value::as_array).map_or(0, Vec::len);
     if organizations == 0 {
@@ -66,11 +67,7 @@ pub(super) fn validate(
     let audit = reader.audit();
     let admin = reader.listen("admin.listen").map(|listen| Admin { listen });
     let log = reader.log();
-    let http = Http {
-        ca_bundle: reader.file("http.ca_bundle_file"),
-        connect_timeout: reader.duration("http.connect_timeout"),
-        request_timeout: reader.duration("http.request_timeout"),
-    };
+    let http = reader.http(url.as_ref(), &extra.environment);
     let Reader { problems, warnings, .. } = reader;
     match (apono, state, audit, admin, log, metadata) {
         (Some(apono), Some(state), Some(audit), Some(admin), Some(log), Some(metadata))
@@ -469,5 +466,6 @@ impl Reader<'_> {
 }
 
 mod custom;
+mod network;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod mounted_token;
 mod obstacle;
 pub mod peer_clock;
+pub mod proxy;
 pub mod retry;
 pub mod serving;
 pub mod transport;

@@ -10,17 +10,17 @@
 use std::error::Error;
 use std::io::ErrorKind;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::catalogue::ErrorCode;
 
-/// What kept us from connecting.
-pub(super) fn obstacle(error: &(dyn Error + 'static)) -> ErrorCode {
+/// What kept us from connecting, where that can be told.
+pub(super) fn obstacle(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
     let mut found = None;
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return of_tls(tls);
+            return Some(of_tls(tls));
         }
         // What an I/O error wraps, `source` passes over.
         let mut inside = error.source();
@@ -33,12 +33,14 @@ pub(super) fn obstacle(error: &(dyn Error + 'static)) -> ErrorCode {
         let text = error.to_string();
         if text.starts_with("dns error") {
             found = found.or(Some(ErrorCode::NameNotResolved));
+        } else if text.contains("proxy authorization required") {
+            found = found.or(Some(ErrorCode::ProxyWantsCredentials));
         } else if text.contains("tunnel") || text.contains("proxy") {
             found = found.or(Some(ErrorCode::ProxyFails));
         }
         next = inside;
     }
-    found.unwrap_or(ErrorCode::HostUnreachable)
+    found
 }
 
 fn of_io(kind: ErrorKind) -> Option<ErrorCode> {
@@ -57,6 +59,20 @@ fn of_io(kind: ErrorKind) -> Option<ErrorCode> {
 }
 
 fn of_tls(error: &rustls::Error) -> ErrorCode {
+    // RFC 8446 section 6.2: what a server says to a client that shows the wrong certificate, or none.
+    const OF_OURS: [AlertDescription; 6] = [
+        AlertDescription::CertificateRequired,
+        AlertDescription::BadCertificate,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::UnknownCA,
+    ];
+    if let rustls::Error::AlertReceived(alert) = error
+        && OF_OURS.contains(alert)
+    {
+        return ErrorCode::CertificateWanted;
+    }
     let rustls::Error::InvalidCertificate(reason) = error else {
         return ErrorCode::TlsFails;
     };

@@ -4,7 +4,9 @@
 //! # Invariants kept here
 //! - Redirects are never followed: a bearer token goes to the origin it was meant for or nowhere.
 //! - An answer is read to at most [`BODY_LIMIT`] bytes.
-//! - A CA bundle that is replaced is used for new connections; a bad one never replaces a good one (invariant 14).
+//! - Certificates and proxy credentials that are replaced are used for new connections; a bad file never
+//!   replaces a good one (invariant 14).
+//! - A client certificate is shown to the one origin that it is for.
 //! - An error says whether the request may have had an effect ([`TransportError::may_have_arrived`]).
 //!
 //! # Not here
@@ -19,12 +21,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::obstacle::obstacle;
+use super::proxy::Proxies;
 use crate::catalogue::ErrorCode;
 use crate::clock;
-use crate::secrets::{MountedFile, Reloading};
+use crate::secrets::{MountedFile, Reloading, SecretError, SecretSource};
 
 /// The largest answer that is read: a page of 1000 users with large profiles is a few MiB.
 pub const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -115,10 +119,12 @@ pub enum TransportError {
         limit: Duration,
     },
     /// The connection ended before the answer did.
-    #[error("the connection to {host} broke off [{}]", ErrorCode::ConnectionBroken)]
+    #[error("the connection to {host} broke off [{code}]")]
     Broken {
         /// Who.
         host: String,
+        /// What broke it.
+        code: ErrorCode,
         /// Why.
         #[source]
         source: BoxError,
@@ -138,9 +144,8 @@ impl TransportError {
     /// What it is.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Connect { code, .. } => *code,
+            Self::Connect { code, .. } | Self::Broken { code, .. } => *code,
             Self::Timeout { .. } => ErrorCode::NoAnswerInTime,
-            Self::Broken { .. } => ErrorCode::ConnectionBroken,
             Self::TooLarge { .. } => ErrorCode::AnswerTooLarge,
         }
     }
@@ -164,6 +169,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct HttpsTransport {
     client: Reloading<reqwest::Client>,
+    /// For one origin alone.
+    identified: Option<(String, Reloading<reqwest::Client>)>,
 }
 
 /// How connections are made.
@@ -173,6 +180,36 @@ pub struct HttpsSettings {
     pub connect_timeout: Duration,
     /// PEM certificates to trust beside the system's and Mozilla's; followed when the file is replaced.
     pub ca_bundle: Option<MountedFile>,
+    /// The way out.
+    pub proxies: Proxies,
+    /// `user:password` for the proxy; followed when it is replaced.
+    pub proxy_credentials: Option<MountedFile>,
+    /// Who we are to one peer that asks for it.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+impl HttpsSettings {
+    /// Straight to peers that everybody trusts.
+    pub fn plain(connect_timeout: Duration) -> Self {
+        Self {
+            connect_timeout,
+            ca_bundle: None,
+            proxies: Proxies::default(),
+            proxy_credentials: None,
+            client_certificate: None,
+        }
+    }
+}
+
+/// A certificate with its key, both PEM, both followed when they are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// To whom it is shown: `https://host[:port]`, and to nobody else.
+    pub origin: String,
+    /// The certificate, with those between it and its authority.
+    pub certificate: MountedFile,
+    /// The private key.
+    pub key: MountedFile,
 }
 
 /// The HTTPS client cannot be built.
@@ -196,6 +233,33 @@ pub enum HttpsError {
         #[source]
         source: Option<reqwest::Error>,
     },
+    /// The proxy's credentials cannot be read.
+    #[error("http.proxy_credentials_file: {0}")]
+    ProxyCredentials(#[source] SecretError),
+    /// They are something else.
+    #[error("http.proxy_credentials_file: {} is not user:password on one line [{}]", path.display(), ErrorCode::ProxyCredentials)]
+    ProxyCredentialsForm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The client certificate or its key cannot be read.
+    #[error("{key}: {source}")]
+    ClientCertificateFile {
+        /// The configuration's name for the file.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: SecretError,
+    },
+    /// They are no certificate and key.
+    #[error("apono.client_certificate_file: {} and the key beside it are not a PEM certificate and its private key [{}]", path.display(), ErrorCode::ClientCertificate)]
+    ClientCertificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
     /// Anything else: TLS cannot start.
     #[error("the HTTPS client cannot start [{}]", ErrorCode::HttpsFails)]
     Start(#[source] reqwest::Error),
@@ -204,9 +268,22 @@ pub enum HttpsError {
 impl HttpsTransport {
     /// Builds the one client of the process.
     pub fn new(settings: &HttpsSettings) -> Result<Self, HttpsError> {
-        let settings = settings.clone();
-        let bundle = settings.ca_bundle.clone();
-        Ok(Self { client: Reloading::new("CA bundle", bundle, move || client(&settings))? })
+        let shared = settings.clone();
+        let client = Reloading::new("HTTPS settings", files(settings), move || {
+            builder(&shared)?.build().map_err(HttpsError::Start)
+        })?;
+        let identified = match &settings.client_certificate {
+            None => None,
+            Some(certificate) => {
+                let (settings, of) = (settings.clone(), certificate.clone());
+                let files =
+                    files(&settings).chain([of.certificate.clone(), of.key.clone()]).collect::<Vec<_>>();
+                let load =
+                    move || builder(&settings)?.identity(identity(&of)?).build().map_err(HttpsError::Start);
+                Some((certificate.origin.clone(), Reloading::new("client certificate", files, load)?))
+            }
+        };
+        Ok(Self { client, identified })
     }
 
     /// For HTTP to the process behind a Unix socket, whatever the URLs say.
@@ -216,11 +293,15 @@ impl HttpsTransport {
             let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
             builder.unix_socket(socket.clone()).build().map_err(HttpsError::Start)
         };
-        Ok(Self { client: Reloading::new("socket", None, client)? })
+        Ok(Self { client: Reloading::new("socket", None, client)?, identified: None })
     }
 }
 
-fn client(settings: &HttpsSettings) -> Result<reqwest::Client, HttpsError> {
+fn files(settings: &HttpsSettings) -> impl Iterator<Item = MountedFile> {
+    settings.ca_bundle.clone().into_iter().chain(settings.proxy_credentials.clone())
+}
+
+fn builder(settings: &HttpsSettings) -> Result<reqwest::ClientBuilder, HttpsError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("apono-connector/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
@@ -242,7 +323,32 @@ fn client(settings: &HttpsSettings) -> Result<reqwest::Client, HttpsError> {
         }
         builder = builder.tls_certs_merge(roots);
     }
-    builder.build().map_err(HttpsError::Start)
+    // `NO_PROXY` as reqwest reads it knows no ports and no brackets.
+    Ok(builder.no_proxy().proxy(proxy(settings)?))
+}
+
+fn proxy(settings: &HttpsSettings) -> Result<reqwest::Proxy, HttpsError> {
+    let proxies = settings.proxies.clone();
+    let proxy = reqwest::Proxy::custom(move |url| proxies.of(url).cloned());
+    let Some(file) = &settings.proxy_credentials else { return Ok(proxy) };
+    let credentials = file.read().map_err(HttpsError::ProxyCredentials)?;
+    match credentials.expose_secret().split_once(':') {
+        Some((user, password)) if !user.is_empty() && !password.contains(char::is_control) => {
+            Ok(proxy.basic_auth(user, password))
+        }
+        Some(_) | None => Err(HttpsError::ProxyCredentialsForm { path: file.path().to_owned() }),
+    }
+}
+
+fn identity(of: &ClientCertificate) -> Result<reqwest::Identity, HttpsError> {
+    let read = |file: &MountedFile, key| {
+        file.read().map_err(|source| HttpsError::ClientCertificateFile { key, source })
+    };
+    let certificate = read(&of.certificate, "apono.client_certificate_file")?;
+    let key = read(&of.key, "apono.client_key_file")?;
+    let pem = SecretString::from(format!("{}\n{}\n", key.expose_secret(), certificate.expose_secret()));
+    reqwest::Identity::from_pem(pem.expose_secret().as_bytes())
+        .map_err(|source| HttpsError::ClientCertificate { path: of.certificate.path().to_owned(), source })
 }
 
 /// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
@@ -272,14 +378,23 @@ impl HttpsTransport {
     async fn send_within(&self, request: Request, host: &str) -> Result<Response, TransportError> {
         let broken = |source: reqwest::Error| {
             let host = host.to_owned();
+            let found = obstacle(&source);
             if source.is_connect() {
-                let code = obstacle(&source);
+                let code = found.unwrap_or(ErrorCode::HostUnreachable);
                 TransportError::Connect { host, code, source: Box::new(source.without_url()) }
             } else {
-                TransportError::Broken { host, source: Box::new(source.without_url()) }
+                // TLS 1.3 refuses a client's certificate when the connection seems to stand.
+                let refused = found.filter(|code| *code == ErrorCode::CertificateWanted);
+                let code = refused.unwrap_or(ErrorCode::ConnectionBroken);
+                TransportError::Broken { host, code, source: Box::new(source.without_url()) }
             }
         };
-        let client = self.client.current();
+        let client = match &self.identified {
+            Some((origin, client)) if *origin == request.url.origin().ascii_serialization() => {
+                client.current()
+            }
+            Some(_) | None => self.client.current(),
+        };
         let outgoing =
             client.request(request.method, request.url).headers(request.headers).body(request.body);
         #[expect(clippy::disallowed_methods, reason = "this is the transport")]

@@ -1,5 +1,5 @@
 //! # Purpose
-//! A secret that follows its file, with the last good value behind it.
+//! A secret that follows its files, with the last good value behind it.
 //!
 //! # Invariants kept here
 //! - A bad new file never replaces a good old value (invariant 14); the change for the worse is logged once.
@@ -19,7 +19,7 @@ use crate::telemetry::chain;
 /// A value that is derived from a secret.
 pub struct Reloading<T> {
     what: &'static str,
-    file: Option<MountedFile>,
+    files: Vec<MountedFile>,
     load: Box<dyn Fn() -> Result<T, BoxError> + Send + Sync>,
     last: Mutex<Last<T>>,
 }
@@ -28,39 +28,40 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 struct Last<T> {
     good: Arc<T>,
-    version: Option<Version>,
+    versions: Vec<Option<Version>>,
     complaint: Option<String>,
 }
 
 impl<T> Reloading<T> {
-    /// Reads it for the first time; `what` names it in logs, `file` is what `load` reads (none: it cannot change).
+    /// Reads it for the first time; `what` names it in logs, `files` are what `load` reads (none: it cannot change).
     pub fn new<E>(
         what: &'static str,
-        file: Option<MountedFile>,
+        files: impl IntoIterator<Item = MountedFile>,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
+        let files: Vec<_> = files.into_iter().collect();
         // The version before the content: a change in between is then noticed at the next use.
-        let version = file.as_ref().and_then(MountedFile::version);
+        let versions = files.iter().map(MountedFile::version).collect();
         let good = Arc::new(load()?);
         let load = Box::new(move || load().map_err(|error| Box::new(error) as BoxError));
-        Ok(Self { what, file, load, last: Mutex::new(Last { good, version, complaint: None }) })
+        Ok(Self { what, files, load, last: Mutex::new(Last { good, versions, complaint: None }) })
     }
 
     /// The value as the file has it now, or the last good one.
     pub fn current(&self) -> Arc<T> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.file.as_ref().and_then(MountedFile::version);
-        let unchanged = version == last.version && last.complaint.is_none();
-        if self.file.is_none() || unchanged {
+        let is_unchanged = self.files.iter().map(MountedFile::version).eq(last.versions.iter().cloned());
+        if self.files.is_empty() || (is_unchanged && last.complaint.is_none()) {
             return Arc::clone(&last.good);
         }
+        let versions = self.files.iter().map(MountedFile::version).collect();
         match (self.load)() {
             Ok(value) => {
                 info!(secret = self.what, "the {} has changed and is read anew", self.what);
-                *last = Last { good: Arc::new(value), version, complaint: None };
+                *last = Last { good: Arc::new(value), versions, complaint: None };
             }
             Err(error) => {
                 let complaint = chain(error.as_ref()).to_string();

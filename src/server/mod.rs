@@ -15,4 +15,4 @@ mod router;
 pub use readiness::{
     Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness,
 };
-pub use router::{Source, router, serve, status_document};
+pub use router::{Source, router, serve};

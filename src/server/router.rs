@@ -86,8 +86,8 @@ async fn status(State(source): State<Source>) -> Response {
     Json(status_document(&(source.facts)())).into_response()
 }
 
-/// What `/status` answers, here and at the desk.
-pub fn status_document(facts: &Facts) -> Value {
+/// What `/status` answers.
+fn status_document(facts: &Facts) -> Value {
     let readiness = readiness(facts);
     json!({ "ready": readiness.ready, "checks": readiness.checks, "facts": facts })
 }

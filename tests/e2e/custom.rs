@@ -49,7 +49,7 @@ fn access(event_type: &str, group: &str) -> Value {
 
 /// One request and its answer, in the form in which exchanges are held against the document.
 async fn send(url: &str, method: Method, token: Option<&str>, body: &str) -> Exchange {
-    let settings = HttpsSettings { connect_timeout: LIMIT, ca_bundle: None };
+    let settings = HttpsSettings::plain(LIMIT);
     let mut request = Request::new(method.clone(), url.parse().unwrap());
     if let Some(token) = token {
         request.headers.insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "one binary, no library")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod authority;
 #[path = "../../simulator/tests/contract/checker.rs"]
 #[expect(dead_code, reason = "written for another test, which uses more of it")]
 mod checker;
@@ -17,6 +18,7 @@ mod operator;
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
 mod progress;
+mod proxy;
 mod setup;
 mod sync;
 mod tls;

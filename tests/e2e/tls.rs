@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use apono_connector::catalogue::ErrorCode;
@@ -10,75 +9,17 @@ use apono_connector::http::transport::{HttpsSettings, HttpsTransport};
 use apono_connector::http::{Request, Transport, TransportError};
 use apono_connector::secrets::MountedFile;
 use http::{HeaderValue, Method};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use url::Url;
+
+use super::authority::{Authority, OK};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A certificate authority of nobody's.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-    servers: JoinSet<()>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        let mut called = DistinguishedName::new();
-        called.push(DnType::CommonName, name);
-        params.distinguished_name = called;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Self { pem: certificate.pem(), issuer: Issuer::new(params, key), servers: JoinSet::new() }
-    }
-
-    /// Serves `answer` to whoever comes, with a certificate for `name` until `year`.
-    async fn serve(&mut self, name: &str, year: i32, answer: &'static str) -> SocketAddr {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
-        let certificate: CertificateDer<'static> =
-            params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        self.servers.spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                // Whoever does not trust us leaves before.
-                let Ok(mut stream) = acceptor.accept(socket).await else { continue };
-                let mut seen = vec![0; 4096];
-                let _ = stream.read(&mut seen).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            }
-        });
-        address
-    }
-}
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-
 fn transport(bundle: Option<&Path>) -> HttpsTransport {
-    HttpsTransport::new(&HttpsSettings { connect_timeout: LIMIT, ca_bundle: bundle.map(MountedFile::new) })
-        .unwrap()
+    let ca_bundle = bundle.map(MountedFile::new);
+    HttpsTransport::new(&HttpsSettings { ca_bundle, ..HttpsSettings::plain(LIMIT) }).unwrap()
 }
 
 fn request(host: &str, port: u16) -> Request {
@@ -171,7 +112,8 @@ fn a_bundle_that_is_none_is_refused_at_the_start_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("ca.pem");
     let error = |bundle: &Path| {
-        let settings = HttpsSettings { connect_timeout: LIMIT, ca_bundle: Some(MountedFile::new(bundle)) };
+        let ca_bundle = Some(MountedFile::new(bundle));
+        let settings = HttpsSettings { ca_bundle, ..HttpsSettings::plain(LIMIT) };
         HttpsTransport::new(&settings).unwrap_err().to_string()
     };
     assert!(error(&bundle).contains("ca.pem cannot be read [AOC-0130]"), "{}", error(&bundle));

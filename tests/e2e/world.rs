@@ -303,7 +303,7 @@ pub fn contract() -> Contract {
 /// A plain HTTP GET.
 pub async fn get(url: &str) -> (u16, String) {
     use apono_connector::http::transport::{HttpsSettings, HttpsTransport, Request, Transport};
-    let settings = HttpsSettings { connect_timeout: LIMIT, ca_bundle: None };
+    let settings = HttpsSettings::plain(LIMIT);
     let transport = HttpsTransport::new(&settings).unwrap();
     let request = Request::new(http::Method::GET, url.parse().unwrap());
     let response = transport.send(request, LIMIT).await.unwrap();

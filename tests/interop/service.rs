@@ -205,5 +205,5 @@ fn door(to: String, writes: Arc<AtomicU64>) -> Server {
 }
 
 fn transport() -> HttpsTransport {
-    HttpsTransport::new(&HttpsSettings { connect_timeout: LIMIT, ca_bundle: None }).unwrap()
+    HttpsTransport::new(&HttpsSettings::plain(LIMIT)).unwrap()
 }

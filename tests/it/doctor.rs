@@ -169,6 +169,8 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     (Probe::CredentialsFile, Verdict::Fail, |p| std::fs::write(p.world.secret(), "{}").unwrap()),
     (Probe::CredentialsAccess, Verdict::Warn, |p| open_to_all(&p.world.secret())),
     (Probe::CredentialsMount, Verdict::Warn, |p| p.host.mounted = Some(p.world.secret())),
+    (Probe::OtherAccess, Verdict::Warn, |p| open_to_all(&p.world.folder.path().join("scim"))),
+    (Probe::OtherMount, Verdict::Warn, |p| p.host.mounted = Some(p.world.folder.path().join("scim"))),
     (Probe::Key, Verdict::Fail, |p| {
         p.world.mount_key(generate_rsa(1024).unwrap().private_jwk.expose_secret());
     }),

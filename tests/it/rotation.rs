@@ -266,3 +266,41 @@ async fn a_new_connector_token_that_apono_does_not_take_yet_is_told_once_and_the
     assert_eq!(refused_by_apono(&world), before);
     connector.stop().await;
 }
+
+/// A service that knows one token at a time: the file is replaced first, the service some time later.
+#[tokio::test(start_paused = true)]
+async fn a_scim_token_is_replaced_again_and_again_and_no_run_fails() {
+    let mut world = World::new();
+    let group = world.okta.add_group(NewGroup::named("oncall"));
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let file = world.folder.path().join("scim");
+    let table = format!("[okta.scim]\ntoken_file = \"{}\"\n[state]", file.display());
+    world.settings = world.settings.replace("[state]", &table);
+    std::fs::write(&file, "placeholder-0").unwrap();
+    world.apono.set_scim_token(Some("placeholder-0"));
+    let connector = world.start().await;
+    let sync = async || {
+        let task = world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+        let result = world.result(&task).await;
+        assert_eq!(result["output"]["outcome"], "completed", "{result}");
+    };
+    sync().await;
+    for round in 1..=20 {
+        let user = world.okta.add_user(NewUser::active(&format!("u{round}@example.com"), "U", "Ser"));
+        world.okta.add_member(&group, &user);
+        let new = format!("placeholder-{round}");
+        std::fs::write(&file, &new).unwrap();
+        world.pass(Duration::from_secs(1)).await;
+        sync().await;
+        world.apono.set_scim_token(Some(&new));
+        let user = world.okta.add_user(NewUser::active(&format!("v{round}@example.com"), "V", "Ser"));
+        world.okta.add_member(&group, &user);
+        world.pass(Duration::from_secs(1)).await;
+        sync().await;
+    }
+    let refused = refused_by_apono(&world);
+    assert!((1..=60).contains(&refused), "tried now and then: {refused} times in 20 rounds");
+    let told = world.warnings().into_iter().filter(|line| line.contains("does not take the new token yet"));
+    assert_eq!(told.count(), 20, "once a round");
+    connector.stop().await;
+}

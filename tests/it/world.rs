@@ -8,6 +8,7 @@ use std::time::Duration;
 use apono_connector::access::journal::{Journal, MemoryJournal};
 use apono_connector::app::{App, Outside};
 use apono_connector::audit::{Audit, MemoryAudit};
+use apono_connector::catalogue::ErrorCode;
 use apono_connector::clock::{self, SharedClock, VirtualClock};
 use apono_connector::config::{Settings, Sources, load};
 use apono_connector::entropy::SeededEntropy;
@@ -378,7 +379,11 @@ impl Transport for InProcess {
             let answered = clock::timeout(limit, dispatch(router, outgoing)).await;
             match answered {
                 None => Err(TransportError::Timeout { host, limit }),
-                Some(Err(error)) => Err(TransportError::Broken { host, source: Box::new(error) }),
+                Some(Err(error)) => Err(TransportError::Broken {
+                    host,
+                    code: ErrorCode::ConnectionBroken,
+                    source: Box::new(error),
+                }),
                 Some(Ok(response)) => {
                     let (parts, body): (_, Bytes) = response.into_parts();
                     Ok(Response { status: parts.status, headers: parts.headers, body })

@@ -16,23 +16,15 @@ use std::sync::Arc;
 use super::host::Host;
 use super::probe::{Probe, Report};
 use crate::config::{AponoToken, Settings};
-use crate::secrets::SecretSource;
+use crate::secrets::{MountedFile, SecretSource};
 use crate::telemetry::chain;
 
-/// What a look at one file is called.
-struct Probes {
-    content: Probe,
-    access: Probe,
-    mount: Probe,
-}
+/// Who can get at a file, and whether a new one is seen.
+type Probes = (Probe, Probe);
 
-const TOKEN: Probes =
-    Probes { content: Probe::TokenFile, access: Probe::TokenAccess, mount: Probe::TokenMount };
-const CREDENTIALS: Probes = Probes {
-    content: Probe::CredentialsFile,
-    access: Probe::CredentialsAccess,
-    mount: Probe::CredentialsMount,
-};
+const TOKEN: Probes = (Probe::TokenAccess, Probe::TokenMount);
+const CREDENTIALS: Probes = (Probe::CredentialsAccess, Probe::CredentialsMount);
+const OTHERS: Probes = (Probe::OtherAccess, Probe::OtherMount);
 
 pub(super) async fn examine(settings: &Settings, host: Arc<dyn Host>, report: &mut Report) {
     let settings = settings.clone();
@@ -51,14 +43,13 @@ fn look(settings: &Settings, mounts: Option<&str>, report: &mut Report) {
         AponoToken::File(file) => {
             let target = file.path().display().to_string();
             match file.read() {
-                Ok(_) => report.pass(TOKEN.content, &target, "it is there and is text"),
-                Err(error) => report.fail(TOKEN.content, &target, chain(&error).to_string(), error.code()),
+                Ok(_) => report.pass(Probe::TokenFile, &target, "it is there and is text"),
+                Err(error) => report.fail(Probe::TokenFile, &target, chain(&error).to_string(), error.code()),
             }
-            surroundings(file.path(), &TOKEN, mounts, report);
         }
         AponoToken::Value(_) => {
             report.warn(
-                TOKEN.content,
+                Probe::TokenFile,
                 "APONO_TOKEN",
                 "it is in the environment, where other processes of this user see it and no restart is spared",
                 "Put the token into a file and name it in APONO_TOKEN_FILE or apono.token_file.",
@@ -70,7 +61,7 @@ fn look(settings: &Settings, mounts: Option<&str>, report: &mut Report) {
         let target = file.path().display().to_string();
         match organization.credentials.load() {
             Ok(credentials) => {
-                report.pass(CREDENTIALS.content, &target, format!("of client {}", credentials.client_id));
+                report.pass(Probe::CredentialsFile, &target, format!("of client {}", credentials.client_id));
                 let key = &credentials.key;
                 let kind = key.algorithm().as_str();
                 report.pass(
@@ -80,41 +71,67 @@ fn look(settings: &Settings, mounts: Option<&str>, report: &mut Report) {
                 );
             }
             Err(error) if error.code().is_about_a_key() => {
-                report.pass(CREDENTIALS.content, &target, "it is there and is text");
+                report.pass(Probe::CredentialsFile, &target, "it is there and is text");
                 report.fail(Probe::Key, &target, chain(&error).to_string(), error.code());
             }
             Err(error) => {
-                report.fail(CREDENTIALS.content, &target, chain(&error).to_string(), error.code());
+                report.fail(Probe::CredentialsFile, &target, chain(&error).to_string(), error.code());
                 report.skip(Probe::Key, &target, "not known without the file");
             }
         }
-        surroundings(file.path(), &CREDENTIALS, mounts, report);
+    }
+    let probes_of = |file: &MountedFile| match &settings.apono.token {
+        AponoToken::File(token) if token == file => TOKEN,
+        AponoToken::File(_) | AponoToken::Value(_) => {
+            if settings.okta.iter().any(|okta| okta.credentials.file() == file) {
+                CREDENTIALS
+            } else {
+                OTHERS
+            }
+        }
+    };
+    for file in settings.secret_files() {
+        let (of_access, of_mount) = probes_of(file);
+        access(file.path(), of_access, report);
+        mount(file, of_mount, mounts, report);
+    }
+    for file in settings.certificate_files() {
+        mount(file, OTHERS.1, mounts, report);
+    }
+    for probe in <[Probe; 2]>::from(OTHERS) {
+        if !report.findings.iter().any(|finding| finding.id == probe.id()) {
+            report.skip(probe, "configuration", "it names no such file");
+        }
     }
 }
 
-fn surroundings(path: &Path, probes: &Probes, mounts: Option<&str>, report: &mut Report) {
+fn access(path: &Path, probe: Probe, report: &mut Report) {
     let target = path.display().to_string();
     match exposed(path) {
         Ok(exposed) if exposed.is_empty() => {
-            report.pass(probes.access, &target, "only its owner and root can change it or what leads to it");
+            report.pass(probe, &target, "only its owner and root can change it or what leads to it");
         }
         Ok(exposed) => report.warn(
-            probes.access,
+            probe,
             &target,
             exposed.join("; "),
             "Take write permission from group and others on the file and every folder that leads to it, and read permission on the file from others.",
         ),
-        Err(error) => report.skip(probes.access, &target, format!("not known: {error}")),
+        Err(error) => report.skip(probe, &target, format!("not known: {error}")),
     }
-    match mounts.map(|mounts| mounted_by_itself(mounts, path)) {
+}
+
+fn mount(file: &MountedFile, probe: Probe, mounts: Option<&str>, report: &mut Report) {
+    let target = file.path().display().to_string();
+    match mounts.map(|mounts| file.is_mounted_by_itself(mounts)) {
         Some(true) => report.warn(
-            probes.mount,
+            probe,
             &target,
             "the file is mounted by itself (`subPath`, or a bind mount of one file), so a new secret is never seen",
             "Mount the folder that the file is in.",
         ),
-        Some(false) => report.pass(probes.mount, &target, "its folder is mounted: a new secret is seen"),
-        None => report.skip(probes.mount, &target, "this system does not list its mounts"),
+        Some(false) => report.pass(probe, &target, "its folder is mounted: a new secret is seen"),
+        None => report.skip(probe, &target, "this system does not list its mounts"),
     }
 }
 
@@ -180,32 +197,11 @@ fn way_to(path: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Err(io::Error::other("its symbolic links lead in a circle"))
 }
 
-/// Whether the very file is a mount point.
-fn mounted_by_itself(mounts: &str, path: &Path) -> bool {
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    is_mount_point(mounts, &real)
-}
-
-/// `proc_pid_mountinfo(5)`: the fifth field, with blanks as `\040`.
-fn is_mount_point(mounts: &str, path: &Path) -> bool {
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    points.map(|point| point.replace("\\040", " ")).any(|point| Path::new(&point) == path)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-
-    #[test]
-    fn a_mount_of_the_very_file_is_told_from_one_of_its_folder() {
-        let mounts = "36 35 98:0 / / rw - ext4 /dev/sda rw\n\
-                      37 36 0:5 / /run/secrets/okta rw - tmpfs tmpfs rw\n\
-                      38 36 0:5 /x /run/my\\040secrets/token rw - tmpfs tmpfs rw\n";
-        assert!(!is_mount_point(mounts, Path::new("/run/secrets/okta/credentials.json")));
-        assert!(is_mount_point(mounts, Path::new("/run/my secrets/token")));
-    }
 
     #[test]
     fn every_folder_that_leads_to_a_file_is_found_through_links() {

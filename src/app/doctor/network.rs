@@ -31,15 +31,16 @@ impl Steps {
     }
 
     fn of(&self, code: ErrorCode) -> Probe {
-        const TLS: [ErrorCode; 4] = [
+        const TLS: [ErrorCode; 5] = [
             ErrorCode::UnknownIssuer,
             ErrorCode::CertificateTime,
             ErrorCode::CertificateName,
             ErrorCode::TlsFails,
+            ErrorCode::CertificateWanted,
         ];
         if code == ErrorCode::NameNotResolved {
             self.name
-        } else if code == ErrorCode::ProxyFails {
+        } else if [ErrorCode::ProxyFails, ErrorCode::ProxyWantsCredentials].contains(&code) {
             self.proxy
         } else if TLS.contains(&code) {
             self.tls

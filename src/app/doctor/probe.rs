@@ -148,6 +148,10 @@ probes! {
     CredentialsAccess = "secret.credentials.access",
     /// New Okta credentials will be seen.
     CredentialsMount = "secret.credentials.mount",
+    /// Nobody else can replace or read the other secrets: of the SCIM service, the proxy, the custom integration, the client certificate.
+    OtherAccess = "secret.others.access",
+    /// New ones will be seen, and new certificates.
+    OtherMount = "secret.others.mount",
     /// The private key is one that Okta takes.
     Key = "secret.key",
     /// The organization's name is resolved.

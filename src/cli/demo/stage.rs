@@ -93,7 +93,7 @@ impl Stage {
         let config = folder.path().join("connector.toml");
         fs::write(&config, configuration(folder.path(), &apono_server, &okta_server, admin))?;
         let connector = start(&config, &folder.path().join("connector.log"))?;
-        let https = HttpsSettings { connect_timeout: Duration::from_secs(2), ca_bundle: None };
+        let https = HttpsSettings::plain(Duration::from_secs(2));
         Ok(Self {
             okta,
             apono,
