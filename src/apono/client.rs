@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::errors::AponoError;
@@ -282,10 +282,9 @@ fn read<T: DeserializeOwned>(
     expected: &'static str,
     response: &Response,
 ) -> Result<T, AponoError> {
-    serde_json::from_slice(&response.body).map_err(|source| AponoError::Unreadable {
-        call: call.name,
-        expected,
-        status: response.status,
-        source,
+    // By way of a map: serde takes a list for an object too, and an empty one for one of no grants.
+    let object = serde_json::from_slice::<Map<String, Value>>(&response.body);
+    object.and_then(|object| serde_json::from_value(Value::Object(object))).map_err(|source| {
+        AponoError::Unreadable { call: call.name, expected, status: response.status, source }
     })
 }

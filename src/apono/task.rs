@@ -115,6 +115,9 @@ impl Task {
 
 /// Reads the parameters of a grant or one element of the desired grants.
 pub(super) fn read_grant(params: &Value, integration: &IntegrationId) -> Result<Grant, String> {
+    if !params.is_object() {
+        return Err("its params are not an object".to_owned());
+    }
     let body = serde_json::from_value::<GrantBody>(params.clone())
         .map_err(|error| format!("its params: {error}"))?;
     if body.grant_id.as_str().is_empty() {

@@ -53,7 +53,7 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
     }
     let custom_integration = settings.custom_integration.as_ref().and_then(|custom| {
         let file = custom.token.clone();
-        let read = Reloading::new("custom integration token", Some(file.clone()), move || file.read());
+        let read = Reloading::new("custom integration token", Some(file.clone()), move || file.read_token());
         read.map_err(|error| problems.push(describe("custom_integration.token_file", &error))).ok()
     });
     match token {
@@ -65,10 +65,12 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
 /// The connector token.
 pub(super) fn apono_token(token: &AponoToken) -> Result<Reloading<SecretString>, SecretError> {
     match token.clone() {
-        AponoToken::File(file) => Reloading::new("connector token", Some(file.clone()), move || file.read()),
+        AponoToken::File(file) => {
+            Reloading::new("connector token", Some(file.clone()), move || file.read_token())
+        }
         AponoToken::Value(value) => {
             let value = SecretValue::new(value);
-            Reloading::new("connector token", None, move || value.read())
+            Reloading::new("connector token", None, move || value.read_token())
         }
     }
 }
@@ -76,7 +78,7 @@ pub(super) fn apono_token(token: &AponoToken) -> Result<Reloading<SecretString>,
 /// A SCIM service's own token.
 pub(super) fn scim_token(file: &MountedFile) -> Result<Reloading<SecretString>, SecretError> {
     let file = file.clone();
-    Reloading::new("SCIM token", Some(file.clone()), move || file.read())
+    Reloading::new("SCIM token", Some(file.clone()), move || file.read_token())
 }
 
 fn describe(key: &str, error: &(dyn std::error::Error + 'static)) -> Problem {

@@ -26,6 +26,8 @@ pub enum ErrorCode {
     SecretTooLarge = 114,
     /// The Okta credentials are not the JSON object that they should be.
     CredentialsShape = 115,
+    /// A token file holds more than a token.
+    SecretNotAToken = 116,
     /// The private key does not parse.
     KeyDamaged = 120,
     /// Only the public half of a key is there.
@@ -252,6 +254,7 @@ impl ErrorCode {
         Self::SecretNotText,
         Self::SecretTooLarge,
         Self::CredentialsShape,
+        Self::SecretNotAToken,
         Self::KeyDamaged,
         Self::KeyPublicOnly,
         Self::KeyEncrypted,

@@ -74,6 +74,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[],
     },
     Entry {
+        code: ErrorCode::SecretNotAToken,
+        title: "A token file holds more than a token",
+        cause: "There are blanks, line ends or other characters in it that no token has (RFC 6750 section 2.1).",
+        cure: "Write the token alone into it; white space around it does no harm.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
         code: ErrorCode::KeyDamaged,
         title: "The private key does not parse",
         cause: "It was cut off, changed on its way, or is something else.",

@@ -172,7 +172,7 @@ pub(super) fn admin_token(file: Option<&PathBuf>, terminal: Terminal) -> Result<
         if is_open_to_others(path) {
             complain(&format!("warning: {} can be read by others; chmod 600 it", path.display()));
         }
-        return Ok(MountedFile::new(path).read()?);
+        return Ok(MountedFile::new(path).read_token()?);
     }
     let token = terminal.secret("API token of a Super Administrator (not shown)", "--admin-token-file")?;
     Ok(SecretString::from(token.expose_secret().trim()))

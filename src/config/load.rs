@@ -148,6 +148,10 @@ type Overrides = BTreeMap<String, (Value, Origin)>;
 fn overrides(sources: &Sources, problems: &mut Vec<Problem>) -> Overrides {
     let mut overrides = Overrides::new();
     let mut set = |key: String, text: &str, origin: Origin| match schema::find(&key) {
+        Some(_) if !has_small_indices(&key) => {
+            let message = "an organization's index is a number from 0 to 999, as in okta[0]".to_owned();
+            problems.push(Problem { key, place: origin.to_string(), message });
+        }
         Some(known) => {
             overrides.insert(key, (from_text(text, known.kind), origin));
         }
@@ -172,12 +176,20 @@ fn overrides(sources: &Sources, problems: &mut Vec<Problem>) -> Overrides {
     overrides
 }
 
+/// A list of that length would be made.
+fn has_small_indices(key: &str) -> bool {
+    key.split('[').skip(1).all(|rest| rest.split(']').next().is_some_and(is_index))
+}
+
+fn is_index(part: &str) -> bool {
+    (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// `OKTA__0__DIRECTORY__ENABLED` → `okta[0].directory.enabled`.
 fn from_variable(rest: &str) -> String {
     let mut key = String::new();
     for part in rest.split("__") {
-        // Three digits: an index beyond that is a mistake, and would be a list of that length.
-        if (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()) {
+        if is_index(part) {
             key.push('[');
             key.push_str(part);
             key.push(']');
@@ -232,8 +244,25 @@ fn layer(text: &str, path: &Path, overrides: &Overrides, problems: &mut Vec<Prob
     let built = builder.build().and_then(Config::try_deserialize::<Value>);
     match built {
         Ok(tree) => tree,
-        Err(error) => whole(format!("it is not TOML: {error}")),
+        Err(error) => whole(match syntax_error(text) {
+            Some(where_and_what) => format!("it is not TOML: {where_and_what}"),
+            None => format!("it cannot be used: {error}"),
+        }),
     }
+}
+
+/// Where the file is no TOML, and why; without the line itself, which may hold what somebody took for the place of a
+/// secret.
+fn syntax_error(text: &str) -> Option<String> {
+    let error = text.parse::<toml_edit::DocumentMut>().err()?;
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+    let key = text.get(start..).and_then(|rest| rest.lines().next()).and_then(|line| line.split_once('='));
+    let key = key.map(|(key, _)| format!(" ({})", key.trim())).unwrap_or_default();
+    Some(format!("line {line}, column {column}{key}: {}", error.message()))
 }
 
 /// Visits every value that is not a table.

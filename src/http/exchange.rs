@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tracing::{debug, info};
 
+use super::echo::Shown;
 use super::retry::{Attempt, Next, Patience, Repeatable, Tried, next};
 use super::transport::BoxError;
 use super::{Budget, Class, Lane, Request, Response, Transport, TransportError, Verdict};
@@ -255,7 +256,8 @@ impl Exchange {
             None => None,
         };
         let started = self.clock.elapsed();
-        let result = self.transport.send(request, call.timeout).await;
+        let shown = Shown::by(&request);
+        let result = self.transport.send(request, call.timeout).await.map(|response| shown.out_of(response));
         let took = self.clock.elapsed().saturating_sub(started);
         let (outcome, result) = match result {
             Ok(response) => {

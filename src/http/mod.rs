@@ -14,6 +14,7 @@ pub mod bearer;
 pub mod budget;
 pub mod class;
 pub mod classify;
+mod echo;
 pub mod exchange;
 pub mod mounted_token;
 mod obstacle;

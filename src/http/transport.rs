@@ -44,12 +44,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// May be empty.
     pub body: Bytes,
+    /// What of the body is a secret, as it stands there.
+    pub secret_in_body: Option<SecretString>,
 }
 
 impl Request {
     /// A request without body.
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), secret_in_body: None }
     }
 }
 

@@ -8,6 +8,7 @@
 //! # Not here
 //! Which paths exist.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use url::Url;
@@ -61,7 +62,7 @@ impl Base {
     pub fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+            path.pop_if_empty().extend(segments.iter().map(|segment| inert(segment)));
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -94,6 +95,17 @@ impl Base {
     }
 }
 
+/// A segment as it is, unless a URL cannot name it: dots alone lead elsewhere, percent-encoded too, and tabs and line ends
+/// are passed over (<https://url.spec.whatwg.org/#path-state>). Such a name is nobody's, and so is what becomes of it.
+fn inert(segment: &str) -> Cow<'_, str> {
+    match segment {
+        "" => Cow::Borrowed("(empty)"),
+        "." | ".." => Cow::Owned(segment.replace('.', "%2E")),
+        _ if segment.contains(['\t', '\n', '\r']) => Cow::Owned(segment.replace(['\t', '\n', '\r'], "%0A")),
+        _ => Cow::Borrowed(segment),
+    }
+}
+
 /// For an error: a password is not shown.
 fn shown(text: &str) -> String {
     text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"))
@@ -108,6 +120,20 @@ impl fmt::Display for Base {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_never_changes_where_a_request_goes() {
+        let base = Base::parse("https://example.okta.com/api/v1").unwrap();
+        for id in
+            ["..", ".", "", "\t..", ".\n.", "..\r", "a/b", "a?b", "a#b", "%2e%2e", "%2E.", "\\", ";", "é"]
+        {
+            let url = base.url(&["groups", id, "users", "00u1"], &[]);
+            let segments: Vec<_> = url.path().split('/').skip(1).collect();
+            assert_eq!(segments.len(), 6, "{id:?}: {url}");
+            assert_eq!((segments[2], segments[4], segments[5]), ("groups", "users", "00u1"), "{id:?}: {url}");
+            assert!(!segments[3].is_empty() && url.query().is_none(), "{id:?}: {url}");
+        }
+    }
 
     #[test]
     fn a_bare_host_means_https_and_plain_http_is_for_loopback() {

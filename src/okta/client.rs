@@ -16,6 +16,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::errors::OktaError;
+use super::wire::object;
 use crate::http::retry::{Patience, Repeatable};
 use crate::http::url::Base;
 use crate::http::{Call, Exchange, Lane, Request, Response};
@@ -80,11 +81,24 @@ pub(super) fn body<'a, T: Deserialize<'a>>(
     expected: &'static str,
     response: &'a Response,
 ) -> Result<T, OktaError> {
-    serde_json::from_slice(&response.body).map_err(|source| OktaError::Unreadable {
-        call,
-        expected,
-        status: response.status,
-        request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
-        source,
-    })
+    serde_json::from_slice(&response.body).map_err(|source| unreadable(call, expected, response, source))
+}
+
+/// The same where it is an object.
+pub(super) fn object_body<'a, T: Deserialize<'a>>(
+    call: &'static str,
+    expected: &'static str,
+    response: &'a Response,
+) -> Result<T, OktaError> {
+    object(&response.body).map_err(|source| unreadable(call, expected, response, source))
+}
+
+pub(super) fn unreadable(
+    call: &'static str,
+    expected: &'static str,
+    response: &Response,
+    source: serde_json::Error,
+) -> OktaError {
+    let request_id = response.header("x-okta-request-id").map(ToOwned::to_owned);
+    OktaError::Unreadable { call, expected, status: response.status, request_id, source }
 }

@@ -23,7 +23,7 @@ use super::client::{Client, body};
 use super::errors::OktaError;
 use super::lookup::{GroupsOf, Rights};
 use super::page::{Cursor, LinkError, Page, Trouble, next_cursor, next_limit, read_items, with_limit};
-use super::wire::{GroupBody, UserBody, UserId};
+use super::wire::{GroupBody, UserBody, UserId, object};
 use crate::catalogue::ErrorCode;
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
 use crate::http::retry::Patience;
@@ -149,7 +149,7 @@ impl Directory {
     pub async fn groups(&self, cursor: Option<&Cursor>) -> Result<Page<Group>, PageError> {
         let first = || self.client.base().url(&["api", "v1", "groups"], &[]);
         let call = self.client.call("list_groups", bucket::GROUPS, Lane::Directory);
-        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(Group::from);
+        let read = |text: &str| object::<GroupBody>(text.as_bytes()).map(Group::from);
         self.page(&call, &self.sizes.groups, cursor, first, read).await
     }
 
@@ -161,7 +161,7 @@ impl Directory {
     ) -> Result<Page<OktaUserId>, PageError> {
         let call = self.client.call("list_group_members", bucket::GROUPS, Lane::Directory);
         let first = || self.members_url(group);
-        let read = |text: &str| serde_json::from_str::<UserId>(text).map(|user| user.id);
+        let read = |text: &str| object::<UserId>(text.as_bytes()).map(|user| user.id);
         self.page(&call, &self.sizes.members, cursor, first, read).await
     }
 
@@ -256,7 +256,7 @@ impl Directory {
 }
 
 fn read_user(text: &str) -> Result<User, serde_json::Error> {
-    serde_json::from_str::<UserBody>(text).map(User::from)
+    object::<UserBody>(text.as_bytes()).map(User::from)
 }
 
 fn fields(attributes: &[String]) -> String {

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::page::Trouble;
+use super::wire::object;
 use crate::catalogue::ErrorCode;
 use crate::http::budget::{Reading, read};
 use crate::http::classify::{Verdict, by_status};
@@ -60,7 +61,7 @@ impl Answer {
             error_summary: Option<String>,
         }
 
-        let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
+        let body: Body = object(&response.body).unwrap_or_default();
         let causes: Vec<_> = body.error_causes.into_iter().filter_map(|cause| cause.error_summary).collect();
         let challenge = response.header("www-authenticate").and_then(challenge_error);
         let text = body

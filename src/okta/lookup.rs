@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::bucket;
-use super::client::{Client, body};
+use super::client::{Client, body, object_body, unreadable};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
 use super::page::{Cursor, Page};
-use super::wire::{GroupBody, UserBody};
+use super::wire::{GroupBody, UserBody, object};
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
 use crate::http::{Call, Lane};
 
@@ -57,7 +57,7 @@ impl Client {
         let call = self.call("get_user", bucket::USER, lane);
         let url = self.base().url(&["api", "v1", "users", id.as_str()], &[]);
         match self.get(&call, &url).await {
-            Ok(response) => Ok(Some(body::<UserBody>(call.name, "a user", &response)?.into())),
+            Ok(response) => Ok(Some(object_body::<UserBody>(call.name, "a user", &response)?.into())),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -71,14 +71,8 @@ impl Client {
         let response = self.get(&call, &url).await?;
         let elements: Vec<&RawValue> = body(call.name, "a JSON array", &response)?;
         for element in elements {
-            let group: GroupBody =
-                serde_json::from_str(element.get()).map_err(|source| OktaError::Unreadable {
-                    call: call.name,
-                    expected: "a list of groups",
-                    status: response.status,
-                    request_id: response.header("x-okta-request-id").map(ToOwned::to_owned),
-                    source,
-                })?;
+            let group: GroupBody = object(element.get().as_bytes())
+                .map_err(|source| unreadable(call.name, "a list of groups", &response, source))?;
             let group = Group::from(group);
             if group.id == *id {
                 return Ok(Some(group));
@@ -93,7 +87,7 @@ impl Client {
         let call = self.call("get_group", bucket::GROUP, lane);
         let url = self.base().url(&["api", "v1", "groups", id.as_str()], &[]);
         match self.get(&call, &url).await {
-            Ok(response) => Ok(Some(body::<GroupBody>(call.name, "a group", &response)?.into())),
+            Ok(response) => Ok(Some(object_body::<GroupBody>(call.name, "a group", &response)?.into())),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -108,7 +102,7 @@ impl Client {
         let call = self.call("list_user_groups", bucket::USER_GROUPS, lane);
         let path = ["api", "v1", "users", user.as_str(), "groups"];
         let first = || self.base().url(&path, &[("limit", "200")]);
-        let read = |text: &str| serde_json::from_str::<GroupBody>(text).map(|group| Group::from(group).id);
+        let read = |text: &str| object::<GroupBody>(text.as_bytes()).map(|group| Group::from(group).id);
         let mut groups = BTreeSet::new();
         let walked = self.walk(&call, first, read, |group: OktaGroupId| {
             groups.insert(group);

@@ -11,13 +11,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use super::bucket;
-use super::client::{Client, body};
+use super::client::{Client, body, object_body, unreadable};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
 use super::lookup::{GroupsOf, Rights, quoted};
 use super::page::{Cursor, Page};
-use super::wire::{GroupBody, RuleBody, UserBody};
+use super::wire::{GroupBody, RuleBody, UserBody, object};
 use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
 use crate::http::Lane;
 
@@ -73,13 +75,13 @@ impl Memberships {
     /// The user whose login, else whose email, is `name` (ignoring case).
     pub async fn find_user(&self, name: &str, lane: Lane) -> Result<UserMatch, OktaError> {
         // Okta resolves short names and ids here too, so the answer must carry the name that was asked for; a login with
-        // a slash it does not resolve at all, and dots alone would lead to another path.
-        if !name.contains('/') && !matches!(name, "." | "..") {
+        // a slash it does not resolve at all.
+        if !name.contains('/') {
             let call = self.client.call("get_user", bucket::USER, lane);
             let url = self.client.base().url(&["api", "v1", "users", name], &[]);
             match self.client.get(&call, &url).await {
                 Ok(response) => {
-                    let user = User::from(body::<UserBody>(call.name, "a user", &response)?);
+                    let user = User::from(object_body::<UserBody>(call.name, "a user", &response)?);
                     if is_named(&user, "login", name) {
                         return Ok(UserMatch::One(Box::new(user)));
                     }
@@ -155,7 +157,7 @@ impl Memberships {
     pub async fn rule_fed_groups(&self, lane: Lane) -> Result<BTreeSet<OktaGroupId>, OktaError> {
         let call = self.client.call("list_group_rules", bucket::GROUPS, lane);
         let first = || self.client.base().url(&["api", "v1", "groups", "rules"], &[("limit", "200")]);
-        let read = |text: &str| serde_json::from_str::<RuleBody>(text).map(RuleBody::targets);
+        let read = |text: &str| object::<RuleBody>(text.as_bytes()).map(RuleBody::targets);
         let mut fed = BTreeSet::new();
         let walked = self.client.walk(&call, first, read, |targets| fed.extend(targets)).await?;
         if walked.skipped > 0 {
@@ -174,7 +176,7 @@ impl Memberships {
         let query = [("filter", r#"type eq "OKTA_GROUP""#), ("expand", "stats"), ("limit", "200")];
         let first = || self.client.base().url(&["api", "v1", "groups"], &query);
         read_page(&self.client, &call, cursor, first, |text| {
-            serde_json::from_str::<GroupBody>(text).map(Group::from)
+            object::<GroupBody>(text.as_bytes()).map(Group::from)
         })
         .await
     }
@@ -203,7 +205,11 @@ impl Memberships {
         let call = self.client.call("find_user", bucket::USERS, lane);
         let url = self.client.base().url(&["api", "v1", "users"], &[("filter", &filter), ("limit", "10")]);
         let response = self.client.get(&call, &url).await?;
-        let users: Vec<UserBody> = body(call.name, "a list of users", &response)?;
+        let expected = "a list of users";
+        let elements: Vec<&RawValue> = body(call.name, expected, &response)?;
+        let users: Result<Vec<UserBody>, _> =
+            elements.iter().map(|element| object(element.get().as_bytes())).collect();
+        let users = users.map_err(|source| unreadable(call.name, expected, &response, source))?;
         Ok(users.into_iter().map(User::from).filter(|user| is_named(user, attribute, value)).collect())
     }
 }

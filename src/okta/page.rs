@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
+use super::wire::object;
 use crate::http::url::Base;
 
 /// One page.
@@ -81,9 +82,9 @@ pub fn next_cursor(
     let mut next = None;
     let mut any = false;
     for value in headers.get_all(http::header::LINK) {
-        any = true;
         let damaged = || LinkError::Damaged(excerpt(&String::from_utf8_lossy(value.as_bytes())));
         let links = value.to_str().ok().and_then(parse_links).ok_or_else(damaged)?;
+        any |= !links.is_empty();
         next = next.or(links.into_iter().find(|link| link.is_next));
     }
     match next {
@@ -214,7 +215,7 @@ pub(super) fn read_items<T>(
         match read(element.get()) {
             Ok(item) => items.push(item),
             Err(error) => skipped.push(Skipped {
-                id: serde_json::from_str::<IdOnly>(element.get()).ok().map(|only| only.id),
+                id: object::<IdOnly>(element.get().as_bytes()).ok().map(|only| only.id),
                 reason: error.to_string(),
             }),
         }
@@ -290,6 +291,9 @@ mod tests {
         let none = HeaderMap::new();
         assert_eq!(next_cursor(&none, &base(), &asked(), true), Err(LinkError::Missing));
         assert_eq!(next_cursor(&none, &base(), &asked(), false), Ok(None));
+        let mut empty = HeaderMap::new();
+        empty.append("link", HeaderValue::from_static(" "));
+        assert_eq!(next_cursor(&empty, &base(), &asked(), true), Err(LinkError::Missing));
         let mut own = HeaderMap::new();
         let value = r#"<https://example.okta.com/api/v1/users?limit=2>; rel="self""#;
         own.append("link", HeaderValue::from_static(value));

@@ -159,7 +159,9 @@ impl Proofs {
         }
         claims.ath = token.map(|token| URL_SAFE_NO_PAD.encode(Sha256::digest(token.expose_secret())));
         let proof = self.key()?.sign_showing_itself("dpop+jwt", &claims).map_err(ProofError::Sign)?;
-        request.headers.insert(PROOF, HeaderValue::try_from(proof).map_err(ProofError::Header)?);
+        let mut proof = HeaderValue::try_from(proof).map_err(ProofError::Header)?;
+        proof.set_sensitive(true);
+        request.headers.insert(PROOF, proof);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::client::Client;
 use super::directory::{PageError, read_page};
 use super::page::{Cursor, Page};
 use super::tokens::Tokens;
-use super::wire::LogBody;
+use super::wire::{LogBody, object};
 use crate::domain::{OktaGroupId, OktaUserId};
 use crate::http::Lane;
 
@@ -109,7 +109,7 @@ impl SystemLog {
             self.client.base().url(&["api", "v1", "logs"], &query)
         };
         let us = self.tokens.client_id();
-        let read = |text: &str| serde_json::from_str::<LogBody>(text).map(|body| event(body, kind, &us));
+        let read = |text: &str| object::<LogBody>(text.as_bytes()).map(|body| event(body, kind, &us));
         read_page(&self.client, &call, cursor, first, read).await
     }
 }

@@ -20,6 +20,7 @@ use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::Settings;
 use super::assertion::Claims;
@@ -27,6 +28,7 @@ use super::bucket;
 use super::errors::{Answer, classify};
 use super::proof::Proofs;
 use super::refusal::{TokenError, refused};
+use super::wire::object;
 use crate::http::bearer::Scheme;
 use crate::http::classify::http_date;
 use crate::http::retry::{Patience, Repeatable};
@@ -85,7 +87,7 @@ impl TokenRequests {
         let organization = self.settings.organization.origin();
         let url = self.settings.organization.url(&["oauth2", "v1", "token"], &[]);
         let scope = [&self.settings.scopes, optional].concat().join(" ");
-        let form = || -> Result<Bytes, TokenError> {
+        let form = || -> Result<(Bytes, SecretString), TokenError> {
             let claims = Claims::new(
                 &credentials.client_id,
                 url.as_str(),
@@ -102,7 +104,7 @@ impl TokenRequests {
                 )
                 .append_pair("client_assertion", &assertion)
                 .finish();
-            Ok(Bytes::from(form))
+            Ok((Bytes::from(form), SecretString::from(assertion)))
         };
         // Signing can only fail for a reason that holds for every attempt; found out before the first.
         form()?;
@@ -120,7 +122,9 @@ impl TokenRequests {
             request
                 .headers
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            request.body = form().unwrap_or_default();
+            if let Ok((form, assertion)) = form() {
+                (request.body, request.secret_in_body) = (form, Some(assertion));
+            }
             request
         };
         match self.exchange.call(&call, build).await {
@@ -135,15 +139,7 @@ impl TokenRequests {
     }
 
     fn read(&self, response: &Response, optional: &[&'static str]) -> Result<Minted, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(default)]
-            token_type: Scheme,
-            access_token: String,
-            expires_in: u64,
-            scope: Option<String>,
-        }
-        let body: Body = serde_json::from_slice(&response.body)?;
+        let body = Body::read(&response.body)?;
         let lacking = missing(optional, body.scope.as_deref());
         Ok(Minted {
             missing_scopes: missing(&self.settings.scopes, body.scope.as_deref()),
@@ -161,6 +157,29 @@ impl TokenRequests {
             .and_then(http_date)
             .map(|date| self.exchange.clock.now().as_second() - date.as_second());
         refused(answer, &self.settings, skew)
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    token_type: Scheme,
+    access_token: String,
+    expires_in: u64,
+    scope: Option<String>,
+}
+
+impl Body {
+    /// What serde says of a value in the wrong place quotes it, and it may be the token.
+    fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        object(body).map_err(|error| {
+            if error.is_data() {
+                let message = "it is no object with access_token, expires_in and a token_type that is known";
+                serde_json::Error::custom(message)
+            } else {
+                error
+            }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! # Invariants kept here
 //! - Of every object only the `id` must be there. Unknown fields, unknown values, nulls and, in what is only a hint,
 //!   values of another type are survived.
+//! - What is no object is never read as one.
 //!
 //! # Not here
 //! Paging and errors.
@@ -11,7 +12,7 @@
 //! Source: Okta management OpenAPI 2026.06.3.
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -160,6 +161,15 @@ impl LogBody {
     }
 }
 
+/// A JSON object. serde takes a list for one too, its elements for the members in the order of their declaration.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    if json.trim_ascii_start().starts_with(b"{") {
+        return serde_json::from_slice(json);
+    }
+    serde_json::from_slice::<IgnoredAny>(json)?;
+    Err(serde_json::Error::custom("it is not an object"))
+}
+
 /// Nothing, where it is not what it should be: what is only a hint makes no object unreadable.
 fn hint<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -200,6 +210,14 @@ mod tests {
             assert_eq!(user.status.active(), None);
         }
         assert!(serde_json::from_str::<UserBody>(r#"{"status":"ACTIVE"}"#).is_err());
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        for text in [r#"["00u1"]"#, r#" ["00u1",null,null]"#, "[]", "\"00u1\"", "null", "", "<html>"] {
+            assert!(object::<UserBody>(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(object::<UserBody>(br#" {"id":"00u1"}"#).is_ok());
     }
 
     #[test]

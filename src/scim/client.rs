@@ -176,7 +176,7 @@ impl Provider {
             None => {}
         }
         let located = response.header("location").and_then(|location| location.rsplit('/').next());
-        match located.filter(|id| !id.is_empty()) {
+        match located.filter(|id| names_one(id)) {
             Some(id) => self.get(kind, &ScimId::from(id)).await,
             None => Ok(None),
         }
@@ -337,11 +337,10 @@ fn parse<T: serde::de::DeserializeOwned>(
     expected: &'static str,
     response: &Response,
 ) -> Result<T, ScimError> {
-    serde_json::from_slice(&response.body).map_err(|source| ScimError::Unreadable {
-        call: call.name,
-        expected,
-        status: response.status,
-        source,
+    // By way of a map: serde takes a list for an object too.
+    let object = serde_json::from_slice::<Map<String, Value>>(&response.body);
+    object.and_then(|object| serde_json::from_value(Value::Object(object))).map_err(|source| {
+        ScimError::Unreadable { call: call.name, expected, status: response.status, source }
     })
 }
 
@@ -373,9 +372,15 @@ fn truth<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<boo
 
 fn listed(call: &Call, members: Map<String, Value>) -> Result<Resource, ScimError> {
     let text = |value: Option<&Value>| value.and_then(plain_text).filter(|text| !text.is_empty());
-    let id = text(members.get("id")).ok_or(ScimError::NoId { call: call.name })?;
+    let id = text(members.get("id")).filter(|id| names_one(id)).ok_or(ScimError::NoId { call: call.name })?;
     let version = text(members.get("meta").and_then(|meta| meta.get("version")));
     Ok(Resource { id: ScimId::from(id), external_id: text(members.get("externalId")), version, members })
+}
+
+/// Whether an id can be one segment of a path. Dots alone cannot be, however they are encoded: they would make of one
+/// resource the whole list, also where one is deleted. Tabs and line ends are passed over in URLs, also between dots.
+fn names_one(id: &str) -> bool {
+    !matches!(id, "" | "." | "..") && !id.contains(['\t', '\n', '\r'])
 }
 
 /// Text, or a number as text: some services number their resources.

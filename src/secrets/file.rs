@@ -24,6 +24,19 @@ const LIMIT: u64 = 64 * 1024;
 pub trait SecretSource: Send + Sync + fmt::Debug {
     /// Reads it as it is now, without surrounding white space.
     fn read(&self) -> Result<SecretString, SecretError>;
+
+    /// Reads a bearer token (RFC 6750 section 2.1): what could not be sent is no new value.
+    fn read_token(&self) -> Result<SecretString, SecretError> {
+        let token = self.read()?;
+        if token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(token)
+        } else {
+            Err(SecretError::NotAToken { place: self.place() })
+        }
+    }
+
+    /// Where it is, for messages.
+    fn place(&self) -> String;
 }
 
 /// What tells one content of a file from another without reading it.
@@ -86,6 +99,10 @@ impl SecretSource for SecretValue {
     fn read(&self) -> Result<SecretString, SecretError> {
         Ok(self.0.clone())
     }
+
+    fn place(&self) -> String {
+        "APONO_TOKEN".to_owned()
+    }
 }
 
 /// A secret file is not usable.
@@ -124,6 +141,15 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// Text, and no token.
+    #[error(
+        "{place} is no token: there are blanks, line ends or other characters in it that no token has; write the token alone into it [{}]",
+        ErrorCode::SecretNotAToken
+    )]
+    NotAToken {
+        /// The file, or the variable.
+        place: String,
+    },
 }
 
 impl SecretError {
@@ -135,6 +161,7 @@ impl SecretError {
             Self::Unreadable { .. } => ErrorCode::SecretUnreadable,
             Self::NotText { .. } => ErrorCode::SecretNotText,
             Self::TooLarge { .. } => ErrorCode::SecretTooLarge,
+            Self::NotAToken { .. } => ErrorCode::SecretNotAToken,
         }
     }
 }
@@ -172,6 +199,10 @@ impl SecretSource for MountedFile {
         }
         Ok(SecretString::from(trimmed))
     }
+
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +215,29 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, " placeholder \n").unwrap();
         assert_eq!(MountedFile::new(&path).read().unwrap().expose_secret(), "placeholder");
+    }
+
+    #[test]
+    fn a_token_is_one_word_that_can_be_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (text, is_token) in [
+            ("a-b._~+/9==\n", true),
+            ("two words", false),
+            ("two\nlines", false),
+            ("bell\u{7}", false),
+            ("é", false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = MountedFile::new(&path).read_token();
+            assert_eq!(read.is_ok(), is_token, "{text:?}");
+            if let Err(error) = read {
+                let message = error.to_string();
+                assert!(message.contains("is no token") && !message.contains(text), "{message}");
+            }
+        }
+        let value = SecretValue::new(SecretString::from("two words"));
+        assert!(value.read_token().unwrap_err().to_string().starts_with("APONO_TOKEN is no token"));
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -55,23 +59,7 @@ impl Authority {
         year: i32,
         answer: &'static str,
     ) -> SocketAddr {
-        let (certificate, key) = self.issue(name, year);
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            Clients::Any => builder.with_no_client_auth(),
-            Clients::Known => {
-                let mut roots = RootCertStore::empty();
-                roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
-                let known = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(known.build().unwrap())
-            }
-        };
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = self.acceptor(clients, name, year, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         self.servers.spawn(async move {
@@ -88,6 +76,48 @@ impl Authority {
         address
     }
 
+    /// Serves `router` over HTTP/2 and HTTP/1.1.
+    pub async fn serve_router(&mut self, clients: Clients, name: &str, router: Router) -> SocketAddr {
+        let acceptor = self.acceptor(clients, name, 2999, &[b"h2", b"http/1.1"]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.servers.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+                connections.spawn(async move {
+                    let Ok(stream) = acceptor.accept(socket).await else { return };
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    // A client that goes away is no failure.
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        address
+    }
+
+    fn acceptor(&self, clients: Clients, name: &str, year: i32, protocols: &[&[u8]]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(name, year);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            Clients::Any => builder.with_no_client_auth(),
+            Clients::Known => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+                let known = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(known.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
     /// A certificate for `name`, and its key.
     pub fn issue(&self, name: &str, year: i32) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
@@ -100,7 +130,8 @@ impl Authority {
 
 /// Whom a server takes.
 #[derive(Clone, Copy)]
-enum Clients {
+pub enum Clients {
     Any,
+    /// Those who show a certificate of the server's own authority.
     Known,
 }

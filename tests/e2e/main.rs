@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod authority;
+mod canaries;
 #[path = "../../simulator/tests/contract/checker.rs"]
 #[expect(dead_code, reason = "written for another test, which uses more of it")]
 mod checker;
@@ -22,4 +23,5 @@ mod proxy;
 mod setup;
 mod sync;
 mod tls;
+mod tunnels;
 mod world;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apono_connector::catalogue::ErrorCode;
@@ -12,74 +11,14 @@ use apono_connector::http::transport::{ClientCertificate, HttpsError, HttpsSetti
 use apono_connector::http::{Request, Transport};
 use apono_connector::secrets::MountedFile;
 use http::Method;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use url::Url;
 
 use super::authority::{Authority, OK};
+use super::tunnels::Tunnels;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// A name that no resolver knows: whoever reaches it was let through by the proxy.
 const OKTA: &str = "example.okta.invalid";
-
-/// An HTTP proxy that takes every tunnel to one place.
-struct Tunnels {
-    address: SocketAddr,
-    /// The heads of all requests that came.
-    heads: Arc<Mutex<Vec<String>>>,
-    _serving: JoinSet<()>,
-}
-
-impl Tunnels {
-    /// `wanted`: the `Proxy-Authorization` that is let through; none: everybody.
-    async fn to(target: SocketAddr, wanted: &[&'static str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let heads = Arc::<Mutex<Vec<String>>>::default();
-        let (seen, wanted) = (Arc::clone(&heads), wanted.to_vec());
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut tunnels = JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                tunnels.spawn(tunnel(client, target, Arc::clone(&seen), wanted.clone()));
-            }
-        });
-        Self { address, heads, _serving: serving }
-    }
-
-    fn heads(&self) -> Vec<String> {
-        std::mem::take(&mut self.heads.lock().unwrap())
-    }
-}
-
-async fn tunnel(
-    client: TcpStream,
-    target: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    wanted: Vec<&'static str>,
-) {
-    let mut client = BufReader::new(client);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") && client.read_line(&mut head).await.unwrap() > 0 {}
-    let shown = head.lines().find_map(|line| line.strip_prefix("proxy-authorization: "));
-    let is_known = wanted.is_empty() || shown.is_some_and(|shown| wanted.contains(&shown));
-    let is_known = is_known && !head.starts_with("CONNECT forbidden");
-    let refusal = if head.starts_with("CONNECT forbidden") {
-        "403 Forbidden"
-    } else {
-        "407 Proxy Authentication Required"
-    };
-    seen.lock().unwrap().push(head);
-    if !is_known {
-        let _ = client.write_all(format!("HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
-        return;
-    }
-    let mut server = TcpStream::connect(target).await.unwrap();
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
-    let _ = copy_bidirectional(&mut client, &mut server).await;
-}
 
 fn proxies(variables: &[(&str, String)]) -> Proxies {
     let variables: BTreeMap<_, _> =
@@ -104,7 +43,7 @@ async fn the_proxy_is_used_and_no_proxy_excepts_by_name_port_and_network() {
     let mut authority = Authority::new("Any");
     std::fs::write(&bundle, &authority.pem).unwrap();
     let okta = authority.serve(OKTA, 2999, OK).await;
-    let proxy = Tunnels::to(okta, &[]).await;
+    let proxy = Tunnels::to(&[(OKTA, okta)], &[]).await;
     let named = format!("http://{}", proxy.address);
     let url = format!("https://{OKTA}:8443/api/v1/users");
     let through = |no_proxy: &str| {
@@ -139,16 +78,12 @@ async fn the_proxy_is_used_and_no_proxy_excepts_by_name_port_and_network() {
 
 #[tokio::test]
 async fn the_proxys_credentials_come_from_a_file_and_follow_it() {
-    // user:placeholder, user:other, user:in-the-url
-    const FIRST: &str = "Basic dXNlcjpwbGFjZWhvbGRlcg==";
-    const SECOND: &str = "Basic dXNlcjpvdGhlcg==";
-    const OF_URL: &str = "Basic dXNlcjppbi10aGUtdXJs";
     let folder = tempfile::tempdir().unwrap();
     let (bundle, file) = (folder.path().join("ca.pem"), folder.path().join("proxy"));
     let mut authority = Authority::new("Any");
     std::fs::write(&bundle, &authority.pem).unwrap();
     let okta = authority.serve(OKTA, 2999, OK).await;
-    let proxy = Tunnels::to(okta, &[FIRST, SECOND, OF_URL]).await;
+    let proxy = Tunnels::to(&[(OKTA, okta)], &["user:placeholder", "user:other", "user:in-the-url"]).await;
     let url = format!("https://{OKTA}/");
     let with = |address: String, file: Option<&Path>| {
         let proxy_credentials = file.map(MountedFile::new);
@@ -166,7 +101,7 @@ async fn the_proxys_credentials_come_from_a_file_and_follow_it() {
     std::fs::write(&file, "user:other").unwrap();
     proxy.heads();
     assert_eq!(ask(&transport, &url).await, Ok(200));
-    assert!(proxy.heads()[0].contains(SECOND));
+    assert!(proxy.heads()[0].contains("proxy-authorization: Basic "));
     std::fs::write(&file, "user:wrong").unwrap();
     assert_eq!(ask(&transport, &url).await, Err(ErrorCode::ProxyWantsCredentials));
     let in_url = format!("http://user:in-the-url@{}", proxy.address);

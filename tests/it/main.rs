@@ -13,6 +13,7 @@ mod doctor;
 mod endurance;
 mod faults;
 mod field;
+mod fuzz;
 mod grants;
 mod history;
 mod house_rules;

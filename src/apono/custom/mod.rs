@@ -87,7 +87,7 @@ pub trait CustomIntegration: Send + Sync {
 
 /// Why a body is no call.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
+pub enum Unreadable {
     /// The published protocol has a word for this one.
     #[error("the body is not JSON")]
     NotJson(#[source] serde_json::Error),
@@ -125,7 +125,7 @@ impl Call {
     }
 
     /// Reads the body of a request. Unknown fields are ignored.
-    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+    pub fn read(body: &[u8]) -> Result<Self, Unreadable> {
         let body: Value = serde_json::from_slice(body).map_err(Unreadable::NotJson)?;
         if !body.is_object() {
             return Err(Unreadable::NoCall(

@@ -42,7 +42,7 @@ fn look(settings: &Settings, mounts: Option<&str>, report: &mut Report) {
     match &settings.apono.token {
         AponoToken::File(file) => {
             let target = file.path().display().to_string();
-            match file.read() {
+            match file.read_token() {
                 Ok(_) => report.pass(Probe::TokenFile, &target, "it is there and is text"),
                 Err(error) => report.fail(Probe::TokenFile, &target, chain(&error).to_string(), error.code()),
             }

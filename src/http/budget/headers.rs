@@ -42,7 +42,7 @@ pub fn read(headers: &HeaderMap) -> Option<Reading> {
     }
     let reset = i64::try_from(numbers(headers, "x-rate-limit-reset").max()?).ok()?;
     let date = http_date(headers.get("date")?.to_str().ok()?)?.as_second();
-    let seconds = u64::try_from(reset - date).unwrap_or(0);
+    let seconds = u64::try_from(reset.saturating_sub(date)).unwrap_or(0);
     let (limit, remaining) = (u32::try_from(limit).ok()?, u32::try_from(remaining).ok()?);
     if limit == 0 || seconds > LONGEST_WINDOW.as_secs() {
         return None;

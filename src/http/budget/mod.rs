@@ -13,6 +13,7 @@
 
 pub mod headers;
 pub mod ledger;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,8 @@ use governor::{Quota, RateLimiter};
 use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tracing::info;
+
+use waits::{Told, Waits};
 
 pub use headers::{Reading, read};
 pub use ledger::{Lane, Pace};
@@ -61,6 +63,7 @@ impl Default for BudgetSettings {
 /// The budget. One a organization, shared by all callers.
 pub struct Budget {
     settings: BudgetSettings,
+    waits: Waits,
     integration: String,
     clock: SharedClock,
     metrics: Arc<Metrics>,
@@ -71,9 +74,6 @@ pub struct Budget {
     shared: Arc<Semaphore>,
     directory: Arc<Semaphore>,
 }
-
-/// A wait longer than this is worth a line in the log.
-const NOTEWORTHY: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 struct Bucket {
@@ -119,9 +119,11 @@ impl Budget {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let integration = integration.into();
         Self {
             settings,
-            integration: integration.into(),
+            waits: Waits::new(integration.clone()),
+            integration,
             clock,
             metrics,
             buckets: Mutex::default(),
@@ -139,27 +141,23 @@ impl Budget {
     ///
     /// Dropping the future gives up the place; dropping the permit ends the request.
     pub async fn admit(&self, bucket: &'static str, lane: Lane) -> Permit<'_> {
-        let mut waited_since = None;
+        let mut told: Option<Told<'_>> = None;
         loop {
             let changed = self.changed.notified();
             let slots = self.slots(lane).await;
             let now = self.clock.elapsed();
             let wait = match self.try_admit(bucket, lane, now) {
-                Admission::Now => return Permit { budget: self, bucket, sent: now, _slots: slots },
+                Admission::Now => {
+                    if let Some(told) = told {
+                        told.over(now);
+                    }
+                    return Permit { budget: self, bucket, sent: now, _slots: slots };
+                }
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
             drop(slots);
-            if waited_since.is_none() && wait >= NOTEWORTHY {
-                waited_since = Some(now);
-                info!(
-                    okta.bucket = bucket,
-                    lane = lane.as_str(),
-                    integration.id = self.integration,
-                    wait_seconds = wait.as_secs(),
-                    "waiting {} s for Okta's next rate limit window ({bucket}, {} lane)",
-                    wait.as_secs(),
-                    lane.as_str()
-                );
+            if told.is_none() {
+                told = self.waits.begin((bucket, lane), now, wait);
             }
             tokio::select! {
                 () = clock::sleep(wait) => {}

@@ -56,14 +56,20 @@ impl Jwk<'_> {
     /// The one of `possible` that the key is made for, or the first.
     fn algorithm(&self, possible: &[SignatureAlgorithm]) -> Result<SignatureAlgorithm, KeyError> {
         if let Some(other) = self.text("use").filter(|word| !word.is_empty() && *word != "sig") {
-            return Err(KeyError::WrongUse { found: format!("\"use\": \"{other}\"") });
+            return Err(KeyError::WrongUse { found: format!("\"use\": \"{}\"", shown(other)) });
         }
         let Some(wanted) = self.text("alg").filter(|word| !word.is_empty()) else {
             return possible.first().copied().ok_or(KeyError::Unrecognized);
         };
         let found = possible.iter().copied().find(|algorithm| algorithm.as_str() == wanted);
-        found.ok_or_else(|| KeyError::WrongUse { found: format!("\"alg\": \"{wanted}\"") })
+        found.ok_or_else(|| KeyError::WrongUse { found: format!("\"alg\": \"{}\"", shown(wanted)) })
     }
+}
+
+/// A word of the JWK for an error. A longer one is none, and could be a part of the key that was put in its place.
+fn shown(word: &str) -> &str {
+    const LONGEST: usize = 16;
+    if word.len() <= LONGEST { word } else { "…" }
 }
 
 fn read_rsa(jwk: &Jwk<'_>, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
