@@ -7,6 +7,10 @@
 //! took, the least that the connector's share of the limits allows, refused calls, and the slowest grant: a table and one
 //! JSON line. Without arguments: 10,000.
 //!
+//! `cargo bench --bench limits -- --days 7` takes an organization of 1,000 users (or `--users`) through so many days of
+//! changes, directory runs and grants, once under those limits and once under those of a free Integrator organization,
+//! and prints requests, refused calls and runs.
+//!
 //! It judges nothing.
 
 #![expect(unreachable_pub, reason = "one binary, no library")]
@@ -14,6 +18,8 @@
 
 #[path = "../tests/it/crawl.rs"]
 mod crawl;
+#[path = "../tests/it/steady.rs"]
+mod steady;
 #[path = "../tests/it/world.rs"]
 #[expect(dead_code, reason = "written for tests, which use more of it")]
 mod world;
@@ -22,13 +28,19 @@ use serde_json::{Value, json};
 use simulator::okta::Limits;
 
 use crawl::{Crawl, Scene};
+use steady::{Organization, Worked};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let named =
-        arguments.iter().position(|argument| argument == "--users").and_then(|at| arguments.get(at + 1));
+    let named = |name: &str| {
+        arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1))
+    };
+    if let Some(days) = named("--days") {
+        let users = named("--users").map_or(1000, |users| users.parse().unwrap());
+        return work(days.parse().unwrap(), users);
+    }
     let sizes: Vec<usize> =
-        named.map_or("10000", String::as_str).split(',').map(|n| n.parse().unwrap()).collect();
+        named("--users").map_or("10000", String::as_str).split(',').map(|n| n.parse().unwrap()).collect();
     println!(
         "{:>9} {:>8} {:>8} {:>9} {:>9} {:>7} {:>6} {:>9} {:>9} {:>12}",
         "users",
@@ -45,15 +57,34 @@ fn main() {
     let mut all = Vec::new();
     for users in sizes {
         for others in [0, 50] {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = runtime.enable_all().start_paused(true).build().unwrap();
             let limits = Limits::workforce_app();
             let grants = if others > 0 { 30 } else { 0 };
             let scene = Scene { users, groups: users / 20, members_per_group: 200, limits, others, grants };
-            let crawl = runtime.block_on(crawl::crawl(scene));
+            let crawl = runtime().block_on(crawl::crawl(scene));
             println!("{}", row(users, others, &crawl));
             all.push(report(users, others, &crawl));
         }
+    }
+    println!("{}", Value::from(all));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+fn work(days: usize, users: usize) {
+    let mut all = Vec::new();
+    for (kind, limits) in [("workforce", Limits::workforce_app()), ("integrator", Limits::integrator_app())] {
+        let asked = Organization { days, users, groups: users / 20, members_per_group: 20, limits };
+        let Worked { requests, throttled, runs, broken_runs, grants, refused_grants, left_over } =
+            runtime().block_on(steady::work(asked));
+        println!(
+            "{kind:>10}, {days} days of {users} users: {requests} requests, {throttled} refused with 429; {runs} directory runs, {broken_runs} broken; {grants} grants, {refused_grants} refused, {left_over} left over"
+        );
+        all.push(json!({
+            "limits": kind, "days": days, "users": users, "requests": requests, "throttled": throttled, "runs": runs,
+            "broken_runs": broken_runs, "grants": grants, "refused_grants": refused_grants, "left_over": left_over,
+        }));
     }
     println!("{}", Value::from(all));
 }

@@ -128,7 +128,7 @@ pub enum StartError {
     #[error(transparent)]
     Endpoint(EndpointError),
     /// Signals.
-    #[error("signals cannot be taken over")]
+    #[error("signals cannot be taken over [{code}]", code = ErrorCode::ProcessLimits)]
     Signals(#[source] io::Error),
 }
 

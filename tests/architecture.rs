@@ -149,6 +149,7 @@ fn pure_modules_have_no_async_and_no_clock() {
         "src/directory/selection.rs",
         "src/setup/found.rs",
         "src/setup/plan.rs",
+        "src/setup/step.rs",
         "src/setup/refusal.rs",
         "src/setup/say.rs",
         "src/setup/table.rs",

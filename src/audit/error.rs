@@ -63,7 +63,7 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The thread that writes has died.
-    #[error("the audit trail's writer has died; restart the connector and report this")]
+    #[error("the audit trail's writer has died; restart the connector and report this [{code}]", code = ErrorCode::AuditFails)]
     Worker(#[source] tokio::task::JoinError),
 }
 

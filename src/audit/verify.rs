@@ -20,6 +20,7 @@ use serde::Deserialize;
 use super::chain::{self, Link};
 use super::files::{self, LONGEST_LINE, Line, Lines, Paths};
 use super::head::{self, Head};
+use crate::catalogue::ErrorCode;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,13 +138,13 @@ pub enum What {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// There is nothing.
-    #[error("there is no audit trail at {}; name its file with --file", path.display())]
+    #[error("there is no audit trail at {}; name its file with --file [{code}]", path.display(), code = ErrorCode::AuditTrailUnreadable)]
     Nothing {
         /// Where.
         path: PathBuf,
     },
     /// A file failed.
-    #[error("cannot read {}; run this as the connector's user, or on a copy of the whole folder", path.display())]
+    #[error("cannot read {}; run this as the connector's user, or on a copy of the whole folder [{code}]", path.display(), code = ErrorCode::AuditTrailUnreadable)]
     Read {
         /// Which.
         path: PathBuf,
@@ -152,13 +153,13 @@ pub enum VerifyError {
         source: io::Error,
     },
     /// A file of the trail is compressed.
-    #[error("{} is compressed; verify a copy of the folder in which it is unpacked", path.display())]
+    #[error("{} is compressed; verify a copy of the folder in which it is unpacked [{code}]", path.display(), code = ErrorCode::AuditTrailUnreadable)]
     Compressed {
         /// Which.
         path: PathBuf,
     },
     /// Files are renamed faster than they are opened.
-    #[error("the files in {} are being renamed; try again, or verify a copy of the folder", path.display())]
+    #[error("the files in {} are being renamed; try again, or verify a copy of the folder [{code}]", path.display(), code = ErrorCode::AuditTrailUnreadable)]
     Restless {
         /// The folder.
         path: PathBuf,

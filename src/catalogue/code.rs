@@ -242,6 +242,30 @@ pub enum ErrorCode {
     PlanMoved = 806,
     /// The attribute mapping is wrong.
     MappingWrong = 807,
+    /// The connector does not run.
+    NotRunning = 901,
+    /// The running connector does not answer.
+    Deaf = 902,
+    /// The running connector does not do that.
+    DaemonRefused = 903,
+    /// The file is no plan that can be used.
+    PlanFile = 904,
+    /// It is not clear which organization is meant.
+    WhichOrganization = 905,
+    /// A file is in the way.
+    FileInTheWay = 906,
+    /// A file cannot be written.
+    FileNotWritten = 907,
+    /// Something in Okta is in the way of setting up.
+    SetupObstacle = 908,
+    /// The audit trail is broken.
+    AuditTrailBroken = 909,
+    /// The audit trail cannot be read.
+    AuditTrailUnreadable = 910,
+    /// Logging cannot be set up.
+    LogSettings = 911,
+    /// The process cannot have what every process needs.
+    ProcessLimits = 912,
 }
 
 impl ErrorCode {
@@ -362,6 +386,18 @@ impl ErrorCode {
         Self::ProviderIncomplete,
         Self::PlanMoved,
         Self::MappingWrong,
+        Self::NotRunning,
+        Self::Deaf,
+        Self::DaemonRefused,
+        Self::PlanFile,
+        Self::WhichOrganization,
+        Self::FileInTheWay,
+        Self::FileNotWritten,
+        Self::SetupObstacle,
+        Self::AuditTrailBroken,
+        Self::AuditTrailUnreadable,
+        Self::LogSettings,
+        Self::ProcessLimits,
     ];
 
     /// Without its letters.

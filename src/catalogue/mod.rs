@@ -9,6 +9,7 @@
 //! # Not here
 //! What the program does about a failure: the module that meets it decides by its own types.
 
+mod command;
 mod directory;
 mod local;
 mod network;
@@ -105,13 +106,14 @@ impl fmt::Display for Said {
 
 /// All of them, by number.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let areas: [&'static [Entry]; 6] = [
+    let areas: [&'static [Entry]; 7] = [
         local::ENTRIES,
         network::ENTRIES,
         token::ENTRIES,
         okta::ENTRIES,
         others::ENTRIES,
         directory::ENTRIES,
+        command::ENTRIES,
     ];
     areas.into_iter().flatten()
 }

@@ -16,6 +16,7 @@ use clap::Subcommand;
 
 use super::{Exit, complain, say};
 use crate::audit::{Report, verify};
+use crate::catalogue::ErrorCode;
 use crate::config::{Sources, load};
 use crate::telemetry::chain;
 
@@ -53,7 +54,11 @@ fn check(file: &Path, after: u64) -> Exit {
         }
         Ok(report) => {
             say(&told(&report));
-            complain(&format!("the audit trail {} is broken; keep its files as they are", file.display()));
+            complain(&format!(
+                "the audit trail {} is broken; keep its files as they are [{}]",
+                file.display(),
+                ErrorCode::AuditTrailBroken
+            ));
             Exit::Differs
         }
         Err(error) => {

@@ -16,7 +16,8 @@ mod story;
 
 use clap::Args;
 
-use super::{Exit, color, complain, say};
+use super::runtime::threads;
+use super::{Exit, color, say};
 use crate::config::Sources;
 use screen::Screen;
 use stage::Stage;
@@ -43,12 +44,9 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) fn demo(arguments: &DemoArgs, sources: &Sources) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot start: {error}"));
-            return Exit::Io;
-        }
+        Err(exit) => return exit,
     };
     let screen = Screen::new(color(sources));
     match runtime.block_on(perform(*arguments, &screen)) {

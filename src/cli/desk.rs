@@ -16,10 +16,12 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::runtime::wait_for;
 use super::{Exit, complain};
 use crate::access::book::{Book, IllegalRecord};
 use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged};
 use crate::access::view::{self, Filter, Listing, Story};
+use crate::catalogue::ErrorCode;
 use crate::config::{Sources, State, load};
 use crate::domain::GrantId;
 use crate::http::transport::{HttpsError, HttpsTransport, Request, Response, Transport, TransportError};
@@ -57,9 +59,8 @@ pub(super) enum DeskError {
     #[error("the journal's records do not follow each other")]
     Illegal(#[source] IllegalRecord),
     #[error(
-        "a connector has the state ({by}), but its socket {} does not answer; run this as root or as its user",
-        socket.display()
-    )]
+        "a connector has the state ({by}), but its socket {} does not answer; run this as root or as its user [{code}]",
+        socket.display(), code = ErrorCode::Deaf)]
     Deaf {
         by: String,
         socket: PathBuf,
@@ -70,13 +71,13 @@ pub(super) enum DeskError {
     Client(#[source] HttpsError),
     #[error("the connector cannot be asked")]
     Base(#[source] BaseError),
-    #[error("there is no journal at the configured place")]
+    #[error("there is no journal at the configured place [{code}]", code = ErrorCode::NotRunning)]
     NoJournal,
-    #[error("the connector answered {status}: {message}")]
+    #[error("the connector answered {status}: {message} [{code}]", code = ErrorCode::DaemonRefused)]
     Refused { status: StatusCode, message: String },
-    #[error("the connector's answer cannot be read; is it another version than this one?")]
+    #[error("the connector's answer cannot be read; is it another version than this one? [{code}]", code = ErrorCode::DaemonRefused)]
     Unreadable(#[source] serde_json::Error),
-    #[error("nobody can end a grant while the connector does not run; start it, and ask again")]
+    #[error("nobody can end a grant while the connector does not run; start it, and ask again [{code}]", code = ErrorCode::NotRunning)]
     NotRunning,
 }
 
@@ -137,17 +138,13 @@ pub(super) fn with_state(
             return Exit::Config;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot start: {error}"));
-            return Exit::Io;
+    match wait_for(work(state)) {
+        Ok(Ok(exit)) | Err(exit) => exit,
+        Ok(Err(error)) => {
+            complain(&chain(&error).to_string());
+            Exit::from(&error)
         }
-    };
-    runtime.block_on(work(state)).unwrap_or_else(|error| {
-        complain(&chain(&error).to_string());
-        Exit::from(&error)
-    })
+    }
 }
 
 impl Desk {

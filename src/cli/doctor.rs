@@ -14,6 +14,7 @@ use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::json;
 
+use super::runtime::wait_for;
 use super::{Exit, complain, say, wants_color};
 use crate::app::Outside;
 use crate::app::doctor::{Finding, Report, ThisHost, Verdict, examine};
@@ -39,13 +40,6 @@ pub(super) fn doctor(arguments: &DoctorArgs, sources: &Sources) -> Exit {
             return Exit::Config;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot start: {error}"));
-            return Exit::Io;
-        }
-    };
     let outside = match Outside::real(&settings) {
         Ok(outside) => outside,
         Err(error) => {
@@ -53,7 +47,10 @@ pub(super) fn doctor(arguments: &DoctorArgs, sources: &Sources) -> Exit {
             return Exit::from(&error);
         }
     };
-    let report = runtime.block_on(examine(&settings, &outside, Arc::new(ThisHost)));
+    let report = match wait_for(examine(&settings, &outside, Arc::new(ThisHost))) {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
     show(&report, arguments, wants_color(sources, io::stdout().is_terminal()));
     exit_of(&report)
 }

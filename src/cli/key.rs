@@ -20,7 +20,10 @@ use super::{Exit, complain, say};
 use crate::config::{Sources, load};
 use crate::entropy::SystemEntropy;
 use crate::http::url::Base;
-use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey, generate_rsa};
+use crate::secrets::{
+    Credentials, CredentialsSource, Curve, GeneratedKey, KeyError, MountedFile, SecretSource, SigningKey,
+    generate_ec, generate_rsa,
+};
 use crate::setup::files::{self, PRIVATE};
 use crate::setup::proof::prove;
 
@@ -31,9 +34,8 @@ pub(super) enum KeyCommand {
         /// Where the private key is written
         #[arg(long, value_name = "FILE", default_value = "okta-key.json")]
         out: PathBuf,
-        /// Size of the RSA key
-        #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(2048..=8192))]
-        bits: u16,
+        #[command(flatten)]
+        kind: KeyKind,
     },
     /// Prints the public half of a private key, as Okta takes it
     Jwk {
@@ -44,6 +46,17 @@ pub(super) enum KeyCommand {
     Verify(VerifyArgs),
     /// Replaces the key of a connection by a new one
     Rotate(RotateArgs),
+}
+
+/// What kind of key is made.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct KeyKind {
+    /// Size of the RSA key
+    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(2048..=8192))]
+    bits: u16,
+    /// An EC key on this curve (P-256, P-384, P-521) instead of an RSA key
+    #[arg(long, value_name = "CURVE", value_parser = curve, conflicts_with = "bits")]
+    curve: Option<Curve>,
 }
 
 #[derive(Debug, Args)]
@@ -66,7 +79,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn key(command: &KeyCommand, sources: &Sources) -> Exit {
     ended(match command {
-        KeyCommand::Generate { out, bits } => generate(out, *bits),
+        KeyCommand::Generate { out, kind } => generate(out, *kind),
         KeyCommand::Jwk { file } => read_key(file).map(|(_, key)| {
             say(&key.public_jwk().to_string());
             Exit::Done
@@ -76,8 +89,23 @@ pub(super) fn key(command: &KeyCommand, sources: &Sources) -> Exit {
     })
 }
 
-fn generate(out: &Path, bits: u16) -> Result<Exit, Trouble> {
-    let made = generate_rsa(usize::from(bits))?;
+impl KeyKind {
+    /// A new key of this kind.
+    pub(super) fn generate(self) -> Result<GeneratedKey, KeyError> {
+        match self.curve {
+            Some(curve) => generate_ec(curve),
+            None => generate_rsa(usize::from(self.bits)),
+        }
+    }
+}
+
+fn curve(text: &str) -> Result<Curve, String> {
+    let known = Curve::ALL.into_iter().find(|curve| curve.as_str() == text);
+    known.ok_or_else(|| format!("the curves are {}", Curve::ALL.map(Curve::as_str).join(", ")))
+}
+
+fn generate(out: &Path, kind: KeyKind) -> Result<Exit, Trouble> {
+    let made = kind.generate()?;
     files::create(out, made.private_jwk.expose_secret(), PRIVATE, &SystemEntropy)?;
     say(&made.public_jwk.to_string());
     Ok(Exit::Done)

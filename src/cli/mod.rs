@@ -24,6 +24,7 @@ mod man;
 mod okta;
 mod rotate;
 mod run;
+mod runtime;
 mod status;
 mod support;
 mod sync;

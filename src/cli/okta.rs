@@ -18,19 +18,21 @@ use clap::{Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::key::KeyKind;
 use super::terminal::{Terminal, note};
 use super::trouble::{Trouble, absolute, admin_token, block_on, ended, organization, surroundings};
 use super::{Exit, complain, say};
 use crate::config::Sources;
 use crate::http::url::Base;
-use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey, generate_rsa};
+use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey};
 use crate::setup::Surroundings;
 use crate::setup::admin::Admin;
 use crate::setup::files::{self, PRIVATE};
 use crate::setup::found::Found;
-use crate::setup::plan::{Names, Plan, Step, Wishes, plan};
+use crate::setup::plan::{Plan, Wishes, plan};
 use crate::setup::proof::{Proof, prove_patiently};
 use crate::setup::say as words;
+use crate::setup::step::{Names, Step};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OktaCommand {
@@ -80,9 +82,8 @@ pub(super) struct SetupArgs {
     /// Adds the organization's table to a configuration file that exists
     #[arg(long)]
     write_config: bool,
-    /// Size of the RSA key
-    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(2048..=8192))]
-    bits: u16,
+    #[command(flatten)]
+    kind: KeyKind,
     /// PEM certificates to trust beside the system's
     #[arg(long, value_name = "FILE")]
     ca_bundle_file: Option<PathBuf>,
@@ -187,7 +188,7 @@ impl<'a> Setup<'a> {
         if self.args.dry_run {
             return Ok(Key::None);
         }
-        let made = generate_rsa(usize::from(self.args.bits))?;
+        let made = self.args.kind.generate()?;
         Ok(Key::New { private: made.private_jwk, public: made.public_jwk })
     }
 

@@ -14,19 +14,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::key::KeyKind;
 use super::terminal::{Terminal, note};
 use super::trouble::{Trouble, absolute, admin_token, block_on, organization, surroundings};
 use super::{Exit, complain, say};
 use crate::config::{Sources, load};
 use crate::http::url::Base;
-use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey, generate_rsa};
+use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey};
 use crate::setup::Surroundings;
 use crate::setup::admin::Admin;
 use crate::setup::files::{self, PRIVATE};
 use crate::setup::found::material;
-use crate::setup::plan::{Names, Step};
 use crate::setup::proof::{prove, prove_patiently};
 use crate::setup::say as words;
+use crate::setup::step::{Names, Step};
 
 #[derive(Debug, Args)]
 pub(super) struct RotateArgs {
@@ -45,9 +46,8 @@ pub(super) struct RotateArgs {
     /// The connection only reads the directory
     #[arg(long)]
     without_access: bool,
-    /// Size of the RSA key
-    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(2048..=8192))]
-    bits: u16,
+    #[command(flatten)]
+    kind: KeyKind,
     /// PEM certificates to trust beside the system's
     #[arg(long, value_name = "FILE")]
     ca_bundle_file: Option<PathBuf>,
@@ -56,7 +56,8 @@ pub(super) struct RotateArgs {
 /// One connection.
 struct Connection {
     base: Base,
-    file: PathBuf,
+    /// Where the key is, alone or with the client's id.
+    source: CredentialsSource,
     credentials: Credentials,
     scopes: [&'static str; 2],
     surroundings: Surroundings,
@@ -64,8 +65,8 @@ struct Connection {
 }
 
 pub(super) fn rotate(arguments: &RotateArgs, sources: &Sources) -> Result<Exit, Trouble> {
-    let (base, file, access) = which(arguments, sources)?;
-    let credentials = load_credentials(&file)?;
+    let (base, source, access) = which(arguments, sources)?;
+    let credentials = source.load()?;
     let surroundings = surroundings(arguments.ca_bundle_file.as_deref(), sources)?;
     let admin = match &arguments.admin_token_file {
         None => None,
@@ -75,19 +76,20 @@ pub(super) fn rotate(arguments: &RotateArgs, sources: &Sources) -> Result<Exit, 
         }
     };
     let scopes = ["okta.users.read", if access { "okta.groups.manage" } else { "okta.groups.read" }];
-    let connection = Connection { base, file, credentials, scopes, surroundings, admin };
+    let connection = Connection { base, source, credentials, scopes, surroundings, admin };
     if arguments.finish {
         return block_on(connection.finish());
     }
-    let new = connection.new_key(arguments.bits)?;
+    let new = connection.new_key(arguments.kind)?;
     block_on(connection.replace(new))
 }
 
-/// Address, file, and whether memberships are changed.
-fn which(arguments: &RotateArgs, sources: &Sources) -> Result<(Base, PathBuf, bool), Trouble> {
+/// Address, key, and whether memberships are changed.
+fn which(arguments: &RotateArgs, sources: &Sources) -> Result<(Base, CredentialsSource, bool), Trouble> {
     let access = !arguments.without_access;
     if let (Some(url), Some(file)) = (&arguments.organization_url, &arguments.credentials_file) {
-        return Ok((organization(url)?, absolute(file), access));
+        let file = MountedFile::new(absolute(file));
+        return Ok((organization(url)?, CredentialsSource::Secret { file, key_id: None }, access));
     }
     let loaded = load(sources).map_err(|error| {
         let text =
@@ -104,22 +106,7 @@ fn which(arguments: &RotateArgs, sources: &Sources) -> Result<(Base, PathBuf, bo
             "no single configured organization is meant; name --organization-url and --credentials-file";
         return Err(Trouble::new(Exit::Usage, text));
     };
-    match &organization.credentials {
-        CredentialsSource::Secret { file, .. } => {
-            Ok((organization.url, file.path().to_owned(), access && organization.access.is_some()))
-        }
-        CredentialsSource::KeyFile { file, .. } => {
-            let text = format!(
-                "{} holds the key alone; only a credentials file can be rotated here (credentials_file)",
-                file.path().display()
-            );
-            Err(Trouble::new(Exit::Usage, text))
-        }
-    }
-}
-
-fn load_credentials(file: &Path) -> Result<Credentials, Trouble> {
-    Ok(CredentialsSource::Secret { file: MountedFile::new(file), key_id: None }.load()?)
+    Ok((organization.url, organization.credentials, access && organization.access.is_some()))
 }
 
 /// A key that is not in use yet.
@@ -130,12 +117,12 @@ struct NewKey {
 
 impl Connection {
     /// The key that waits, or a new one that then does.
-    fn new_key(&self, bits: u16) -> Result<NewKey, Trouble> {
-        let waiting = MountedFile::new(files::pending(&self.file));
+    fn new_key(&self, kind: KeyKind) -> Result<NewKey, Trouble> {
+        let waiting = MountedFile::new(files::pending(self.file()));
         let private = if waiting.version().is_some() {
             waiting.read()?
         } else {
-            let previous = files::previous(&self.file);
+            let previous = files::previous(self.file());
             if previous.exists() {
                 let text = format!(
                     "the last rotation is not finished ({}); run `key rotate --finish` first",
@@ -143,7 +130,7 @@ impl Connection {
                 );
                 return Err(Trouble::new(Exit::TryLater, text));
             }
-            let made = generate_rsa(usize::from(bits))?.private_jwk;
+            let made = kind.generate()?.private_jwk;
             let entropy = self.surroundings.entropy.as_ref();
             files::create(waiting.path(), made.expose_secret(), PRIVATE, entropy)?;
             made
@@ -184,12 +171,12 @@ impl Connection {
         self.swap(&new)?;
         say(&format!(
             "{} has the new key {}; the old one is in {}",
-            self.file.display(),
+            self.file().display(),
             new.key.kid(),
-            files::previous(&self.file).display()
+            files::previous(self.file()).display()
         ));
         say(&format!(
-            "a running connector takes it up with its next token, within the hour; then end the old key ({}): apono-connector key rotate --finish",
+            "a running connector takes it up within seconds; then end the old key ({}): apono-connector key rotate --finish",
             self.credentials.key.kid()
         ));
         Ok(Exit::Done)
@@ -200,27 +187,32 @@ impl Connection {
         let entropy = self.surroundings.entropy.as_ref();
         // A run that broke off right here has put the new key in already.
         if self.credentials.key.kid() != new.key.kid() {
-            let old = MountedFile::new(&self.file).read()?;
-            files::replace(&files::previous(&self.file), old.expose_secret(), PRIVATE, entropy)?;
-            let text = files::credentials_text(&self.credentials.client_id, &new.private);
-            files::replace(&self.file, text.expose_secret(), PRIVATE, entropy)?;
+            let old = self.source.file().read()?;
+            files::replace(&files::previous(self.file()), old.expose_secret(), PRIVATE, entropy)?;
+            let text = match &self.source {
+                CredentialsSource::Secret { .. } => {
+                    files::credentials_text(&self.credentials.client_id, &new.private)
+                }
+                CredentialsSource::KeyFile { .. } => new.private.clone(),
+            };
+            files::replace(self.file(), text.expose_secret(), PRIVATE, entropy)?;
         }
-        files::remove(&files::pending(&self.file))?;
+        files::remove(&files::pending(self.file()))?;
         Ok(())
     }
 
     async fn finish(self) -> Result<Exit, Trouble> {
-        let previous = files::previous(&self.file);
+        let previous = files::previous(self.file());
         if !previous.exists() {
             let text = format!("there is no {}: no rotation waits to be finished", previous.display());
             return Err(Trouble::new(Exit::Usage, text));
         }
-        let old = load_credentials(&previous)?.key;
+        let old = self.source.at(MountedFile::new(&previous)).load()?.key;
         if material(old.public_jwk()) == material(self.credentials.key.public_jwk()) {
             let text = format!(
                 "{} and {} hold the same key; nothing was ended",
                 previous.display(),
-                self.file.display()
+                self.file().display()
             );
             return Err(Trouble::new(Exit::Config, text));
         }
@@ -251,6 +243,10 @@ impl Connection {
         files::remove(&previous)?;
         say(&format!("the old key {} is no more", old.kid()));
         Ok(Exit::Done)
+    }
+
+    fn file(&self) -> &Path {
+        self.source.file().path()
     }
 
     fn names(&self) -> Names {

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::runtime::threads;
 use super::{Exit, color, complain};
 use crate::app::{App, Outside, StartError};
+use crate::catalogue::ErrorCode;
 use crate::config::{LogFormat, Settings, Sources, load};
 use crate::runtime::Signals;
 use crate::secrets::mounts;
@@ -34,20 +36,16 @@ pub(super) fn run(sources: &Sources) -> Exit {
         LogFormat::Auto => Format::Json,
     };
     if let Err(error) = log::install(format, &loaded.settings.log.level, color(sources)) {
-        complain(&chain(&error).to_string());
+        complain(&format!("{} [{}]", chain(&error), ErrorCode::LogSettings));
         return Exit::Config;
     }
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     warn_of_fixed_mounts(&loaded.settings);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
-    let runtime = match runtime {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot start: {error}"));
-            return Exit::Io;
-        }
+        Err(exit) => return exit,
     };
     let ended = runtime.block_on(start_and_run(loaded.settings));
     // Something that blocks (a name that does not resolve) must not hold up the exit.

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::config::shown;
 use super::desk::{Client, Desk, DeskError};
+use super::runtime::wait_for;
 use super::{Exit, complain, say};
 use crate::access::view::Filter;
 use crate::app::Outside;
@@ -103,11 +104,7 @@ impl Bundle {
         let settings = loaded.settings;
         let trail = verify(&settings.audit.file, 0).map(|report| super::audit::told(&report));
         self.put_or_miss("audit.txt", trail);
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return self.miss("status.json and the rest", &error.to_string()),
-        };
-        runtime.block_on(async {
+        let asked = wait_for(async {
             match Client::to_daemon(&settings.state) {
                 Ok(Some(client)) => {
                     self.put_or_miss(
@@ -128,6 +125,9 @@ impl Bundle {
                 Err(error) => self.miss("doctor.json", &chain(&error).to_string()),
             }
         });
+        if asked.is_err() {
+            self.miss("status.json and the rest", "the runtime cannot start");
+        }
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {

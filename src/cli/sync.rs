@@ -19,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::desk::{Client, DeskError};
+use super::runtime::threads;
 use super::status::failing_lines;
 use super::{Exit, bars, complain, say, say_lines};
 use crate::app::{App, Outside, StartError};
+use crate::catalogue::ErrorCode;
 use crate::config::{Settings, Sources, load};
 use crate::directory::ApplyRefusal;
 use crate::directory::plan::{Operation, PlanHash};
@@ -84,23 +86,23 @@ enum SyncError {
     Start(#[source] StartError),
     #[error("{0}")]
     Refused(String),
-    #[error("the world has moved: {0}")]
+    #[error("the world has moved: {0} [{code}]", code = ErrorCode::PlanMoved)]
     Moved(String),
-    #[error("several organizations are configured ({0}); name one with --integration")]
+    #[error("several organizations are configured ({0}); name one with --integration [{code}]", code = ErrorCode::WhichOrganization)]
     Which(String),
-    #[error("no directory of integration {0} is reconciled (okta.directory.enabled)")]
+    #[error("no directory of integration {0} is reconciled (okta.directory.enabled) [{code}]", code = ErrorCode::WhichOrganization)]
     Unknown(IntegrationId),
-    #[error("{} is not a plan of this program, or was changed", path.display())]
+    #[error("{} is not a plan of this program, or was changed [{code}]", path.display(), code = ErrorCode::PlanFile)]
     NotAPlan { path: PathBuf },
-    #[error("{} cannot be read or written", path.display())]
+    #[error("{} cannot be read or written [{code}]", path.display(), code = ErrorCode::PlanFile)]
     File {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the plan cannot be read")]
+    #[error("the plan cannot be read [{code}]", code = ErrorCode::PlanFile)]
     Unreadable(#[source] serde_json::Error),
-    #[error("another run has made another plan meanwhile; try again")]
+    #[error("another run has made another plan meanwhile; try again [{code}]", code = ErrorCode::PlanMoved)]
     Overtaken,
 }
 
@@ -134,12 +136,9 @@ pub(super) fn sync(arguments: &SyncArgs, sources: &Sources) -> Exit {
             return Exit::Config;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot start: {error}"));
-            return Exit::Io;
-        }
+        Err(exit) => return exit,
     };
     let color = super::wants_color(sources, io::stdout().is_terminal());
     runtime.block_on(act(arguments, settings, color)).unwrap_or_else(|error| {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::runtime::wait_for;
 use super::terminal::Terminal;
 use super::{Exit, complain};
 use crate::clock::SystemClock;
@@ -127,10 +128,8 @@ pub(super) fn ended(outcome: Result<Exit, Trouble>) -> Exit {
 
 /// Runs something that waits for the network.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Trouble::new(Exit::Io, format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(future)
+    // What is the matter has been told.
+    wait_for(future).unwrap_or_else(|exit| Err(Trouble::new(exit, "nothing was done")))
 }
 
 /// The outside world, for a command that may come before any configuration.

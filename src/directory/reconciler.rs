@@ -75,8 +75,7 @@ struct Done {
 pub enum ApplyRefusal {
     /// The world has moved.
     #[error(
-        "what there is to do is not what was planned any more (asked for {asked}, found {found}); plan again, and look at it"
-    )]
+        "what there is to do is not what was planned any more (asked for {asked}, found {found}); plan again, and look at it [{code}]", code = ErrorCode::PlanMoved)]
     Moved {
         /// The hash that was asked for.
         asked: String,

@@ -106,6 +106,15 @@ impl CredentialsSource {
         }
     }
 
+    /// The same, in another file.
+    #[must_use]
+    pub fn at(&self, file: MountedFile) -> Self {
+        match self.clone() {
+            Self::Secret { key_id, .. } => Self::Secret { file, key_id },
+            Self::KeyFile { client_id, key_id, .. } => Self::KeyFile { client_id, file, key_id },
+        }
+    }
+
     /// The file that holds the key.
     pub fn file(&self) -> &MountedFile {
         match self {

@@ -21,8 +21,8 @@ use serde_json::Value;
 
 use super::TIMEOUT;
 use super::found::{Application, Assignment, Found, RegisteredKey, Resource, ResourceSet, Role, material};
-use super::plan::{ApiCall, Names, Step};
 use super::refusal::{AdminError, cure};
+use super::step::{ApiCall, Names, Step};
 use crate::http::retry::{Patience, Repeatable};
 use crate::http::url::Base;
 use crate::http::{Authorize, AuthorizeError, Call, Exchange, Lane, Request, Response};

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use crate::catalogue::ErrorCode;
 use crate::entropy::Entropy;
 
 /// Only its owner reads a private key.
@@ -29,10 +30,10 @@ pub const PUBLIC: u32 = 0o644;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is there.
-    #[error("{} exists and is left as it is; name another file, or move it away", .0.display())]
+    #[error("{} exists and is left as it is; name another file, or move it away [{code}]", .0.display(), code = ErrorCode::FileInTheWay)]
     Exists(PathBuf),
     /// No folder, no right, no room.
-    #[error("{} cannot be written", path.display())]
+    #[error("{} cannot be written [{code}]", path.display(), code = ErrorCode::FileNotWritten)]
     Write {
         /// The file.
         path: PathBuf,

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod proof;
 pub mod refusal;
 pub mod say;
+pub mod step;
 pub mod table;
 
 use std::time::Duration;

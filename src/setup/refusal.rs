@@ -9,6 +9,7 @@
 
 use http::StatusCode;
 
+use crate::catalogue::ErrorCode;
 use crate::http::Class;
 use crate::okta::OktaError;
 
@@ -27,7 +28,7 @@ pub enum AdminError {
         source: Box<OktaError>,
     },
     /// Success, with a body that lacks something.
-    #[error("{call}: Okta's answer has no {member:?}; is {organization} an Okta organization?")]
+    #[error("{call}: Okta's answer has no {member:?}; is {organization} an Okta organization? [{code}]", code = ErrorCode::OktaUnreadable)]
     Lacks {
         /// Method and path.
         call: String,
@@ -37,19 +38,19 @@ pub enum AdminError {
         organization: String,
     },
     /// A listing without end.
-    #[error("{call}: the listing does not end; run this again")]
+    #[error("{call}: the listing does not end; run this again [{code}]", code = ErrorCode::ListingIncomplete)]
     Endless {
         /// Method and path.
         call: String,
     },
     /// The text is no header.
-    #[error("the administrator's token has characters that no token has; copy it again, whole")]
+    #[error("the administrator's token has characters that no token has; copy it again, whole [{code}]", code = ErrorCode::SecretNotAToken)]
     Token,
     /// A group that is not there.
-    #[error("no group is named {0:?}; write its exact name or its id (00g…)")]
+    #[error("no group is named {0:?}; write its exact name or its id (00g…) [{code}]", code = ErrorCode::SetupObstacle)]
     NoGroup(String),
     /// Which one?
-    #[error("several groups are named {name:?} ({}); write the id of the one that is meant", ids.join(", "))]
+    #[error("several groups are named {name:?} ({}); write the id of the one that is meant [{code}]", ids.join(", "), code = ErrorCode::SetupObstacle)]
     SeveralGroups {
         /// The name.
         name: String,

@@ -12,7 +12,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::plan::{Names, Step, Thing, Wishes};
+use super::plan::Wishes;
+use super::step::{Names, Step, Thing};
 
 /// One step in words.
 pub fn sentence(step: &Step) -> String {

@@ -12,6 +12,8 @@ mod configuration;
 mod crash;
 mod custom;
 mod field;
+mod fresh;
+mod keys;
 mod kills;
 mod life;
 mod operator;

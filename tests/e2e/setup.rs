@@ -1,10 +1,8 @@
-//! From nothing to a connection, and its key through the years.
+//! From nothing to a connection.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::pty::openpty;
@@ -13,152 +11,8 @@ use serde_json::Value;
 use simulator::okta::faults::error;
 use simulator::okta::{AdminRole, NewGroup};
 
-use crate::world::{CLIENT, Connector, INTEGRATION, World, read};
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
-
-fn json_file(path: &Path) -> Value {
-    serde_json::from_str(&read(path)).unwrap()
-}
-
-/// A world in which nothing was set up on this host, and a folder for what will be.
-struct Fresh {
-    world: World,
-    group: String,
-    user: String,
-    token: String,
-}
-
-const CHANGES: [&str; 10] = [
-    "create_app",
-    "add_app_key",
-    "deactivate_app_key",
-    "delete_app_key",
-    "grant_app_scope",
-    "create_role",
-    "add_role_permission",
-    "create_resource_set",
-    "add_resources",
-    "assign_client_role",
-];
-
-impl Fresh {
-    fn new() -> Self {
-        let (world, user, group) = World::with_ada();
-        fs::create_dir(world.path("fresh")).unwrap();
-        let mut fresh = Self { world, group, user, token: String::new() };
-        fresh.give_token(AdminRole::SuperAdmin);
-        fresh
-    }
-
-    fn give_token(&mut self, role: AdminRole) {
-        self.token = self.world.okta.create_admin_token(role);
-        let file = self.world.path("admin-token");
-        fs::write(&file, format!("{}\n", self.token)).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.world.path(name).display().to_string()
-    }
-
-    /// The arguments of `okta setup` by a file.
-    fn arguments(&self, more: &[&str]) -> Vec<String> {
-        let mut arguments: Vec<String> = ["okta", "setup", "--non-interactive", "--organization-url"]
-            .into_iter()
-            .map(ToOwned::to_owned)
-            .collect();
-        arguments.push(self.world.okta_server.url());
-        arguments.extend(["--config".into(), self.text("fresh/connector.toml")]);
-        arguments.extend(["--integration-id".into(), INTEGRATION.into()]);
-        arguments.extend(["--admin-token-file".into(), self.text("admin-token")]);
-        arguments.extend(more.iter().map(|one| (*one).to_owned()));
-        arguments
-    }
-
-    async fn run(&self, arguments: &[String]) -> Output {
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let mut command = World::bare_command(&arguments);
-        command
-            .env("APONO_URL", self.world.apono_url())
-            .env("APONO_CONNECTOR_ID", "okta-connector")
-            .env("APONO_TOKEN_FILE", self.world.path("token"));
-        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
-        for text in [out(&output), err(&output)] {
-            assert!(!text.contains(&self.token), "the administrator's token is in the output:\n{text}");
-            for private in self.private_members() {
-                assert!(!text.contains(&private), "the private key is in the output:\n{text}");
-            }
-        }
-        output
-    }
-
-    async fn setup(&self, more: &[&str]) -> Output {
-        self.run(&self.arguments(more)).await
-    }
-
-    /// The private members of every key in the folder, whose files are their owner's alone.
-    fn private_members(&self) -> Vec<String> {
-        let mut members = Vec::new();
-        for file in fs::read_dir(self.world.path("fresh")).unwrap() {
-            let path = file.unwrap().path();
-            let Ok(value) = serde_json::from_str::<Value>(&read(&path)) else { continue };
-            let key = value.get("private_key").unwrap_or(&value);
-            if let Some(private) = key["d"].as_str() {
-                assert_eq!(mode(&path), 0o600, "{}", path.display());
-                members.push(private.to_owned());
-            }
-        }
-        members
-    }
-
-    fn files(&self) -> Vec<String> {
-        let files = fs::read_dir(self.world.path("fresh")).unwrap();
-        let mut files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-        files.sort();
-        files
-    }
-
-    fn changes(&self) -> u64 {
-        CHANGES.iter().map(|operation| self.world.okta.call_count(operation)).sum()
-    }
-
-    /// Runs the command that setting up ended with.
-    fn start(&mut self, next: &str) -> Connector {
-        let mut arguments: Vec<String> = next.split(' ').skip(2).map(ToOwned::to_owned).collect();
-        for (key, value) in [
-            ("state.url", format!("sqlite:{}", self.text("state/state.db"))),
-            ("audit.file", self.text("state/audit.jsonl")),
-            ("admin.listen", "127.0.0.1:0".to_owned()),
-            ("log.format", "json".to_owned()),
-            ("log.level", "debug".to_owned()),
-        ] {
-            arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
-        }
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        self.world.start_command(World::bare_command(&arguments))
-    }
-
-    async fn key(&self, more: &[&str]) -> Output {
-        let url = self.world.okta_server.url();
-        let arguments = [&["key"], more].concat();
-        let arguments: Vec<String> = arguments
-            .into_iter()
-            .map(|one| if one == "URL" { url.clone() } else { one.to_owned() })
-            .collect();
-        self.run(&arguments).await
-    }
-}
+use crate::fresh::{CHANGES, Fresh, err, json_file, mode, out};
+use crate::world::{INTEGRATION, read};
 
 #[tokio::test]
 async fn two_commands_lead_from_nothing_to_the_first_grant() {
@@ -386,16 +240,6 @@ async fn what_was_done_by_hand_is_finished_with_the_client_id() {
     assert!(!out(&looked).contains("/api/v1/apps\n"), "{}", out(&looked));
 }
 
-impl Fresh {
-    /// The arguments without an administrator.
-    fn by_hand(&self, more: &[&str]) -> Vec<String> {
-        let mut arguments = self.arguments(more);
-        let at = arguments.iter().position(|argument| argument == "--admin-token-file").unwrap();
-        arguments.drain(at..at + 2);
-        arguments
-    }
-}
-
 #[tokio::test]
 async fn a_configuration_that_exists_is_shown_the_table_and_changed_only_when_asked() {
     let fresh = Fresh::new();
@@ -413,78 +257,6 @@ async fn a_configuration_that_exists_is_shown_the_table_and_changed_only_when_as
     let again = fresh.setup(&["--write-config"]).await;
     assert_eq!(again.status.code(), Some(0), "{}", err(&again));
     assert_eq!(read(&config), text);
-}
-
-#[tokio::test]
-async fn a_key_is_made_shown_tried_and_rotated_while_the_connector_runs() {
-    let mut fresh = Fresh::new();
-    let file = fresh.text("fresh/key.json");
-    let made = fresh.key(&["generate", "--out", &file]).await;
-    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
-    assert_eq!(mode(Path::new(&file)), 0o600);
-    let shown = fresh.key(&["jwk", &file]).await;
-    assert_eq!(out(&shown), out(&made));
-    let again = fresh.key(&["generate", "--out", &file]).await;
-    assert_eq!(again.status.code(), Some(74), "{}", err(&again));
-    let alone = fresh.key(&["verify", &file]).await;
-    assert_eq!(alone.status.code(), Some(0), "{}", err(&alone));
-    assert!(out(&alone).starts_with("RSA key of 2048 bits, key id "), "{}", out(&alone));
-    let foreign = fresh.key(&["verify", &file, "--organization-url", "URL", "--client-id", CLIENT]).await;
-    assert_eq!(foreign.status.code(), Some(77), "{}", err(&foreign));
-    assert!(
-        err(&foreign).contains("is not registered with the application")
-            && err(&foreign).contains("AOC-0302"),
-        "{}",
-        err(&foreign)
-    );
-
-    let made = fresh.setup(&[]).await;
-    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
-    let next = out(&made).lines().last().unwrap().to_owned();
-    let mut connector = fresh.start(&next);
-    connector.admin().await;
-    let credentials = fresh.text("fresh/okta-credentials.json");
-    let old = json_file(Path::new(&credentials));
-    let token = fresh.text("admin-token");
-    let with = ["--credentials-file", &credentials, "--organization-url", "URL"];
-    let by_token = [&with[..], &["--admin-token-file", &token]].concat();
-
-    let early = fresh.key(&[&["rotate", "--finish"], &by_token[..]].concat()).await;
-    assert_eq!(early.status.code(), Some(64), "{}", err(&early));
-    let rotated = fresh.key(&[&["rotate"], &by_token[..]].concat()).await;
-    assert_eq!(rotated.status.code(), Some(0), "{}", err(&rotated));
-    let new = json_file(Path::new(&credentials));
-    assert_eq!(json_file(Path::new(&format!("{credentials}.previous"))), old);
-    assert_eq!(new["client_id"], old["client_id"]);
-    assert_ne!(new["private_key"]["n"], old["private_key"]["n"]);
-    // Both are good until the old one is ended.
-    for file in [credentials.clone(), format!("{credentials}.previous")] {
-        let good = fresh.key(&["verify", &file, "--organization-url", "URL"]).await;
-        assert_eq!(good.status.code(), Some(0), "{}", err(&good));
-    }
-    let hasty = fresh.key(&[&["rotate"], &by_token[..]].concat()).await;
-    assert_eq!(hasty.status.code(), Some(75), "{}", err(&hasty));
-    fs::copy(format!("{credentials}.previous"), fresh.world.path("fresh/kept.json")).unwrap();
-    let finished = fresh.key(&[&["rotate", "--finish"], &by_token[..]].concat()).await;
-    assert_eq!(finished.status.code(), Some(0), "{}", err(&finished));
-    let kept = fresh.text("fresh/kept.json");
-    let ended = fresh.key(&["verify", &kept, "--organization-url", "URL"]).await;
-    assert_eq!(ended.status.code(), Some(77), "{}", out(&ended));
-    // The connector that has run all the while has the new key when it needs another token.
-    fresh.world.okta.revoke_tokens();
-    let granted = fresh.world.grant(&fresh.group, Duration::from_mins(5));
-    assert_eq!(fresh.world.result(&granted.task_id).await["code"], "granted", "{}", connector.text());
-    assert!(connector.stop().await.success());
-
-    // Without an administrator's token the public key is there to be pasted, and the next run goes on.
-    let pasted = fresh.key(&[&["rotate"], &with[..]].concat()).await;
-    assert_eq!(pasted.status.code(), Some(75), "{}", err(&pasted));
-    let jwk: Value = serde_json::from_str(&out(&pasted)).unwrap();
-    let client = new["client_id"].as_str().unwrap();
-    fresh.world.okta.register_client(client, jwk.clone(), &["okta.users.read", "okta.groups.manage"]);
-    let done = fresh.key(&[&["rotate"], &with[..]].concat()).await;
-    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
-    assert_eq!(json_file(Path::new(&credentials))["private_key"]["kid"], jwk["kid"]);
 }
 
 fn echoes(screen: &fs::File) -> bool {

@@ -26,6 +26,7 @@ mod refusals;
 mod rotation;
 mod scene;
 mod stage;
+mod steady;
 mod tasks;
 mod tokens;
 mod two_daemons;

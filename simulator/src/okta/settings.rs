@@ -256,6 +256,24 @@ impl Limits {
         }
     }
 
+    /// What one service app gets of a free Integrator org: half of each bucket and of the 35 concurrent calls.
+    #[must_use]
+    pub fn integrator_app() -> Self {
+        Self {
+            budgets: BTreeMap::from([
+                (Bucket::Users, 50),
+                (Bucket::UserById, 50),
+                (Bucket::Groups, 50),
+                (Bucket::GroupById, 50),
+                (Bucket::Logs, 10),
+                (Bucket::Token, 150),
+                (Bucket::Rest, 50),
+            ]),
+            window: Duration::from_mins(1),
+            concurrency: Some(17),
+        }
+    }
+
     /// No call is ever refused. The headers show a very large budget.
     #[must_use]
     pub fn unlimited() -> Self {

@@ -2,12 +2,15 @@
 //! The SCIM service of one organization: whether it answers, takes the token, and what it can do.
 //!
 //! # Invariants kept here
-//! - Only read: what it does with a PATCH is found out by runs, which look after each write.
+//! - Nothing is changed: the one PATCH is for a user that nobody is.
 //!
 //! # Not here
 //! How services differ: docs/scim.md.
 
 use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
 
 use super::probe::{Probe, Report};
 use crate::app::Outside;
@@ -15,9 +18,10 @@ use crate::app::build::exchange;
 use crate::app::secrets::{apono_token, scim_token};
 use crate::catalogue::ErrorCode;
 use crate::config::{Organization, Settings};
+use crate::domain::ScimId;
 use crate::http::Authorize;
 use crate::http::mounted_token::MountedToken;
-use crate::scim::{Kind, Provider, Quirk, ScimError};
+use crate::scim::{Kind, Provider, Quirk, ScimError, patch};
 use crate::telemetry::{Metrics, chain};
 
 const ALL: [Probe; 4] = [Probe::ScimAnswers, Probe::ScimToken, Probe::ScimPatch, Probe::ScimFilter];
@@ -64,6 +68,7 @@ pub(super) async fn examine(
         (Probe::ScimPatch, Quirk::NoPatch, "PATCH", "whole objects are written in its place"),
         (Probe::ScimFilter, Quirk::NoFilter, "filters", "listings are searched in their place"),
     ];
+    let of_patch = patch_nobody(&provider).await;
     for (probe, quirk, what, then) in lacks {
         if abilities.has(quirk) {
             report.warn(
@@ -72,9 +77,27 @@ pub(super) async fn examine(
                 format!("it says that it knows no {what}; {then}"),
                 "Nothing has to be done; see docs/scim.md.",
             );
+        } else if let (Probe::ScimPatch, Err(error)) = (probe, &of_patch) {
+            report.warn(
+                probe,
+                &target,
+                format!("it is to know PATCH, and does not look for the user whom one is for: {error}"),
+                "Nothing has to be done where runs complete: whole objects are written then; see docs/scim.md.",
+            );
         } else {
             report.pass(probe, &target, format!("it does not say that it knows no {what}"));
         }
+    }
+}
+
+/// Whoever knows PATCH looks for the user first.
+async fn patch_nobody(provider: &Provider) -> Result<(), String> {
+    let nobody = ScimId::from("apono-connector-doctor-nobody");
+    let message = patch::replace("active", &json!(true));
+    match provider.patch(Kind::User, &nobody, &message, None).await {
+        Ok(_) => Err("it accepts the change of a user that it does not have".to_owned()),
+        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(()),
+        Err(error) => Err(chain(&error).to_string()),
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::setup::found::{Assignment, RegisteredKey, ResourceSet, Role};
+use crate::setup::step::Names;
 
 fn jwk(n: &str) -> Value {
     json!({ "kty": "RSA", "kid": format!("kid-{n}"), "n": n, "e": "AQAB" })

@@ -1,0 +1,108 @@
+//! # Purpose
+//! What keeps a command from being done.
+//!
+//! # Invariants kept here
+//! - In the order of the numbers.
+//!
+//! # Not here
+//! What a command meets at a peer or in the configuration: the other areas.
+
+use super::{Again, Entry, ErrorCode};
+
+/// Somebody runs the command again; nothing else tries.
+const fn entry(
+    code: ErrorCode,
+    title: &'static str,
+    cause: &'static str,
+    cure: &'static str,
+    again: Again,
+) -> Entry {
+    Entry { code, title, cause, cure, page: None, again, said: &[] }
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    entry(
+        ErrorCode::NotRunning,
+        "The connector does not run",
+        "The command asks the running connector, and none has this state.",
+        "Start the connector, and run the command again.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::Deaf,
+        "The running connector does not answer",
+        "Its socket beside the state cannot be used: it is for root and the connector's user alone.",
+        "Run the command as root or as the connector's user, on the same host and with the same state.url.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::DaemonRefused,
+        "The running connector does not do that",
+        "It is another version than the command, or what was asked for does not exist.",
+        "Read the message; use the command of the version that runs.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::PlanFile,
+        "The file is no plan that can be used",
+        "It was not written by `sync --plan --out`, was changed, or cannot be read.",
+        "Make it anew with `sync --plan --out FILE`.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::WhichOrganization,
+        "It is not clear which organization is meant",
+        "Several are configured, or none of that name has its directory reconciled.",
+        "Name one with --integration.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::FileInTheWay,
+        "A file is in the way",
+        "Nothing is overwritten, and there is a file of that name.",
+        "Name another file, or move that one away.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::FileNotWritten,
+        "A file cannot be written",
+        "The folder is missing, may not be written to, or has no room.",
+        "See to the folder, and run the command again.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::SetupObstacle,
+        "Something in Okta is in the way of setting up",
+        "An application, key or group of that name is there and is another than the one that is meant.",
+        "Do what the message says, and run the command again: it goes on where it stopped.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::AuditTrailBroken,
+        "The audit trail is broken",
+        "Records were edited, dropped, reordered, repeated or cut off.",
+        "Keep its files as they are, and find out who could write to them.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::AuditTrailUnreadable,
+        "The audit trail cannot be read",
+        "It is not there, may not be read, or is being rotated.",
+        "Run the command as the connector's user, or on a copy of the whole folder.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::LogSettings,
+        "Logging cannot be set up",
+        "The level is none, or the journal is not there.",
+        "Correct log.level and log.format.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::ProcessLimits,
+        "The process cannot have what every process needs",
+        "The system gives no threads, or no signals can be taken over.",
+        "Raise the limits of the service (tasks, open files).",
+        Again::Never,
+    ),
+];
