@@ -44,7 +44,7 @@ use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::http::Transport;
 use crate::http::address::Address;
 use crate::http::transport::{HttpsError, HttpsTransport};
-use crate::runtime::{Ending, Signals, Supervisor};
+use crate::runtime::{Ending, Manager, Pulse, Signals, Supervisor};
 use crate::server;
 use crate::telemetry::{Metrics, chain};
 use build::Builder;
@@ -158,6 +158,19 @@ impl App {
         Ok(builder.finish())
     }
 
+    /// Tells the service manager that everything is ready, and then how it goes on; `again` says whether a stop is one for
+    /// good.
+    pub fn keep_telling(&mut self, manager: &Manager, again: impl Fn() -> bool + Send + 'static) {
+        let facts = Arc::clone(&self.facts);
+        let look = move || {
+            let facts = facts.facts();
+            Pulse { is_live: server::is_live(&facts), status: server::one_line(&facts) }
+        };
+        manager.ready(&look());
+        let stop = self.supervisor.stop_token();
+        self.supervisor.add("service manager", manager.clone().keep_telling(look, again, stop));
+    }
+
     /// Where the admin listener is.
     pub fn listening(&self) -> Option<SocketAddr> {
         self.listening
@@ -241,7 +254,7 @@ impl App {
     }
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
-    pub async fn run(self, signals: Option<Signals>) -> Ending {
+    pub async fn run(self, signals: Option<&mut Signals>) -> Ending {
         let Self { supervisor, control, ledger, metrics, connection, clock, .. } = self;
         let ending = supervisor.run(signals).await;
         let was_connected = *connection.borrow() == Connection::Connected;

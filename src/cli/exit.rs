@@ -123,7 +123,7 @@ impl From<&StartError> for Exit {
 impl From<&Ending> for Exit {
     fn from(ending: &Ending) -> Self {
         match ending {
-            Ending::Stopped | Ending::Cut => Self::Done,
+            Ending::Stopped | Ending::Again | Ending::Cut => Self::Done,
             Ending::Died { .. } => Self::Bug,
         }
     }

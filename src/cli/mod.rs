@@ -22,6 +22,7 @@ mod grants;
 mod key;
 mod man;
 mod okta;
+mod reload;
 mod rotate;
 mod run;
 mod runtime;

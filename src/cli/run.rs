@@ -1,26 +1,29 @@
 //! # Purpose
-//! `run`: the daemon.
+//! `run`: the daemon, through every configuration that it is given.
 //!
 //! # Invariants kept here
 //! - Nothing is opened before the whole configuration was found right.
+//! - A new configuration that cannot be used changes nothing; one that turns out so when it is run with gives way to the
+//!   old one.
 //!
 //! # Not here
-//! The daemon itself: `app`.
+//! The daemon itself: `app`. Noticing a new configuration: `reload`.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::reload::Reload;
 use super::runtime::threads;
 use super::{Exit, color, complain};
 use crate::app::{App, Outside, StartError};
 use crate::catalogue::ErrorCode;
 use crate::config::{LogFormat, Settings, Sources, load};
-use crate::runtime::Signals;
+use crate::runtime::{Ending, Manager, Signals};
 use crate::secrets::mounts;
 use crate::telemetry::chain;
-use crate::telemetry::log::{self, Format};
+use crate::telemetry::log::{self, Format, Switch};
 
 pub(super) fn run(sources: &Sources) -> Exit {
     let loaded = match load(sources) {
@@ -35,10 +38,13 @@ pub(super) fn run(sources: &Sources) -> Exit {
         LogFormat::Auto if io::stderr().is_terminal() => Format::Pretty,
         LogFormat::Auto => Format::Json,
     };
-    if let Err(error) = log::install(format, &loaded.settings.log.level, color(sources)) {
-        complain(&format!("{} [{}]", chain(&error), ErrorCode::LogSettings));
-        return Exit::Config;
-    }
+    let switch = match log::install(format, &loaded.settings.log.level, color(sources)) {
+        Ok(switch) => switch,
+        Err(error) => {
+            complain(&format!("{} [{}]", chain(&error), ErrorCode::LogSettings));
+            return Exit::Config;
+        }
+    };
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -47,7 +53,9 @@ pub(super) fn run(sources: &Sources) -> Exit {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let ended = runtime.block_on(start_and_run(loaded.settings));
+    let manager = Manager::default();
+    let reload = Reload::new(&loaded, sources.clone(), manager.clone());
+    let ended = runtime.block_on(run_until_stopped(loaded.settings, &reload, &manager, &switch));
     // Something that blocks (a name that does not resolve) must not hold up the exit.
     runtime.shutdown_timeout(LAST_BLOCKING);
     match ended {
@@ -81,22 +89,52 @@ fn warn_of_fixed_mounts(settings: &Settings) {
 /// For work on blocking threads, after everything else has ended.
 const LAST_BLOCKING: Duration = Duration::from_secs(1);
 
-async fn start_and_run(settings: Settings) -> Result<Exit, StartError> {
-    let signals = Signals::install().map_err(StartError::Signals)?;
+/// One configuration after the other, on the same state.
+async fn run_until_stopped(
+    mut settings: Settings,
+    reload: &Reload,
+    manager: &Manager,
+    switch: &Switch,
+) -> Result<Exit, StartError> {
+    let mut signals = Signals::install(reload.is_changed()).map_err(StartError::Signals)?;
+    let mut former = None;
+    loop {
+        let mut app = match build(settings.clone()).await {
+            Ok(app) => app,
+            Err(error) => {
+                let Some(good) = former.take() else { return Err(error) };
+                warn!(error = %chain(&error),
+                    "the new configuration cannot be run with, and the former one goes on: {}", chain(&error));
+                settings = good;
+                continue;
+            }
+        };
+        if let Err(error) = switch.set(&settings.log.level) {
+            warn!(error = %chain(&error), "{}", chain(&error));
+        }
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            connector.id = %settings.apono.connector_id,
+            organizations = settings.okta.len(),
+            admin.listen = app.listening().map(tracing::field::display),
+            custom_integration.listen = app.custom_listening().map(tracing::field::display),
+            "apono-connector {} runs for {} organization{}",
+            env!("CARGO_PKG_VERSION"),
+            settings.okta.len(),
+            if settings.okta.len() == 1 { "" } else { "s" }
+        );
+        app.keep_telling(manager, reload.is_pending());
+        let ending = app.run(Some(&mut signals)).await;
+        match (&ending, reload.take()) {
+            (Ending::Again, Some(new)) => former = Some(std::mem::replace(&mut settings, new)),
+            (Ending::Stopped | Ending::Again | Ending::Cut | Ending::Died { .. }, _) => {
+                return Ok(Exit::from(&ending));
+            }
+        }
+    }
+}
+
+async fn build(settings: Settings) -> Result<App, StartError> {
     let outside = Outside::real(&settings)?;
-    let organizations = settings.okta.len();
-    let connector = settings.apono.connector_id.clone();
-    let app = App::build(settings, outside).await?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        connector.id = %connector,
-        organizations,
-        admin.listen = app.listening().map(tracing::field::display),
-        custom_integration.listen = app.custom_listening().map(tracing::field::display),
-        "apono-connector {} runs for {organizations} organization{}",
-        env!("CARGO_PKG_VERSION"),
-        if organizations == 1 { "" } else { "s" }
-    );
-    let ending = app.run(Some(signals)).await;
-    Ok(Exit::from(&ending))
+    App::build(settings, outside).await
 }

@@ -8,9 +8,11 @@
 //! What the tasks do.
 
 mod instance;
+mod manager;
 mod memory;
 mod supervise;
 
 pub use instance::whoami;
+pub use manager::{Manager, Pulse};
 pub use memory::keep_memory_private;
-pub use supervise::{Ending, Signals, Supervisor};
+pub use supervise::{Asked, Ending, Signals, Supervisor};

@@ -4,7 +4,7 @@
 //! # Invariants kept here
 //! - A task that ends unasked, by error, panic or by itself, stops all others and makes a failure of the end.
 //! - A stop is asked for once, waited for within a limit, and forced by a second signal.
-//! - A hangup, which often means "read your files again", ends nothing: files are followed without being asked.
+//! - A hangup asks for another configuration; where there is none that can be used, nothing ends.
 //!
 //! # Not here
 //! What is done after the tasks have ended: `app`.
@@ -34,12 +34,14 @@ pub struct Supervisor {
     limit: Duration,
 }
 
-/// How the process ends.
+/// How the tasks end.
 #[derive(Debug)]
 pub enum Ending {
-    /// It was asked to, and every task has ended.
+    /// They were asked to, and every one has ended.
     Stopped,
-    /// It was asked to, and some tasks did not end in time.
+    /// The same, to begin again with another configuration.
+    Again,
+    /// They were asked to, and some did not end in time.
     Cut,
     /// A task has died.
     Died {
@@ -51,34 +53,62 @@ pub enum Ending {
 }
 
 /// SIGTERM and SIGINT, and SIGHUP, which would end the process if it were left alone.
-#[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Whether a hangup finds another configuration that can be used.
+    is_changed: Box<dyn FnMut() -> bool + Send>,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The end, by this signal.
+    Stop(&'static str),
+    /// To begin again with another configuration.
+    Again,
 }
 
 impl Signals {
-    /// Takes over all three.
-    pub fn install() -> io::Result<Self> {
+    /// Takes over all three; `is_changed` is asked at each hangup.
+    pub fn install(is_changed: impl FnMut() -> bool + Send + 'static) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            is_changed: Box::new(is_changed),
         })
     }
 
-    /// Waits for one that asks for a stop.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for one that asks for something.
+    async fn next(&mut self) -> Asked {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.terminate.recv() => return Asked::Stop("SIGTERM"),
+                _ = self.interrupt.recv() => return Asked::Stop("SIGINT"),
                 _ = self.hangup.recv() => {
-                    info!("SIGHUP: secrets are followed as they change; for other configuration, restart");
+                    if (self.is_changed)() {
+                        return Asked::Again;
+                    }
                 }
             }
         }
+    }
+
+    /// Waits for one that asks for the end.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::Stop(name) = self.next().await {
+                return name;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").finish_non_exhaustive()
     }
 }
 
@@ -104,16 +134,22 @@ impl Supervisor {
     }
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
-    pub async fn run(mut self, mut signals: Option<Signals>) -> Ending {
+    pub async fn run(mut self, mut signals: Option<&mut Signals>) -> Ending {
         for task in std::mem::take(&mut self.waiting) {
             self.tasks.spawn(task);
         }
+        let mut wished = Ending::Stopped;
         let died = tokio::select! {
             // Tasks that end because they were asked to must not be taken for dead.
             biased;
             () = self.stop.cancelled() => None,
-            name = next_signal(&mut signals) => {
-                info!(signal = name, "{name}: stopping; what was begun is finished first");
+            asked = next_signal(&mut signals) => {
+                match asked {
+                    Asked::Stop(name) => {
+                        info!(signal = name, "{name}: stopping; what was begun is finished first");
+                    }
+                    Asked::Again => wished = Ending::Again,
+                }
                 None
             }
             Some(ended) = self.tasks.join_next() => Some(death(ended)),
@@ -124,18 +160,20 @@ impl Supervisor {
         self.stop.cancel();
         let drained = tokio::select! {
             drained = clock::timeout(self.limit, drain(&mut self.tasks)) => drained,
-            name = next_signal(&mut signals) => {
-                warn!(signal = name, "{name} again: ending at once");
+            name = next_stop(&mut signals) => {
+                warn!(signal = name, "{name}: ending at once");
+                wished = Ending::Cut;
                 None
             }
         };
         match (died, drained) {
             (Some(died), _) | (None, Some(Some(died))) => died,
-            (None, Some(None)) => Ending::Stopped,
+            (None, Some(None)) => wished,
             (None, None) => {
                 warn!(tasks = self.tasks.len(), "{} tasks did not end in time", self.tasks.len());
                 self.tasks.shutdown().await;
-                Ending::Cut
+                // Whoever begins again can do so without those.
+                if matches!(wished, Ending::Again) { wished } else { Ending::Cut }
             }
         }
     }
@@ -149,9 +187,16 @@ impl fmt::Debug for Supervisor {
     }
 }
 
-async fn next_signal(signals: &mut Option<Signals>) -> &'static str {
+async fn next_signal(signals: &mut Option<&mut Signals>) -> Asked {
     match signals {
         Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_stop(signals: &mut Option<&mut Signals>) -> &'static str {
+    match signals {
+        Some(signals) => signals.stop().await,
         None => std::future::pending().await,
     }
 }

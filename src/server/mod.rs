@@ -13,6 +13,7 @@ mod readiness;
 mod router;
 
 pub use readiness::{
-    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, readiness,
+    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, is_live,
+    one_line, readiness,
 };
 pub use router::{Source, router, serve};

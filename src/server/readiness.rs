@@ -152,8 +152,25 @@ pub struct Check {
 pub(super) const STUCK: Duration = Duration::from_secs(30);
 
 /// Whether the process makes progress.
-pub(super) fn is_live(facts: &Facts) -> bool {
+pub fn is_live(facts: &Facts) -> bool {
     facts.slowest_loop < STUCK
+}
+
+/// The same in one line: what holds, or the first thing that does not.
+pub fn one_line(facts: &Facts) -> String {
+    let Readiness { checks, .. } = readiness(facts);
+    if let Some(check) = checks.iter().find(|check| !check.ok) {
+        return format!("not ready: {}: {}", check.name, check.message);
+    }
+    let live: usize = facts.organizations.iter().map(|one| one.live_memberships).sum();
+    let due: usize = facts.organizations.iter().map(|one| one.removals_due).sum();
+    let apono = match &facts.apono {
+        PeerFact::Unknown => "Apono not asked yet",
+        PeerFact::Connected => "connected to Apono",
+        PeerFact::Unreachable { .. } => "Apono unreachable",
+        PeerFact::Refused { .. } => "refused by Apono",
+    };
+    format!("ready; {apono}; {live} memberships held by grants, {due} removals due")
 }
 
 /// Whether the connector can end grants.

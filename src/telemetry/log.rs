@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// How a line looks. `log.format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub enum LogError {
     /// The journal's socket is not there.
     #[error("log.format is journald, but the journal cannot be reached; choose json")]
     Journald(#[source] io::Error),
+    /// The subscriber is not there any more.
+    #[error("the level of the log cannot be changed")]
+    Gone(#[source] reload::Error),
     /// Something else has set a subscriber.
     #[error("logging was set up twice")]
     Twice(#[source] tracing_subscriber::util::TryInitError),
@@ -66,9 +69,20 @@ pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
         .map_err(|source| LogError::Level { level: level.to_owned(), source })
 }
 
+/// Changes the level of a subscriber that is installed.
+#[derive(Clone, Debug)]
+pub struct Switch(reload::Handle<EnvFilter, Registry>);
+
+impl Switch {
+    /// From now on this level, or this filter.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        self.0.reload(parse_level(level)?).map_err(LogError::Gone)
+    }
+}
+
 /// Installs the process's subscriber.
-pub fn install(format: Format, level: &str, ansi: bool) -> Result<(), LogError> {
-    let filter = parse_level(level)?;
+pub fn install(format: Format, level: &str, ansi: bool) -> Result<Switch, LogError> {
+    let (filter, switch) = reload::Layer::new(parse_level(level)?);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Pretty => tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
@@ -92,7 +106,7 @@ pub fn install(format: Format, level: &str, ansi: bool) -> Result<(), LogError> 
             .boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(LogError::Twice)?;
-    Ok(())
+    Ok(Switch(switch))
 }
 
 /// `ts=… level=… target=… msg="…" key=value`.

@@ -16,6 +16,7 @@ mod fresh;
 mod keys;
 mod kills;
 mod life;
+mod manager;
 mod operator;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
