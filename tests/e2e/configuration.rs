@@ -147,6 +147,13 @@ async fn commands_and_their_exit_codes() {
     let world = World::new();
     for (arguments, code, expected) in [
         (&["config", "check"][..], 0, "the configuration is valid"),
+        (&["config", "check", "--set", "apono.token_file=/nowhere"], 78, "/nowhere does not exist"),
+        (
+            &["config", "check", "--without-secrets", "--set", "apono.token_file=/nowhere"],
+            0,
+            "the configuration is valid",
+        ),
+        (&["config", "check", "--without-secrets", "--set", "apono.tokn=x"], 78, "there is no such key"),
         (&["config", "show"], 0, "okta[0].rate_limit_share = 0.8  # default"),
         (&["config", "schema"], 0, "https://json-schema.org/draft/2020-12/schema"),
         (&["run", "--set", "log.level"], 64, "is not KEY=VALUE"),
