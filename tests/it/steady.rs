@@ -94,22 +94,3 @@ pub async fn work(organization: Organization) -> Worked {
     connector.stop().await;
     worked
 }
-
-/// A week, with the limits that leave the least.
-#[tokio::test(start_paused = true)]
-async fn a_week_of_a_small_organization_sees_no_429() {
-    let week = Organization {
-        days: 7,
-        users: 100,
-        groups: 20,
-        members_per_group: 10,
-        limits: Limits::integrator_app(),
-    };
-    let worked = work(week).await;
-    assert_eq!(
-        (worked.throttled, worked.broken_runs, worked.refused_grants, worked.left_over),
-        (0, 0, 0, 0),
-        "{worked:?}"
-    );
-    assert!(worked.runs > 600 && worked.grants > 300, "{worked:?}");
-}

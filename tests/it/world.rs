@@ -335,6 +335,11 @@ impl Running {
     }
 
     /// The power goes: nothing is finished.
+    /// Whether it has ended by itself.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     pub async fn crash(mut self) {
         self.task.shutdown().await;
     }

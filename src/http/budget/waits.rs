@@ -79,3 +79,25 @@ impl Drop for Told<'_> {
         self.waits.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = ("/api/v1/groups", Lane::Directory);
+    const NOW: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_wait_is_told_of_once_however_many_wait_and_again_when_it_comes_again() {
+        let waits = Waits::new("integration".to_owned());
+        assert!(waits.begin(PLACE, NOW, NOTEWORTHY / 2).is_none(), "not worth a line");
+        let first = waits.begin(PLACE, NOW, NOTEWORTHY).unwrap();
+        assert!(waits.begin(PLACE, NOW, NOTEWORTHY).is_none(), "told of already");
+        let other = waits.begin((PLACE.0, Lane::Grant), NOW, NOTEWORTHY);
+        assert!(other.is_some(), "another lane");
+        first.over(NOW + NOTEWORTHY);
+        let given_up = waits.begin(PLACE, NOW, NOTEWORTHY).unwrap();
+        drop(given_up);
+        assert!(waits.begin(PLACE, NOW, NOTEWORTHY).is_some(), "whoever gave up waits no more");
+    }
+}

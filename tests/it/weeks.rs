@@ -1,0 +1,23 @@
+//! A week of an organization, under the limits that service apps have.
+
+use simulator::okta::Limits;
+
+use crate::steady::{Organization, work};
+
+async fn a_week(limits: Limits) {
+    let week = Organization { days: 7, users: 100, groups: 20, members_per_group: 10, limits };
+    let worked = work(week).await;
+    let amiss = (worked.throttled, worked.broken_runs, worked.refused_grants, worked.left_over);
+    assert_eq!(amiss, (0, 0, 0, 0), "{worked:?}");
+    assert!(worked.runs > 600 && worked.grants > 300, "{worked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_week_of_a_small_organization_sees_no_429() {
+    a_week(Limits::integrator_app()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_week_of_a_workforce_organization_sees_no_429() {
+    a_week(Limits::workforce_app()).await;
+}
