@@ -37,7 +37,7 @@ use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock, SystemClock};
 use crate::config::{ConfigError, Settings};
 use crate::directory::progress::Progress;
-use crate::directory::store::{Failing, PlannedOperation, StoreError};
+use crate::directory::store::{Failing, PlannedOperation, Store, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun};
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
@@ -140,6 +140,7 @@ pub struct App {
     supervisor: Supervisor,
     control: Arc<ControlPlane>,
     ledger: Arc<Ledger>,
+    stores: Vec<Store>,
     metrics: Arc<Metrics>,
     clock: SharedClock,
     connection: watch::Receiver<Connection>,
@@ -255,11 +256,11 @@ impl App {
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
     pub async fn run(self, signals: Option<&mut Signals>) -> Ending {
-        let Self { supervisor, control, ledger, metrics, connection, clock, .. } = self;
+        let Self { supervisor, control, ledger, stores, metrics, connection, clock, .. } = self;
         let ending = supervisor.run(signals).await;
         let was_connected = *connection.borrow() == Connection::Connected;
         ledger.close().await;
-        let outbox = Outbox { control: Arc::clone(&control), ledger, metrics, clock };
+        let outbox = Outbox { control: Arc::clone(&control), ledger: Arc::clone(&ledger), metrics, clock };
         let goodbye = async {
             outbox.flush().await;
             if let Err(error) = control.leave().await {
@@ -269,6 +270,11 @@ impl App {
         // A peer that was away a moment ago would only cost the time limit.
         if was_connected && clock::timeout(GOODBYE, goodbye).await.is_none() {
             warn!("Apono did not take the goodbye in time; what it has not accepted is on disk");
+        }
+        // A connection that somebody leaves open holds all of this, and whoever comes next wants the files.
+        ledger.release().await;
+        for store in stores {
+            store.close().await;
         }
         info!(ending = ?ending, "stopped");
         ending

@@ -207,6 +207,12 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// The entries of a grant and of the tasks that have asked about it, open or not, in order.
     fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>>;
+
+    /// Waits for what is being written, and lets go of files and locks, whoever still holds the journal. Nothing can be
+    /// recorded or read after it.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 #[cfg(test)]

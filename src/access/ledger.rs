@@ -199,6 +199,13 @@ impl Ledger {
         self.to_its_end(close).await;
     }
 
+    /// Lets go of the files of journal and audit trail; nothing is recorded after it.
+    pub async fn release(&self) {
+        let turn = self.turn(&[]).await;
+        turn.writing.telling.release().await;
+        self.shared.journal.close().await;
+    }
+
     /// What was recorded of a grant, open or not, and of the tasks that have asked about it.
     pub async fn about(&self, grant: &GrantId) -> Result<Vec<Entry>, LedgerError> {
         // First what waits: it may be on disk, too, by the time that is read.

@@ -56,6 +56,13 @@ impl Telling {
         }
     }
 
+    /// Lets go of the trail's files.
+    pub(super) async fn release(&self) {
+        if let Err(error) = self.audit.release().await {
+            warn!(error = %chain(&error), "the audit trail could not be let go of: {}", chain(&error));
+        }
+    }
+
     fn note(&mut self, failure: Option<&AuditError>) {
         tell_operators("the audit trail", self.works, failure);
         self.works = failure.is_none();

@@ -75,6 +75,7 @@ pub(super) struct Builder {
     answers: Answers,
     admissions: BTreeMap<IntegrationId, Admission>,
     views: Vec<OrganizationView>,
+    stores: Vec<Store>,
     listener: Option<TcpListener>,
     door: Option<Door>,
     custom_token: Option<Reloading<SecretString>>,
@@ -119,6 +120,7 @@ impl Builder {
             connection: watch::Sender::default(),
             admissions: BTreeMap::new(),
             views: Vec::new(),
+            stores: Vec::new(),
             listener: None,
             door: None,
             custom_token,
@@ -280,6 +282,7 @@ impl Builder {
         let store_path = store_path(&self.settings.state.file, integration);
         let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
         let store = Store::open(&store_path, &between).map_err(StartError::Store)?;
+        self.stores.push(store.clone());
         let token = scim_token.map_or_else(|| Arc::clone(&self.token), Arc::new);
         let token: Arc<dyn Authorize> = Arc::new(MountedToken::new(token, Arc::clone(&self.outside.clock)));
         let provider = Provider::new(
@@ -395,6 +398,7 @@ impl Builder {
             control: self.control,
             clock,
             ledger,
+            stores: self.stores,
             metrics: self.metrics,
             facts,
             listening,

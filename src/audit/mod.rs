@@ -46,6 +46,11 @@ pub trait Audit: Send + Sync + fmt::Debug {
 
     /// The last word of this process: a checkpoint. Appending after it is allowed.
     fn close(&self, at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>>;
+
+    /// Lets go of file and lock, whoever still holds the trail, for the next connector of this process.
+    fn release(&self) -> BoxFuture<'_, Result<(), AuditError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 #[cfg(test)]

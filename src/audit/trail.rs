@@ -44,7 +44,8 @@ const CHECKPOINT_EVERY: u64 = 100;
 /// What proves that there is room again is not larger than this.
 const LARGEST_PROOF: usize = 64 * 1024;
 
-/// The trail in a file. One process writes it at a time: from its first use on, the lock is held as long as this lives.
+/// The trail in a file. One process writes it at a time: from its first use on, the lock is held as long as this lives
+/// or until it is released.
 #[derive(Clone, Debug)]
 pub struct AuditTrail {
     writer: Arc<Mutex<Writer>>,
@@ -108,6 +109,14 @@ impl Audit for AuditTrail {
 
     fn close(&self, at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>> {
         self.run(move |writer| writer.close(at)).boxed()
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), AuditError>> {
+        let let_go = |writer: &mut Writer| {
+            (writer.open, writer.lock) = (None, None);
+            Ok(())
+        };
+        self.run(let_go).boxed()
     }
 }
 

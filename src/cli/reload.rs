@@ -27,16 +27,31 @@ struct Shared {
 }
 
 struct State {
-    /// What the last configuration that was taken says.
+    /// What the configuration says that is run with, or is about to be.
     known: Vec<Effective>,
-    /// It, until it is run with.
+    /// What the one before it said.
+    former: Vec<Effective>,
+    /// The new one, until it is run with.
     next: Option<Settings>,
+    /// Whether what is in force is on disk, so that a stop forgets nothing.
+    is_on_disk: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Reload {
     pub(super) fn new(loaded: &Loaded, sources: Sources, manager: Manager) -> Self {
-        let state = Mutex::new(State { known: loaded.effective.clone(), next: None });
-        Self(Arc::new(Shared { sources, manager, state }))
+        let known = loaded.effective.clone();
+        let state = State { former: known.clone(), known, next: None, is_on_disk: Box::new(|| true) };
+        Self(Arc::new(Shared { sources, manager, state: Mutex::new(state) }))
+    }
+
+    /// From now on, this is asked before a running connector is stopped.
+    pub(super) fn ask_first(&self, is_on_disk: impl Fn() -> bool + Send + 'static) {
+        self.with(|state| state.is_on_disk = Box::new(is_on_disk));
+    }
+
+    /// The new one could not be run with: it is new again at the next hangup.
+    pub(super) fn gave_way(&self) {
+        self.with(|state| state.known = state.former.clone());
     }
 
     /// Looks for another configuration, at a hangup.
@@ -73,12 +88,21 @@ impl Reload {
             warn!(error = %chain(&error), "SIGHUP: the former configuration goes on: {}", chain(&error));
             return false;
         }
+        if !self.with(|state| (state.is_on_disk)()) {
+            warn!(
+                "SIGHUP: the former configuration goes on, because what is in force is not on disk: see why the state cannot be written, and try again"
+            );
+            return false;
+        }
         info!("SIGHUP: another configuration; what was begun is finished first");
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
         manager.reloading();
-        self.with(|state| *state = State { known: loaded.effective, next: Some(loaded.settings) });
+        self.with(|state| {
+            state.former = std::mem::replace(&mut state.known, loaded.effective);
+            state.next = Some(loaded.settings);
+        });
         true
     }
 

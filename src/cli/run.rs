@@ -48,7 +48,6 @@ pub(super) fn run(sources: &Sources) -> Exit {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    warn_of_fixed_mounts(&loaded.settings);
     let runtime = match threads() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
@@ -103,6 +102,7 @@ async fn run_until_stopped(
             Ok(app) => app,
             Err(error) => {
                 let Some(good) = former.take() else { return Err(error) };
+                reload.gave_way();
                 warn!(error = %chain(&error),
                     "the new configuration cannot be run with, and the former one goes on: {}", chain(&error));
                 settings = good;
@@ -123,9 +123,17 @@ async fn run_until_stopped(
             settings.okta.len(),
             if settings.okta.len() == 1 { "" } else { "s" }
         );
+        warn_of_fixed_mounts(&settings);
+        let facts = app.facts();
+        reload.ask_first(move || facts().journal_writable);
         app.keep_telling(manager, reload.is_pending());
         let ending = app.run(Some(&mut signals)).await;
-        match (&ending, reload.take()) {
+        let new = reload.take();
+        if new.is_some() && !matches!(ending, Ending::Again) {
+            // The end was asked for while another configuration was to be taken up.
+            manager.stopping();
+        }
+        match (&ending, new) {
             (Ending::Again, Some(new)) => former = Some(std::mem::replace(&mut settings, new)),
             (Ending::Stopped | Ending::Again | Ending::Cut | Ending::Died { .. }, _) => {
                 return Ok(Exit::from(&ending));

@@ -10,10 +10,10 @@
 //! Sending it: a person does, after a look.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -29,6 +29,7 @@ use crate::access::view::Filter;
 use crate::app::Outside;
 use crate::app::doctor::{ThisHost, examine};
 use crate::audit::verify;
+use crate::catalogue::ErrorCode;
 use crate::clock::SystemClock;
 use crate::config::{Loaded, Sources, load};
 use crate::telemetry::chain;
@@ -56,6 +57,15 @@ service refused. Look through it before you hand it on.
 ";
 
 pub(super) fn support_bundle(arguments: &SupportArgs, sources: &Sources) -> Exit {
+    let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&arguments.out) {
+        Ok(file) => file,
+        Err(error) => {
+            let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+            let code = if is_there { ErrorCode::FileInTheWay } else { ErrorCode::FileNotWritten };
+            complain(&format!("{} cannot be written: {error} [{code}]", arguments.out.display()));
+            return Exit::Io;
+        }
+    };
     let mut bundle = Bundle::default();
     bundle.put("about.txt", ABOUT.to_owned());
     bundle.put("host.txt", host());
@@ -64,14 +74,17 @@ pub(super) fn support_bundle(arguments: &SupportArgs, sources: &Sources) -> Exit
         Err(error) => bundle.put("configuration-error.txt", error.to_string()),
     }
     bundle.put("missing.txt", bundle.missing.join("\n"));
-    match bundle.write(&arguments.out) {
+    match bundle.write(file) {
         Ok(()) => {
             let names: Vec<_> = bundle.parts.iter().map(|(name, _)| *name).collect();
             say(&format!("{}: {}", arguments.out.display(), names.join(", ")));
             Exit::Done
         }
         Err(error) => {
-            complain(&format!("{} cannot be written: {error}", arguments.out.display()));
+            // Half of it would be in the way of the next.
+            let _ = std::fs::remove_file(&arguments.out);
+            let code = ErrorCode::FileNotWritten;
+            complain(&format!("{} cannot be written: {error} [{code}]", arguments.out.display()));
             Exit::Io
         }
     }
@@ -130,8 +143,7 @@ impl Bundle {
         }
     }
 
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    fn write(&self, file: File) -> io::Result<()> {
         let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
         let now = SystemClock::shared().now().as_second();
         for (name, content) in &self.parts {

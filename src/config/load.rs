@@ -261,8 +261,14 @@ fn syntax_error(text: &str) -> Option<String> {
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let column = before.get(start..).unwrap_or_default().chars().count() + 1;
     let key = text.get(start..).and_then(|rest| rest.lines().next()).and_then(|line| line.split_once('='));
-    let key = key.map(|(key, _)| format!(" ({})", key.trim())).unwrap_or_default();
+    let key = key.map(|(key, _)| key.trim()).filter(|key| is_known(key));
+    let key = key.map(|key| format!(" ({key})")).unwrap_or_default();
     Some(format!("line {line}, column {column}{key}: {}", error.message()))
+}
+
+/// Whether it is the last part of a key of ours; any other text may be anything.
+fn is_known(name: &str) -> bool {
+    schema::KEYS.iter().any(|key| key.path.rsplit('.').next() == Some(name))
 }
 
 /// Visits every value that is not a table.

@@ -3,7 +3,7 @@
 //!
 //! # Invariants kept here
 //! - Pure: the environment comes in as a value.
-//! - This host's own addresses are reached directly, whatever the variables say.
+//! - Loopback addresses and `localhost` are reached directly, whatever the variables say.
 //! - A password in a proxy's address is never shown.
 //!
 //! # Not here
@@ -181,7 +181,7 @@ fn named(text: &str) -> Option<Hosts> {
     };
     let name = name.trim_end_matches('.');
     // `10.0.0.0/33`, `192.168.*`: whoever wrote them meant addresses.
-    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
     let is_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     if !is_name || is_number {

@@ -55,7 +55,7 @@ impl Manager {
     }
 
     /// No new work is begun.
-    fn stopping(&self) {
+    pub fn stopping(&self) {
         let micros = u32::try_from(STOP.as_micros()).unwrap_or(u32::MAX);
         let status = NotifyState::Status("stopping; what was begun is finished first");
         self.tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), status]);

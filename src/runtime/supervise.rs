@@ -158,12 +158,22 @@ impl Supervisor {
             error!(task, reason, "the task {task} has died: {reason}; the process ends");
         }
         self.stop.cancel();
-        let drained = tokio::select! {
-            drained = clock::timeout(self.limit, drain(&mut self.tasks)) => drained,
-            name = next_stop(&mut signals) => {
-                warn!(signal = name, "{name}: ending at once");
-                wished = Ending::Cut;
-                None
+        let drained = {
+            let mut draining = std::pin::pin!(clock::timeout(self.limit, drain(&mut self.tasks)));
+            loop {
+                tokio::select! {
+                    drained = &mut draining => break drained,
+                    name = next_stop(&mut signals) => {
+                        if matches!(wished, Ending::Again) {
+                            info!(signal = name, "{name}: stopping; what was begun is finished first");
+                            wished = Ending::Stopped;
+                            continue;
+                        }
+                        warn!(signal = name, "{name} again: ending at once");
+                        wished = Ending::Cut;
+                        break None;
+                    }
+                }
             }
         };
         match (died, drained) {

@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -66,8 +66,15 @@ pub fn create(path: &Path, text: &str, mode: u32, entropy: &dyn Entropy) -> Resu
 
 /// A file in the place of the one that is there, if one is.
 pub fn replace(path: &Path, text: &str, mode: u32, entropy: &dyn Entropy) -> Result<(), FileError> {
+    // Whoever could read the old one must be able to read the new one: it may be a service under another user.
+    let former = fs::metadata(path).ok();
+    let mode = mode | former.as_ref().map_or(0, |former| former.mode() & 0o040);
     let draft = draft(path, text, mode, entropy)?;
-    fs::rename(&draft, path).and_then(|()| sync_folder(path)).map_err(|source| {
+    let owned = match &former {
+        Some(former) => chown(&draft, Some(former.uid()), Some(former.gid())),
+        None => Ok(()),
+    };
+    owned.and_then(|()| fs::rename(&draft, path)).and_then(|()| sync_folder(path)).map_err(|source| {
         let _ = fs::remove_file(&draft);
         FileError::Write { path: path.to_owned(), source }
     })

@@ -2,7 +2,7 @@
 //! Makes a connection to an Okta organization from nothing: key, application, scopes, admin role, resource set.
 //!
 //! # Invariants kept here
-//! - What is shown before, what is printed to be done by hand, and what is carried out are one list of [`plan::Step`]s.
+//! - What is shown before, what is printed to be done by hand, and what is carried out are one list of [`step::Step`]s.
 //! - The private half of a key stays on this host, in a file of mode 0600 that was made whole or not at all.
 //! - Nothing is taken away and nothing is weakened: what exists with more rights than needed is told.
 //! - The administrator's token is in no output, error or log.

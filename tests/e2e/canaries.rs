@@ -400,6 +400,8 @@ async fn no_secret_is_seen_where_the_start_fails() {
     let lines = [
         good.replace("token_file =", &format!("token = \"{canary}\"\ntoken_file =")),
         good.replace("[apono]", &format!("[apono]\ntoken = \"{canary}")),
+        good.replace("[apono]", &format!("[apono]\n{canary}==\n")),
+        json!({ "client_id": "c", "private_key": pem_of(&format!("{canary}==")) }).to_string(),
         good.replace("[apono]", &format!("[apono]\nclient_key = '''{canary}'")),
         good.replace("[state]", &format!("[state]\npassword = \"{canary}\"")),
         good.replace("sqlite:", &format!("postgres://user:{canary}@db.example.com/")),

@@ -1,6 +1,7 @@
 //! The key of a connection through the years.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -89,8 +90,10 @@ async fn a_key_alone_in_its_file_is_rotated_to_a_key_on_a_curve() {
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
     let credentials = json_file(Path::new(&fresh.text("fresh/okta-credentials.json")));
     assert_eq!(credentials["private_key"]["crv"], "P-384");
-    let (alone, client) = (fresh.text("fresh/key.pem.json"), credentials["client_id"].as_str().unwrap());
+    let (alone, client) = (fresh.text("key-alone.json"), credentials["client_id"].as_str().unwrap());
     fs::write(&alone, credentials["private_key"].to_string()).unwrap();
+    // Whoever's group could read the old file can read the new one.
+    fs::set_permissions(&alone, fs::Permissions::from_mode(0o640)).unwrap();
     let configuration = fresh.world.configuration("").replace(
         &format!("credentials_file = \"{}\"", fresh.text("okta.json")),
         &format!("client_id = \"{client}\"\nprivate_key_file = \"{alone}\""),
@@ -104,6 +107,7 @@ async fn a_key_alone_in_its_file_is_rotated_to_a_key_on_a_curve() {
     let rotate = ["rotate", "--config", &at, "--admin-token-file", &token];
     let rotated = fresh.key(&[&rotate[..], &["--curve", "P-256"]].concat()).await;
     assert_eq!(rotated.status.code(), Some(0), "{}", err(&rotated));
+    assert_eq!(mode(Path::new(&alone)), 0o640);
     let new = json_file(Path::new(&alone));
     assert_eq!(
         (&new["kty"], &new["crv"]),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixDatagram};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixDatagram, UnixStream};
 
 use crate::world::{Connector, World};
 
@@ -68,6 +69,14 @@ async fn the_service_manager_is_told_of_ready_alive_and_stopping() {
     assert!(!manager.seen.iter().any(|message| message.contains("RELOADING")));
 }
 
+/// Where the admin listener is by now.
+fn listens(connector: &Connector) -> String {
+    let text = connector.text();
+    let lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut addresses = lines.filter_map(|line| Some(line.get("admin.listen")?.as_str()?.to_owned()));
+    addresses.next().unwrap()
+}
+
 fn logged(text: &'static str) -> impl Fn(&Value) -> bool {
     move |line| line["message"].as_str().unwrap_or_default().contains(text)
 }
@@ -111,6 +120,16 @@ async fn a_hangup_takes_up_a_good_configuration_and_keeps_the_old_one_before_a_b
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     manager.until("READY=1").await;
     connector.until_logged("the old one", logged("the new configuration cannot be run with")).await;
+    // Once the address is free, the same file is taken up; and somebody who asks slowly is in nobody's way.
+    drop(taken);
+    let mut slow = TcpStream::connect(listens(&connector)).await.unwrap();
+    slow.write_all(b"GET /livez HT").await.unwrap();
+    let mut at_the_desk = UnixStream::connect(world.path("state/state.db.sock")).await.unwrap();
+    at_the_desk.write_all(b"GET /grants HT").await.unwrap();
+    connector.signal(Signal::SIGHUP);
+    manager.until("RELOADING=1").await;
+    manager.until("READY=1").await;
+    connector.until_logged("the new address", |line| line["admin.listen"] == address.as_str()).await;
 
     let policy = format!("[okta.access.policy]\ndeny_groups = [\"{group}\"]\n");
     world.write_configuration(&world.configuration(&policy));

@@ -151,6 +151,11 @@ async fn a_client_certificate_is_shown_to_apono_alone_and_followed() {
     write(&gateway);
     assert_eq!(ask(&transport, &url(apono)).await, Ok(200));
 
+    // Two halves of two pairs.
+    let (_, other_key) = gateway.issue("connector", 2999);
+    std::fs::write(at("client.key"), other_key.serialize_pem()).unwrap();
+    let error = HttpsTransport::new(&with()).unwrap_err();
+    assert!(matches!(error, HttpsError::ClientCertificate { .. }), "{error}");
     std::fs::write(at("client.key"), "half a key").unwrap();
     let error = HttpsTransport::new(&with()).unwrap_err();
     assert!(matches!(error, HttpsError::ClientCertificate { .. }), "{error}");

@@ -334,12 +334,12 @@ impl Running {
         self.task.join_next().await.unwrap().unwrap()
     }
 
-    /// The power goes: nothing is finished.
     /// Whether it has ended by itself.
     pub fn is_over(&self) -> bool {
         self.stop.is_cancelled()
     }
 
+    /// The power goes: nothing is finished.
     pub async fn crash(mut self) {
         self.task.shutdown().await;
     }

@@ -134,7 +134,7 @@ def the_usual():
     checked_by_the_connector(config)
     policy = kinds["NetworkPolicy"]["spec"]
     holds("both ways", policy["policyTypes"] == ["Ingress", "Egress"])
-    blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to]
+    blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule.get("to", []) if "ipBlock" in to]
     holds("no metadata service", all("169.254.0.0/16" in block["except"] or ":" in block["cidr"] for block in blocks))
     ports = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
     holds("names and HTTPS alone", sorted(set(ports)) == [53, 443])
@@ -192,7 +192,7 @@ def the_unusual():
     holds("what is added is a template", any(d["metadata"]["name"] == "rel-more" for d in documents))
     holds("a budget", kinds["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1)
     holds("Prometheus", kinds["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus")
-    blocks = [to["ipBlock"]["cidr"] for rule in kinds["NetworkPolicy"]["spec"]["egress"] for to in rule["to"] if "ipBlock" in to]
+    blocks = [to["ipBlock"]["cidr"] for rule in kinds["NetworkPolicy"]["spec"]["egress"] for to in rule.get("to", []) if "ipBlock" in to]
     holds("out to the proxy alone", blocks == ["10.1.2.3/32"])
     before = rendered()[1]["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
     after = kinds["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]

@@ -48,8 +48,8 @@ use crate::domain::GrantId;
 /// A journal in a file.
 #[derive(Debug)]
 pub struct SqliteJournal {
-    store: Arc<Mutex<Store>>,
-    _lock: File,
+    /// Nothing when it was closed.
+    store: Arc<Mutex<Option<Store>>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,14 @@ struct Store {
     mark: Mark,
     reserve: Reserve,
     path: PathBuf,
+    /// The last to go.
+    _lock: File,
 }
+
+/// The journal was closed.
+#[derive(Debug, thiserror::Error)]
+#[error("it was closed")]
+struct Closed;
 
 /// So many entries are searched at a time.
 const PART: u64 = 20_000;
@@ -175,8 +182,8 @@ impl SqliteJournal {
         let mut reserve = Reserve::find(beside(path, ".reserve"), reserve);
         // On a full disk removals go on without it; `prove` makes it when there is room, and tells as long as there is none.
         let _ = reserve.restore();
-        let store = Store { connection, mark, reserve, path: path.to_owned() };
-        Ok(Self { store: Arc::new(Mutex::new(store)), _lock: lock })
+        let store = Store { connection, mark, reserve, path: path.to_owned(), _lock: lock };
+        Ok(Self { store: Arc::new(Mutex::new(Some(store))) })
     }
 
     /// Runs `work` where it may block.
@@ -187,7 +194,10 @@ impl SqliteJournal {
     {
         let store = Arc::clone(&self.store);
         let task = tokio::task::spawn_blocking(move || {
-            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
+            match store.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(store) => work(store),
+                None => Err(failed(Box::new(Closed))),
+            }
         });
         task.await.map_err(|error| failed(Box::new(error)))?
     }
@@ -243,6 +253,14 @@ impl Journal for SqliteJournal {
             self.run(work, JournalError::Read).await
         }
         .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let store = Arc::clone(&self.store);
+        let closing = tokio::task::spawn_blocking(move || {
+            drop(store.lock().unwrap_or_else(PoisonError::into_inner).take());
+        });
+        closing.map(drop).boxed()
     }
 }
 

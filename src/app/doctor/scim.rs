@@ -68,7 +68,7 @@ pub(super) async fn examine(
         (Probe::ScimPatch, Quirk::NoPatch, "PATCH", "whole objects are written in its place"),
         (Probe::ScimFilter, Quirk::NoFilter, "filters", "listings are searched in their place"),
     ];
-    let of_patch = patch_nobody(&provider).await;
+    let of_patch = if abilities.has(Quirk::NoPatch) { Ok(()) } else { patch_nobody(&provider).await };
     for (probe, quirk, what, then) in lacks {
         if abilities.has(quirk) {
             report.warn(

@@ -130,7 +130,8 @@ impl Store {
 
     /// The same while the connector starts, when nobody else uses the store and blocking is no harm.
     pub fn failing_at_start(&self) -> Result<Failing, StoreError> {
-        read(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        read(connection.as_ref().ok_or(StoreError::Closed)?)
     }
 
     /// How many `what` a listing has shown last, from its beginning to its end.

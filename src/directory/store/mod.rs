@@ -42,7 +42,8 @@ pub use source::{Reach, Run};
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Store {
-    connection: Arc<Mutex<Connection>>,
+    /// Nothing when it was closed.
+    connection: Arc<Mutex<Option<Connection>>>,
 }
 
 /// The store failed.
@@ -92,6 +93,9 @@ pub enum StoreError {
     /// A row that does not parse.
     #[error("the directory's local store holds something that cannot be understood")]
     Row(#[source] serde_json::Error),
+    /// The connector stops.
+    #[error("the directory's local store was closed")]
+    Closed,
     /// The blocking task died.
     #[error("the directory's local store died")]
     Died(#[source] tokio::task::JoinError),
@@ -107,6 +111,7 @@ impl StoreError {
             | Self::OtherFormat { .. }
             | Self::Statement(_)
             | Self::Row(_)
+            | Self::Closed
             | Self::Died(_) => false,
         }
     }
@@ -198,7 +203,7 @@ impl Store {
                 return Err(StoreError::Foreign { path: path.to_owned(), what, theirs, ours: ours.clone() });
             }
         }
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
     /// Runs `work` where it may block.
@@ -209,9 +214,22 @@ impl Store {
     {
         let connection = Arc::clone(&self.connection);
         let task = tokio::task::spawn_blocking(move || {
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+            match connection.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(connection) => work(connection),
+                None => Err(StoreError::Closed),
+            }
         });
         task.await.map_err(StoreError::Died)?
+    }
+
+    /// Waits for what is being done, and lets go of the file, whoever still holds the store.
+    pub async fn close(&self) {
+        let connection = Arc::clone(&self.connection);
+        let closing = tokio::task::spawn_blocking(move || {
+            drop(connection.lock().unwrap_or_else(PoisonError::into_inner).take());
+        });
+        // Whatever the closing died of, the file is let go of.
+        let _ = closing.await;
     }
 
     /// Lets go of memory until the next run.
@@ -410,7 +428,8 @@ mod tests {
         drop(first);
         let between = Between { organization: String::new(), provider: String::new() };
         let store = Store::open(&path, &between).unwrap();
-        let connection = store.connection.lock().unwrap();
+        let guard = store.connection.lock().unwrap();
+        let connection = guard.as_ref().unwrap();
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM users"), 1);
         assert_eq!(count("SELECT count(seen) FROM source_users"), 0);
@@ -432,7 +451,8 @@ mod tests {
         drop(second);
         let between = Between { organization: String::new(), provider: String::new() };
         let store = Store::open(&path, &between).unwrap();
-        let connection = store.connection.lock().unwrap();
+        let guard = store.connection.lock().unwrap();
+        let connection = guard.as_ref().unwrap();
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM source_users"), 1, "what was read stays");
         assert_eq!(count("SELECT count(*) FROM unsettled_users WHERE wide"), 2, "also who has left");

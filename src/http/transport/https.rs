@@ -6,7 +6,7 @@
 //! - An answer is read to at most [`BODY_LIMIT`] bytes.
 //! - Certificates and proxy credentials that are replaced are used for new connections; a bad file never
 //!   replaces a good one (invariant 14).
-//! - A client certificate is shown to the one origin that it is for.
+//! - A client certificate is shown to the one origin that it is for, and to an https:// proxy on the way to it that asks.
 //!
 //! # Not here
 //! Which connections go through the proxy: `http::proxy`. What stands in their way: `http::obstacle`.
@@ -140,8 +140,11 @@ impl HttpsTransport {
                 let (settings, of) = (settings.clone(), certificate.clone());
                 let files =
                     files(&settings).chain([of.certificate.clone(), of.key.clone()]).collect::<Vec<_>>();
-                let load =
-                    move || builder(&settings)?.identity(identity(&of)?).build().map_err(HttpsError::Start);
+                let load = move || {
+                    let identified = builder(&settings)?.identity(identity(&of)?).build();
+                    // All but the pair was found right just now, without it.
+                    identified.map_err(|source| not_a_pair(&of, source))
+                };
                 Some((certificate.origin.clone(), Reloading::new("client certificate", files, load)?))
             }
         };
@@ -209,8 +212,11 @@ fn identity(of: &ClientCertificate) -> Result<reqwest::Identity, HttpsError> {
     let certificate = read(&of.certificate, "apono.client_certificate_file")?;
     let key = read(&of.key, "apono.client_key_file")?;
     let pem = SecretString::from(format!("{}\n{}\n", key.expose_secret(), certificate.expose_secret()));
-    reqwest::Identity::from_pem(pem.expose_secret().as_bytes())
-        .map_err(|source| HttpsError::ClientCertificate { path: of.certificate.path().to_owned(), source })
+    reqwest::Identity::from_pem(pem.expose_secret().as_bytes()).map_err(|source| not_a_pair(of, source))
+}
+
+fn not_a_pair(of: &ClientCertificate, source: reqwest::Error) -> HttpsError {
+    HttpsError::ClientCertificate { path: of.certificate.path().to_owned(), source }
 }
 
 /// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
