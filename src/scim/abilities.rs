@@ -226,8 +226,7 @@ impl Abilities {
         [paths, whole, Some(Way::Put)].into_iter().flatten().collect()
     }
 
-    /// How a way has done.
-    pub fn went(&self, way: Way, well: bool) {
+    fn went(&self, way: Way, well: bool) {
         let (index, quirk) = match way {
             Way::Paths => (0, Quirk::NoPaths),
             Way::Whole => (1, Quirk::NoWhole),
@@ -238,6 +237,11 @@ impl Abilities {
         } else if self.found.failures[index].fetch_add(1, Ordering::Relaxed) + 1 >= ENOUGH {
             self.found(quirk);
         }
+    }
+
+    /// Judges the forms of one change, one after the other.
+    pub fn trial(&self) -> Trial<'_> {
+        Trial { abilities: self, idle: Vec::new() }
     }
 
     /// The forms of a removal that are worth trying, in order.
@@ -292,9 +296,50 @@ impl Abilities {
     }
 }
 
+/// The forms of one change that were tried. That one of them did nothing is held against it only once another one did
+/// something: else it may be the change that the service does not take.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    abilities: &'a Abilities,
+    idle: Vec<Way>,
+}
+
+impl Trial<'_> {
+    /// This form was refused, or changed nothing.
+    pub fn was_idle(&mut self, way: Way) {
+        self.idle.push(way);
+    }
+
+    /// This form has changed something.
+    pub fn took(&mut self, way: Way) {
+        for idle in self.idle.drain(..) {
+            self.abilities.went(idle, false);
+        }
+        self.abilities.went(way, true);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_form_achieves_is_held_against_none() {
+        let abilities = Abilities::default();
+        for _ in 0..10 {
+            let mut trial = abilities.trial();
+            for way in abilities.ways() {
+                trial.was_idle(way);
+            }
+        }
+        assert_eq!(abilities.ways(), [Way::Paths, Way::Whole, Way::Put]);
+        for _ in 0..3 {
+            let mut trial = abilities.trial();
+            trial.was_idle(Way::Paths);
+            trial.took(Way::Whole);
+        }
+        assert_eq!(abilities.ways(), [Way::Whole, Way::Put]);
+    }
 
     #[test]
     fn a_way_that_keeps_failing_is_left_and_one_success_clears_it() {

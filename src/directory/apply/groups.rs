@@ -53,6 +53,7 @@ impl Applier<'_> {
         new: &GroupFacts,
     ) -> Result<(), ApplyError> {
         let (mut before, mut last, mut shown) = (old.clone(), None, None);
+        let mut trial = self.abilities.trial();
         for way in self.abilities.ways() {
             let message = message(&before, new);
             let change = |resource: &mut Map<String, Value>| {
@@ -63,7 +64,7 @@ impl Applier<'_> {
             };
             let outcome = match self.write(way, Kind::Group, scim, message.as_ref(), &change).await {
                 Err(error) if error.is_of_form() => {
-                    self.abilities.went(way, false);
+                    trial.was_idle(way);
                     last = Some(error);
                     continue;
                 }
@@ -76,7 +77,11 @@ impl Applier<'_> {
                 Outcome::Nothing => before.clone(),
                 Outcome::Shown(group) => facts(&group),
             };
-            self.abilities.went(way, now == *new || now != before);
+            if now == *new || now != before {
+                trial.took(way);
+            } else {
+                trial.was_idle(way);
+            }
             if now == *new {
                 return self.store.note_kept(Kind::Group, scim).await.map_err(ApplyError::Store);
             }

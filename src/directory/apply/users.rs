@@ -30,19 +30,19 @@ impl Applier<'_> {
         let change = |resource: &mut Map<String, Value>| {
             resource.insert("active".to_owned(), json!(false));
         };
-        let mut last = None;
+        let (mut last, mut trial) = (None, self.abilities.trial());
         for way in self.abilities.ways() {
             match self.write(way, Kind::User, scim, Some(&message), &change).await {
                 Ok(Outcome::Gone) => return Ok(()),
                 Ok(Outcome::Shown(user)) if active(&user.members) == Some(false) => {
-                    self.abilities.went(way, true);
+                    trial.took(way);
                     return Ok(());
                 }
                 Ok(Outcome::Shown(_) | Outcome::Nothing) => last = Some(ApplyError::StaysActive),
                 Err(error) if error.is_of_form() => last = Some(error),
                 Err(error) => return Err(error),
             }
-            self.abilities.went(way, false);
+            trial.was_idle(way);
         }
         Err(last.unwrap_or(ApplyError::StaysActive))
     }
@@ -91,7 +91,7 @@ impl Applier<'_> {
         old: &UserFacts,
         new: &UserFacts,
     ) -> Result<(), ApplyError> {
-        let (mut before, mut last) = (old.clone(), None);
+        let (mut before, mut last, mut trial) = (old.clone(), None, self.abilities.trial());
         // A write that came to its end, by whichever form, and what it left undone.
         let mut shown: Option<UserFacts> = None;
         for way in self.abilities.ways() {
@@ -99,7 +99,7 @@ impl Applier<'_> {
             let change = |resource: &mut Map<String, Value>| apply_to(resource, &before, new);
             let outcome = match self.write(way, Kind::User, scim, message.as_ref(), &change).await {
                 Err(error) if error.is_of_form() => {
-                    self.abilities.went(way, false);
+                    trial.was_idle(way);
                     last = Some(error);
                     continue;
                 }
@@ -112,12 +112,16 @@ impl Applier<'_> {
             };
             let missing = missing(&now, old, new);
             if missing.is_empty() {
-                self.abilities.went(way, true);
+                trial.took(way);
                 return self.store.note_kept(Kind::User, scim).await.map_err(ApplyError::Store);
             }
             let took_some = now != before;
             let usual = !missing.contains("active") && self.is_usual(&missing);
-            self.abilities.went(way, took_some || usual);
+            if took_some {
+                trial.took(way);
+            } else if !usual {
+                trial.was_idle(way);
+            }
             (before, shown) = (now.clone(), Some(now));
             if usual {
                 break;
