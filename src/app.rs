@@ -11,11 +11,15 @@
 mod build;
 mod custom;
 mod desk;
+mod detail;
 mod directory;
 pub mod doctor;
 mod facts;
 mod questions;
+mod reach;
 mod secrets;
+mod state;
+mod storage;
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +50,7 @@ use crate::http::address::Address;
 use crate::http::transport::{HttpsError, HttpsTransport};
 use crate::runtime::{Ending, Manager, Pulse, Signals, Supervisor};
 use crate::server;
+use crate::telemetry::log::Log;
 use crate::telemetry::{Metrics, chain};
 use build::Builder;
 use custom::Reachable;
@@ -68,6 +73,8 @@ pub struct Outside {
     pub journal: Option<Arc<dyn Journal>>,
     /// Where they are told of, instead of the configured file.
     pub audit: Option<Arc<dyn Audit>>,
+    /// The log of this process, where it has one.
+    pub log: Option<Log>,
 }
 
 impl Outside {
@@ -79,6 +86,7 @@ impl Outside {
             entropy: SystemEntropy::shared(),
             journal: None,
             audit: None,
+            log: None,
         })
     }
 }
@@ -145,6 +153,7 @@ pub struct App {
     clock: SharedClock,
     connection: watch::Receiver<Connection>,
     facts: Arc<FactSource>,
+    admin: server::Source,
     listening: Option<SocketAddr>,
     custom: Option<Reachable>,
     directories: Directories,
@@ -185,6 +194,11 @@ impl App {
     /// What that listener answers with, for whoever is in the same process.
     pub fn custom_router(&self) -> Option<Router> {
         self.custom.as_ref().map(|custom| custom.router.clone())
+    }
+
+    /// What the admin listener answers with, for whoever is in the same process.
+    pub fn admin_router(&self) -> Router {
+        server::router(self.admin.clone())
     }
 
     /// The integrations whose directory is reconciled.
@@ -276,7 +290,7 @@ impl App {
         for store in stores {
             store.close().await;
         }
-        info!(ending = ?ending, "stopped");
+        info!(event = "stopped", ending = ?ending, "stopped");
         ending
     }
 }

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use apono_connector::telemetry::log::fields::{EVENTS, FIELDS};
+
 /// Which modules of the crate a module may name.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
     ("entropy", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["clock"]),
     ("catalogue", &[]),
     ("secrets", &["catalogue", "telemetry"]),
     ("http", &["catalogue", "clock", "entropy", "secrets", "telemetry"]),
@@ -23,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("access", &["catalogue", "okta", "apono", "audit", "http", "domain", "clock", "telemetry"]),
     ("directory", &["catalogue", "okta", "scim", "http", "domain", "clock", "telemetry"]),
     ("runtime", &["clock", "telemetry"]),
-    ("server", &["directory", "http", "telemetry"]),
+    ("server", &["directory", "http", "secrets", "telemetry"]),
     ("config", &["catalogue", "access", "directory", "okta", "http", "domain", "secrets", "telemetry"]),
     (
         "app",
@@ -197,6 +199,80 @@ fn every_module_opens_with_its_three_headings() {
             assert!(text.contains(heading), "{} has no {heading:?}", path.display());
         }
     }
+}
+
+/// A field that is not in the dictionary would be one that nobody can look up.
+#[test]
+fn every_field_and_event_of_the_log_is_in_its_dictionary_and_written_somewhere() {
+    let (mut fields, mut events) = (BTreeSet::new(), BTreeSet::new());
+    for (_, path, text) in sources() {
+        if path.ends_with("telemetry/log/fields.rs") {
+            continue;
+        }
+        for argument in event_arguments(&without_tests(&text)) {
+            let (name, value) = match argument.split_once(" = ") {
+                Some((name, value)) => (name, value),
+                None => (argument.trim_start_matches(['%', '?']), ""),
+            };
+            fields.insert(name.to_owned());
+            if name == "event" {
+                events.insert(value.trim_matches('"').to_owned());
+            }
+        }
+    }
+    // These come with every line that has them.
+    fields.extend(["code", "repeats"].map(str::to_owned));
+    let listed: BTreeSet<_> = FIELDS.iter().map(|field| field.name.to_owned()).collect();
+    assert_eq!(fields, listed, "left: what the source writes; right: what the dictionary lists");
+    let listed: BTreeSet<_> = EVENTS.iter().map(|event| event.name.to_owned()).collect();
+    assert_eq!(events, listed, "left: what the source writes; right: what the dictionary lists");
+}
+
+/// What stands before the message in each call of a macro of `tracing`.
+fn event_arguments(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for (at, _) in text.match_indices(name) {
+            // Not the end of another macro's name, and not a comment.
+            let line = text[..at].rsplit('\n').next().unwrap_or_default();
+            if line.contains("//") || line.ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            found.extend(arguments(&text[at + name.len()..]));
+        }
+    }
+    found
+}
+
+/// The arguments up to the first that is a text, or the end of the call.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut arguments, mut argument, mut depth, mut quoted) = (Vec::new(), String::new(), 0, false);
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if depth == 0 && argument.trim().is_empty() && !quoted => return arguments,
+            '\\' if quoted => {
+                argument.push(c);
+                argument.extend(characters.next());
+                continue;
+            }
+            '"' => quoted = !quoted,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted && depth == 0 => break,
+            ')' | ']' | '}' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                arguments.push(std::mem::take(&mut argument).trim().to_owned());
+                continue;
+            }
+            _ => {}
+        }
+        argument.push(c);
+    }
+    let last = argument.trim();
+    if !last.is_empty() {
+        arguments.push(last.to_owned());
+    }
+    arguments
 }
 
 #[test]

@@ -18,6 +18,8 @@ use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
 use apono_connector::directory::mapping::DEFAULT;
 use apono_connector::scim::Quirk;
+use apono_connector::telemetry::log::fields::{self, COMMON, EVENTS, FIELDS, Field, Named};
+use serde_json::json;
 
 #[test]
 fn the_readme_lists_every_configuration_key() {
@@ -78,6 +80,54 @@ fn the_document_about_errors_lists_every_code() {
         }
     }
     check_part("docs/errors.md", "errors", &text);
+}
+
+#[test]
+fn the_document_about_logs_lists_every_field_and_every_event() {
+    let mut table = String::from("| field | holds | meaning |\n| --- | --- | --- |\n");
+    for Field { name, kind, meaning } in COMMON.iter().chain(FIELDS) {
+        writeln!(table, "| `{name}` | {} | {meaning} |", kind.as_str()).unwrap();
+    }
+    check_part("docs/logging.md", "fields", &table);
+    let mut table =
+        String::from("| event | what has happened | what it asks of you |\n| --- | --- | --- |\n");
+    for Named { name, meaning, then } in EVENTS {
+        writeln!(table, "| `{name}` | {meaning} | {then} |").unwrap();
+    }
+    check_part("docs/logging.md", "events", &table);
+}
+
+#[test]
+fn the_schema_of_the_log_is_the_dictionary() {
+    let property = |field: &Field| {
+        let mut property = json!({ "type": field.kind.as_str(), "description": field.meaning });
+        match field.name {
+            "timestamp" => {
+                property["pattern"] = json!("^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{6}Z$");
+            }
+            "level" => property["enum"] = json!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"]),
+            "code" => property["pattern"] = json!("^AOC-\\d{4}$"),
+            "event" => property["enum"] = json!(EVENTS.iter().map(|event| event.name).collect::<Vec<_>>()),
+            _ if field.kind == fields::Kind::Count => property["minimum"] = json!(0),
+            _ => {}
+        }
+        (field.name.to_owned(), property)
+    };
+    let required: Vec<_> = COMMON.iter().map(|field| field.name).collect();
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of the log with log.format = \"json\"",
+        "description": "Libraries speak at warnings and above, with fields of their own.",
+        "type": "object",
+        "required": required,
+        "if": { "properties": { "target": { "pattern": "^apono_connector(::|$)" } } },
+        "then": {
+            "properties": COMMON.iter().chain(FIELDS).map(property).collect::<serde_json::Map<_, _>>(),
+            "additionalProperties": false,
+        },
+        "else": { "properties": COMMON.iter().map(property).collect::<serde_json::Map<_, _>>() },
+    });
+    check_file("docs/log.schema.json", &format!("{schema:#}\n"));
 }
 
 #[test]
@@ -183,6 +233,18 @@ fn check_part(file: &str, name: &str, wanted: &str) {
     let begin = format!("<!-- {name}: begin -->");
     let (before, after) = text.split_once(&begin).unwrap();
     fs::write(path, format!("{before}{begin}\n{wanted}{}", &after[found.len()..])).unwrap();
+}
+
+fn check_file(file: &str, wanted: &str) {
+    let path = root().join(file);
+    if fs::read_to_string(&path).unwrap_or_default() == wanted {
+        return;
+    }
+    assert!(
+        std::env::var_os("UPDATE_DOCS").is_some(),
+        "{file} is not up to date; run UPDATE_DOCS=1 cargo test --test docs"
+    );
+    fs::write(path, wanted).unwrap();
 }
 
 fn part_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -120,7 +120,7 @@ impl DesiredGrants {
             let now = self.clock.now();
             let decide = |book: &Book| intake::withdraw(book, &id, now);
             self.ledger.record(&[], decide).await.map_err(ListingError::Ledger)?;
-            warn!(grant.id = %id, "Apono no longer lists grant {id}; it is ended");
+            warn!(event = "grant_withdrawn", grant.id = %id, "Apono no longer lists grant {id}; it is ended");
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::journal::Record;
 use super::ledger::Ledger;
 use super::locks::Locks;
 use super::machine::{Ending, Event, GrantState, Holding, Step};
+use super::recent::{Ended, Recent};
 use super::schedule::Due;
 use super::sight::Sight;
 pub use super::step::StepError;
@@ -39,6 +40,7 @@ pub struct Executor {
     admission: Admission,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    recent: Recent,
     locks: Locks<Membership>,
     sight: Sight,
 }
@@ -52,9 +54,10 @@ impl Executor {
         admission: Admission,
         clock: SharedClock,
         metrics: Arc<Metrics>,
+        recent: Recent,
     ) -> Self {
         let (locks, sight) = (Locks::default(), Sight::new(memberships.clone(), Arc::clone(&clock)));
-        Self { integration, memberships, ledger, admission, clock, metrics, locks, sight }
+        Self { integration, memberships, ledger, admission, clock, metrics, recent, locks, sight }
     }
 
     /// What is so now in the organization.
@@ -133,18 +136,31 @@ impl Executor {
         how: Ending,
         okta_request_ids: Vec<String>,
     ) -> Result<(), StepError> {
-        let due = self.state(id).and_then(|state| state.due());
+        let before = self.state(id);
+        let due = before.as_ref().and_then(|state| state.due());
+        let request_ids = okta_request_ids.clone();
         let event = Event::Ended { group: group.clone(), how, okta_request_ids };
         let ends = move |state: &GrantState| state.releases(group).then_some(event);
         if !self.record("the end", id, ends).await? {
             // Wanted again in the meantime; the next step gives it back.
             return Ok(());
         }
+        let now = self.clock.now();
+        let lag = due.map(|due| clock::until(due, now).as_secs_f64());
+        self.recent.add(Ended {
+            at: now,
+            integration_id: self.integration.clone(),
+            grant_id: id.clone(),
+            group_id: group.clone(),
+            user_id: before.and_then(|state| state.user.clone()),
+            how: how.code().as_str().to_owned(),
+            late_seconds: lag,
+            okta_request_ids: request_ids,
+        });
         let integration = self.integration.as_str().to_owned();
         let labels = OutcomeLabels { integration: integration.clone(), outcome: how.code().as_str() };
         self.metrics.access_endings.get_or_create(&labels).inc();
-        if let (Ending::Revoked, Some(due)) = (how, due) {
-            let lag = clock::until(due, self.clock.now()).as_secs_f64();
+        if let (Ending::Revoked, Some(lag)) = (how, lag) {
             self.metrics.access_removal_lag.get_or_create(&IntegrationLabels { integration }).observe(lag);
         }
         Ok(())

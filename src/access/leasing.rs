@@ -158,7 +158,7 @@ impl Leasing {
         asked: &mut BTreeSet<TaskId>,
         turns: &Arc<Semaphore>,
     ) {
-        info!(task.id = %task.id, event_type = task.work.label(), integration.id = %task.integration,
+        info!(event = "task_taken", task.id = %task.id, event_type = task.work.label(), integration.id = %task.integration,
             "took {} task {}", task.work.label(), task.id);
         match &task.work {
             Work::GrantAccess(grant) => self.take_grant(&task, grant).await,
@@ -217,7 +217,7 @@ impl Leasing {
         match self.control.report(&task.id, &task.lease.token, &result).await {
             Ok(_) => {
                 let code = result.code.as_str();
-                info!(task.id = %task.id, code, "refused task {}: {}", task.id, obstacle.message());
+                info!(event = "task_refused", task.id = %task.id, result.code = code, "refused task {}: {}", task.id, obstacle.message());
             }
             Err(error) => {
                 debug!(task.id = %task.id, error = %chain(&error), "cannot refuse task {}", task.id);

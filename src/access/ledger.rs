@@ -14,6 +14,7 @@
 //! What to record: `intake`, `executor`, `outbox`.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,10 @@ struct Shared {
     book: Mutex<Book>,
     version: watch::Sender<u64>,
     health: watch::Sender<Health>,
+    /// When the disk was last seen to work, or not.
+    checked: Mutex<Duration>,
+    /// Writes that the audit trail has not taken.
+    untaken: Arc<AtomicU64>,
 }
 
 /// What the writer of the moment has in hand.
@@ -132,9 +137,20 @@ impl Ledger {
         let book = Book::replay(entries).map_err(LedgerError::Illegal)?;
         let health = Health { works: true, complete: true, audited: true };
         let (version, health) = (watch::Sender::new(0), watch::Sender::new(health));
-        let writing = Writing { backlog: Backlog::default(), telling: Telling::new(audit) };
+        let checked = Mutex::new(clock.elapsed());
+        let untaken = Arc::default();
+        let writing =
+            Writing { backlog: Backlog::default(), telling: Telling::new(audit, Arc::clone(&untaken)) };
         let ledger = Self {
-            shared: Arc::new(Shared { journal, clock, book: Mutex::new(book), version, health }),
+            shared: Arc::new(Shared {
+                journal,
+                clock,
+                book: Mutex::new(book),
+                version,
+                health,
+                checked,
+                untaken,
+            }),
             writing: Arc::new(tokio::sync::Mutex::new(writing)),
             under_way: Mutex::default(),
         };
@@ -187,6 +203,17 @@ impl Ledger {
     pub async fn check(&self) {
         let mut turn = self.turn(&[]).await;
         self.to_its_end(async move { turn.check().await }).await;
+        *self.shared.checked.lock().unwrap_or_else(PoisonError::into_inner) = self.shared.clock.elapsed();
+    }
+
+    /// When the disk was last looked at, on the monotonic clock.
+    pub fn checked_at(&self) -> Duration {
+        *self.shared.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the audit trail did not take what it was told.
+    pub fn audit_failures(&self) -> u64 {
+        self.shared.untaken.load(Ordering::Relaxed)
     }
 
     /// The last word of this process in the audit trail. Recording after it is allowed.

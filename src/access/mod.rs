@@ -30,6 +30,7 @@ pub mod outbox;
 pub mod patrol;
 pub mod policy;
 pub mod published;
+pub mod recent;
 pub mod reconciler;
 pub mod schedule;
 mod sight;

@@ -159,7 +159,7 @@ impl Outbox {
                 return Sent::Failed(error.class());
             }
         };
-        info!(task.id = %id, status = result.status.as_str(), code = result.code.as_str(),
+        info!(event = "task_answered", task.id = %id, result.status = result.status.as_str(), result.code = result.code.as_str(),
             "task {id}: {} {}{}", result.status.as_str(), result.code.as_str(),
             if why == Closure::FinishedElsewhere { ", answered by another session already" } else { "" });
         let labels = TaskLabels { event_type: label(task), status: result.status.as_str() };

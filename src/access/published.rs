@@ -212,7 +212,7 @@ impl Published {
         for refused in &decision.answered {
             info!(
                 okta.group_id = refused.source_id,
-                code = refused.code.as_str(),
+                result.code = refused.code.as_str(),
                 event_type = label,
                 "refused a {label} call of the custom integration: {}",
                 refused.code.as_str()
@@ -297,7 +297,7 @@ impl fmt::Debug for Published {
 }
 
 fn refused(obstacle: &Obstacle) -> Answer {
-    info!(code = obstacle.code().as_str(), "refused a grant-access call of the custom integration");
+    info!(result.code = obstacle.code().as_str(), "refused a grant-access call of the custom integration");
     Answer::failed(obstacle.code(), &obstacle.message())
 }
 

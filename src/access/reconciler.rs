@@ -276,7 +276,7 @@ impl Reconciler {
 
     fn answered(&mut self) {
         if self.gate.succeeded() {
-            info!(integration.id = %self.executor.integration(), "Okta answers again");
+            info!(event = "okta_back", integration.id = %self.executor.integration(), "Okta answers again");
         }
     }
 
@@ -289,7 +289,7 @@ impl Reconciler {
         let wait = pause(error.class(), failures);
         if outage {
             if self.gate.failed(now) {
-                warn!(grant.id = %grant, okta.group_id = %group, error = %chain(error),
+                warn!(event = "okta_lost", grant.id = %grant, okta.group_id = %group, error = %chain(error),
                     "Okta is not to be had; trying again until it is: {}", chain(error));
             } else {
                 debug!(grant.id = %grant, error = %chain(error), "Okta is still not to be had");

@@ -8,6 +8,7 @@
 //! What is told of an event: `audited`. What waits, and what must not happen untold: `ledger`, `untold`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -20,12 +21,13 @@ use crate::telemetry::chain;
 pub(super) struct Telling {
     audit: Arc<dyn Audit>,
     works: bool,
+    failures: Arc<AtomicU64>,
 }
 
 impl Telling {
     /// The trail counts as one that works until [`Self::check`] has looked.
-    pub(super) fn new(audit: Arc<dyn Audit>) -> Self {
-        Self { audit, works: true }
+    pub(super) fn new(audit: Arc<dyn Audit>, failures: Arc<AtomicU64>) -> Self {
+        Self { audit, works: true, failures }
     }
 
     /// Whether the trail took what it was told last.
@@ -65,6 +67,9 @@ impl Telling {
 
     fn note(&mut self, failure: Option<&AuditError>) {
         tell_operators("the audit trail", self.works, failure);
+        if failure.is_some() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
         self.works = failure.is_none();
     }
 }

@@ -163,6 +163,16 @@ pub fn list(book: &Book, filter: &Filter) -> Listing {
     Listing { items, next }
 }
 
+/// The open grants that are over and owe something, the most overdue first, then those that end soonest; at most `most`.
+pub fn soonest(book: &Book, most: usize) -> Vec<GrantView> {
+    let mut open: Vec<_> = book.grants().filter(|(_, state)| state.is_open()).collect();
+    open.sort_by_key(|(id, state)| {
+        let due = state.due();
+        (due.is_none(), due.or(state.terms.expires_at).unwrap_or(Timestamp::MAX), (*id).clone())
+    });
+    open.into_iter().take(most).map(|(id, state)| GrantView::new(id, state)).collect()
+}
+
 /// The story that the entries about `grant` tell; nothing when none is about it, or they do not follow each other.
 pub fn story(grant: &GrantId, entries: &[Entry]) -> Option<Story> {
     let mut state: Option<GrantState> = None;

@@ -81,9 +81,15 @@ impl Watch {
                 if self.switched_off.swap(on, Ordering::SeqCst) != on {
                     let path = file.display();
                     if on {
-                        warn!("{path} exists: every live grant is ended and none begins (kill_switch_file)");
+                        warn!(
+                            event = "kill_switch",
+                            "{path} exists: every live grant is ended and none begins (kill_switch_file)"
+                        );
                     } else {
-                        warn!("{path} is gone: grants may begin again (kill_switch_file)");
+                        warn!(
+                            event = "kill_switch",
+                            "{path} is gone: grants may begin again (kill_switch_file)"
+                        );
                     }
                 }
             }

@@ -106,12 +106,17 @@ impl SessionKeeper {
         }
         match now {
             Connection::Unknown => {}
-            Connection::Connected => info!("connected to Apono"),
+            Connection::Connected => info!(event = "apono_connected", "connected to Apono"),
             Connection::Unreachable(reason) => {
-                warn!(error = reason, "Apono cannot be reached; grants end on time without it: {reason}");
+                warn!(
+                    event = "apono_lost",
+                    error = reason,
+                    "Apono cannot be reached; grants end on time without it: {reason}"
+                );
             }
             Connection::Refused(reason) => {
                 warn!(
+                    event = "apono_refuses",
                     error = reason,
                     "Apono refuses the connector: {reason}; correct apono.token_file or apono.connector_id"
                 );

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,22 +20,28 @@ use tracing::warn;
 
 use super::custom::Custom;
 use super::desk::Door;
+use super::desk::log::Logging;
+use super::detail::Details;
 use super::directory::DirectoryLoop;
 use super::facts::{DirectoryView, FactSource, OrganizationView};
 use super::questions::Answers;
+use super::reach::Reaching;
 use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
+use super::state::{open_state, store_path};
+use super::storage::Places;
 use super::{App, Outside, StartError};
 use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
 use crate::access::desk::Desk;
 use crate::access::executor::Executor;
-use crate::access::journal::{Journal, OpenError, Owner, SqliteJournal};
+use crate::access::journal::Journal;
 use crate::access::leases::Leases;
 use crate::access::leasing::{Leasing, Questions};
 use crate::access::ledger::Ledger;
 use crate::access::outbox::Outbox;
 use crate::access::patrol::Patrol;
 use crate::access::policy::Policy;
+use crate::access::recent::Recent;
 use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
 use crate::access::watch::{Admission, Watch};
 use crate::apono::{Connection, ControlPlane, SessionKeeper};
@@ -46,12 +51,14 @@ use crate::config::{self, Organization, Settings};
 use crate::directory::store::{Between, Store};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
+use crate::http::bearer::ExpectedToken;
 use crate::http::budget::BudgetSettings;
 use crate::http::classify::by_status;
+use crate::http::contact::{Contacts, Watched};
 use crate::http::mounted_token::MountedToken;
 use crate::http::{Authorize, Budget, Exchange};
-use crate::okta::{self, Surroundings};
-use crate::runtime::{Supervisor, whoami};
+use crate::okta::{self, Reach, Surroundings};
+use crate::runtime::Supervisor;
 use crate::scim::Provider;
 use crate::secrets::{Credentials, Reloading};
 use crate::server;
@@ -80,11 +87,23 @@ pub(super) struct Builder {
     door: Option<Door>,
     custom_token: Option<Reloading<SecretString>>,
     custom: Option<Custom>,
+    logging: Option<Logging>,
+    contacts: Contacts,
+    reaches: Vec<Reach>,
+    recent: Recent,
+    admin_token: Option<Reloading<SecretString>>,
 }
 
 impl Builder {
-    pub(super) async fn new(settings: Settings, outside: Outside) -> Result<Self, StartError> {
-        let Secrets { token, organizations: secrets, custom_integration: custom_token } =
+    pub(super) async fn new(settings: Settings, mut outside: Outside) -> Result<Self, StartError> {
+        let okta = settings.okta.iter().map(|organization| organization.url.origin());
+        let contacts = Contacts::with(okta.chain([settings.apono.url.origin()]));
+        outside.transport = Arc::new(Watched {
+            inner: Arc::clone(&outside.transport),
+            contacts: contacts.clone(),
+            clock: Arc::clone(&outside.clock),
+        });
+        let Secrets { token, organizations: secrets, custom_integration: custom_token, admin: admin_token } =
             read_secrets(&settings)?;
         let metrics = Arc::new(Metrics::new());
         let journal: Arc<dyn Journal> = match &outside.journal {
@@ -95,6 +114,10 @@ impl Builder {
             Some(audit) => Arc::clone(audit),
             None => Arc::new(AuditTrail::new(&settings.audit.file, settings.apono.connector_id.clone())),
         };
+        let logging = outside.log.clone().map(|log| {
+            let (audit, clock) = (Arc::clone(&audit), Arc::clone(&outside.clock));
+            Logging { log, audit, clock }
+        });
         let ledger = Ledger::open(journal, audit, Arc::clone(&outside.clock)).await;
         let ledger = ledger.map_err(StartError::Ledger)?;
         refuse_stranded_duties(&settings, &ledger)?;
@@ -125,6 +148,11 @@ impl Builder {
             door: None,
             custom_token,
             custom: None,
+            logging,
+            contacts,
+            reaches: Vec::new(),
+            recent: Recent::default(),
+            admin_token,
         })
     }
 
@@ -181,6 +209,7 @@ impl Builder {
             }
         };
         self.answers.add(settings, &organization);
+        self.reaches.push(organization.reach.clone());
         self.views.push(OrganizationView {
             integration,
             url: settings.url.origin(),
@@ -242,6 +271,7 @@ impl Builder {
             admission,
             Arc::clone(&clock),
             Arc::clone(&self.metrics),
+            self.recent.clone(),
         );
         let executor = Arc::new(executor);
         if let Some(settings) = settings {
@@ -329,10 +359,20 @@ impl Builder {
             clock: Arc::clone(&clock),
             ledger: Arc::clone(&ledger),
             connection: self.connection.subscribe(),
+            contacts: self.contacts.clone(),
+            apono: self.settings.apono.url.origin(),
             organizations: std::mem::take(&mut self.views),
             metadata: self.settings.metadata.clone(),
         });
         self.answers.facts(Arc::clone(&facts));
+
+        let reaching = Reaching {
+            contacts: self.contacts.clone(),
+            clock: Arc::clone(&clock),
+            apono: self.settings.apono.url.origin(),
+            organizations: std::mem::take(&mut self.reaches),
+        };
+        self.runs("reach", |stop| reaching.run(stop));
 
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         self.runs("leases", |stop| async move { leases.run(stop).await });
@@ -358,9 +398,7 @@ impl Builder {
         self.runs("session", |stop| async move { keeper.run(stop).await });
 
         let listening = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let of_server = Arc::clone(&facts);
-        let source =
-            server::Source { facts: Arc::new(move || of_server.facts()), metrics: Arc::clone(&self.metrics) };
+        let source = self.source(&facts);
         if let Some(listener) = self.listener.take() {
             let stop = self.supervisor.stop_token();
             self.supervisor.add("admin", server::serve(listener, source.clone(), stop));
@@ -368,8 +406,12 @@ impl Builder {
         if let Some(door) = self.door.take() {
             let desk = Desk::new(Arc::clone(&ledger), Arc::clone(&clock));
             let stop = self.supervisor.stop_token();
-            let admin = server::router(source);
-            self.supervisor.add("desk", door.serve(desk, directories.clone(), admin, stop));
+            let admin = server::router(source.clone());
+            self.supervisor
+                .add("desk", door.serve(desk, directories.clone(), self.logging.clone(), admin, stop));
+        }
+        if let Some(logging) = self.logging.take() {
+            self.runs("log", |stop| logging.keep(stop));
         }
         let questions: Arc<dyn Questions> = Arc::new(self.answers);
         let custom = self.custom.take().and_then(|custom| {
@@ -401,9 +443,34 @@ impl Builder {
             stores: self.stores,
             metrics: self.metrics,
             facts,
+            admin: source,
             listening,
             custom,
             directories,
+        }
+    }
+
+    /// Where the admin listener's answers come from; the history is kept from now on.
+    fn source(&mut self, facts: &Arc<FactSource>) -> server::Source {
+        let of_server = Arc::clone(facts);
+        let details = Details {
+            facts: Arc::clone(facts),
+            ledger: Arc::clone(&self.ledger),
+            recent: self.recent.clone(),
+            clock: Arc::clone(&self.outside.clock),
+            history: Arc::default(),
+        };
+        let sampled = details.clone();
+        self.every("history", move || std::future::ready(sampled.sample()));
+        let places =
+            Places { state: self.settings.state.file.clone(), audit: self.settings.audit.file.clone() };
+        server::Source {
+            facts: Arc::new(move || of_server.facts()),
+            metrics: Arc::clone(&self.metrics),
+            storage: Arc::new(move || places.look()),
+            log: self.logging.as_ref().map(|logging| logging.log.counts()),
+            detail: Arc::new(move || details.look()),
+            token: self.admin_token.take().map(|token| Arc::new(ExpectedToken(Arc::new(token)))),
         }
     }
 
@@ -465,39 +532,6 @@ impl LiveMemberships for LiveGrants {
     fn live_in(&self, group: &OktaGroupId) -> BTreeSet<OktaUserId> {
         self.ledger.read(|book| book.live_in(&self.integration, group))
     }
-}
-
-/// A command that looks at the journal of a connector that does not run has it for a moment.
-const A_LOOK: Duration = Duration::from_secs(2);
-const BETWEEN_TRIES: Duration = Duration::from_millis(50);
-
-async fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
-    let organizations = settings
-        .okta
-        .iter()
-        .map(|organization| (organization.integration_id.as_str().to_owned(), organization.url.origin()))
-        .collect();
-    let owner = Owner { connector: settings.apono.connector_id.as_str().to_owned(), organizations };
-    let whoami = whoami(outside.clock.now());
-    let limit = outside.clock.elapsed() + A_LOOK;
-    loop {
-        match SqliteJournal::open(&settings.state.file, &owner, &whoami) {
-            Err(OpenError::InUse { .. }) if outside.clock.elapsed() < limit => {
-                clock::sleep(BETWEEN_TRIES).await;
-            }
-            opened => return opened.map_err(StartError::State),
-        }
-    }
-}
-
-/// Beside the state file, one file an organization.
-fn store_path(state: &Path, integration: &IntegrationId) -> PathBuf {
-    let safe: String = integration
-        .as_str()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .collect();
-    state.with_file_name(format!("directory-{safe}.db"))
 }
 
 /// What is asked of Okta for one organization.

@@ -10,6 +10,7 @@
 //! What can be asked: `access::desk`, `directory`, `server`. The other end: `cli::desk`.
 
 pub(super) mod directory;
+pub(super) mod log;
 
 use std::fs;
 use std::io;
@@ -38,6 +39,7 @@ use crate::domain::GrantId;
 use crate::http::serving::{bind_unix, until_stopped};
 use crate::telemetry::chain;
 use directory::Directories;
+use log::Logging;
 
 /// The socket, listening.
 #[derive(Debug)]
@@ -81,11 +83,13 @@ impl Door {
         self,
         desk: Desk,
         directories: Directories,
+        logging: Option<Logging>,
         admin: Router,
         stop: CancellationToken,
     ) -> io::Result<()> {
         let Self { listener, path, owner } = self;
-        let router = router(desk).merge(directory::router(directories)).merge(admin);
+        let log = logging.map(log::router).unwrap_or_default();
+        let router = router(desk).merge(directory::router(directories)).merge(log).merge(admin);
         let router = router.layer(middleware::from_fn_with_state(owner, only_owners));
         let service = router.into_make_service_with_connect_info::<Caller>();
         let served = until_stopped(stop, |stop| {
@@ -138,20 +142,24 @@ async fn story(State(desk): State<Arc<Desk>>, Segment(id): Segment<GrantId>) -> 
 
 async fn end(
     State(desk): State<Arc<Desk>>,
-    ConnectInfo(Caller(uid)): ConnectInfo<Caller>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
     Segment(id): Segment<GrantId>,
     Json(Ending { reason }): Json<Ending>,
 ) -> Response {
     let reason: String = reason.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
-    let who = uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("user id {uid}"));
-    match desk.end(&id, &format!("{who}: {reason}")).await {
+    match desk.end(&id, &format!("{}: {reason}", who(caller))).await {
         Ok(true) => {
-            info!(grant.id = %id, caller.uid = uid, "an operator of this host ends grant {id}");
+            info!(event = "operator_ends_grant", grant.id = %id, caller.uid = caller.0, "an operator of this host ends grant {id}");
             StatusCode::ACCEPTED.into_response()
         }
         Ok(false) => unknown(&id),
         Err(error) => failed(&error),
     }
+}
+
+/// The caller, in words.
+fn who(Caller(uid): Caller) -> String {
+    uid.map_or_else(|| "an unknown user".to_owned(), |uid| format!("user id {uid}"))
 }
 
 fn unknown(id: &GrantId) -> Response {

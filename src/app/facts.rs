@@ -22,9 +22,10 @@ use crate::clock::{self, SharedClock};
 use crate::directory::store::Failing;
 use crate::directory::{DirectoryRun, Outcome, Tracker};
 use crate::domain::{ConnectorId, IntegrationId};
+use crate::http::contact::{Contact, Contacts};
 use crate::http::{Budget, Class};
 use crate::okta::{TokenStatus, Tokens};
-use crate::server::{DirectoryFacts, Facts, OrganizationFacts, PeerFact, Stopped, TokenFact};
+use crate::server::{DirectoryFacts, Facts, OrganizationFacts, PeerFact, Reached, Stopped, TokenFact};
 use crate::telemetry::chain;
 
 /// Where facts come from.
@@ -34,6 +35,9 @@ pub(super) struct FactSource {
     pub(super) clock: SharedClock,
     pub(super) ledger: Arc<Ledger>,
     pub(super) connection: watch::Receiver<Connection>,
+    pub(super) contacts: Contacts,
+    /// Apono's origin.
+    pub(super) apono: String,
     pub(super) organizations: Vec<OrganizationView>,
     pub(super) metadata: Value,
 }
@@ -66,6 +70,8 @@ impl FactSource {
             connector_id: self.connector.as_str().to_owned(),
             started_at: self.started_at,
             journal_writable: self.ledger.health().works,
+            journal_checked: now.saturating_sub(self.ledger.checked_at()),
+            audit_failures: self.ledger.audit_failures(),
             slowest_loop: slowest.unwrap_or(Duration::ZERO),
             apono: match &*self.connection.borrow() {
                 Connection::Unknown => PeerFact::Unknown,
@@ -73,11 +79,27 @@ impl FactSource {
                 Connection::Unreachable(reason) => PeerFact::Unreachable { reason: reason.clone() },
                 Connection::Refused(reason) => PeerFact::Refused { reason: reason.clone() },
             },
+            apono_reached: self.reached(&self.apono, now),
             results_pending: self
                 .ledger
                 .read(|book| book.tasks().filter(|(_, task)| task.is_ready()).count()),
-            organizations: self.organizations.iter().map(OrganizationView::facts).collect(),
+            organizations: self.organizations.iter().map(|view| self.organization(view)).collect(),
         }
+    }
+
+    fn organization(&self, view: &OrganizationView) -> OrganizationFacts {
+        let now = self.clock.elapsed();
+        let expires_at = view.tokens.expires_at().map(|at| at.saturating_sub(now));
+        OrganizationFacts {
+            token_expires_at: expires_at.map(|left| clock::after(self.clock.now(), left)),
+            reached: self.reached(&view.url, now),
+            ..view.facts()
+        }
+    }
+
+    fn reached(&self, origin: &str, now: Duration) -> Option<Reached> {
+        let Contact { answered, at } = self.contacts.last(origin)?;
+        Some(Reached { answered, age: now.saturating_sub(at) })
     }
 
     /// What the session says.
@@ -108,6 +130,9 @@ impl OrganizationView {
             integration_id: self.integration.as_str().to_owned(),
             organization_url: self.url.clone(),
             token: self.token(),
+            token_expires_at: None,
+            reached: None,
+            clock_skew_seconds: self.budget.skew_seconds().map(|ours| -ours),
             live_memberships: access.live,
             removals_due: access.removals_due,
             removal_stuck: access.stuck,

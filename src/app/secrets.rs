@@ -22,6 +22,8 @@ pub struct Secrets {
     pub(super) organizations: Vec<OrganizationSecrets>,
     /// Of those who call the custom integration, where it listens.
     pub(super) custom_integration: Option<Reloading<SecretString>>,
+    /// Of those who look at the status from other hosts.
+    pub(super) admin: Option<Reloading<SecretString>>,
 }
 
 /// The secrets of one organization.
@@ -56,8 +58,12 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
         let read = Reloading::new("custom integration token", Some(file.clone()), move || file.read_token());
         read.map_err(|error| problems.push(describe("custom_integration.token_file", &error))).ok()
     });
+    let admin = settings.admin.token.clone().and_then(|file| {
+        let read = Reloading::new("admin token", Some(file.clone()), move || file.read_token());
+        read.map_err(|error| problems.push(describe("admin.token_file", &error))).ok()
+    });
     match token {
-        Some(token) if problems.is_empty() => Ok(Secrets { token, organizations, custom_integration }),
+        Some(token) if problems.is_empty() => Ok(Secrets { token, organizations, custom_integration, admin }),
         _ => Err(StartError::Config(ConfigError { problems })),
     }
 }

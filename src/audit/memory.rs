@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
-use super::{Audit, AuditError, AuditRecord};
+use super::{Audit, AuditError, AuditRecord, LogLevel};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -55,6 +55,10 @@ impl Audit for MemoryAudit {
     }
 
     fn prove(&self, _at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>> {
+        ready(self.writable()).boxed()
+    }
+
+    fn log_level(&self, _at: Timestamp, _change: LogLevel) -> BoxFuture<'_, Result<(), AuditError>> {
         ready(self.writable()).boxed()
     }
 

@@ -31,6 +31,7 @@ use jiff::Timestamp;
 pub use chain::Link;
 pub use error::AuditError;
 pub use memory::MemoryAudit;
+pub use note::{LogLevel, RaisedLevel};
 pub use record::{AuditRecord, Kind, MemberState};
 pub use trail::AuditTrail;
 pub use verify::{Finding, MOST_FINDINGS, Report, VerifyError, What, verify};
@@ -43,6 +44,9 @@ pub trait Audit: Send + Sync + fmt::Debug {
     /// Proves that the trail takes records, by writing something of no meaning, as much as it has refused last; opens
     /// it where it is not open yet.
     fn prove(&self, at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>>;
+
+    /// Tells that an operator of this host has changed what the log tells.
+    fn log_level(&self, at: Timestamp, change: LogLevel) -> BoxFuture<'_, Result<(), AuditError>>;
 
     /// The last word of this process: a checkpoint. Appending after it is allowed.
     fn close(&self, at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>>;

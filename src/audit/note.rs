@@ -7,6 +7,8 @@
 //! # Not here
 //! When each is due: `trail`.
 
+use jiff::Timestamp;
+
 use super::chain::Link;
 
 /// A line about the trail.
@@ -35,6 +37,28 @@ pub(super) enum Note {
         /// What was wrong with the head.
         head: Option<HeadFlaw>,
     },
+    /// An operator of this host has changed what the log tells.
+    LogLevel(LogLevel),
+}
+
+/// What the log tells from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel {
+    /// The level, for a while; none where it is as configured again.
+    pub raised: Option<RaisedLevel>,
+    /// Who: a user of this host by its number, or the time that is over.
+    pub by: String,
+}
+
+/// A level for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaisedLevel {
+    /// `debug`.
+    pub level: String,
+    /// The part of the connector; none for all of it.
+    pub target: Option<String>,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// Why a checkpoint is made.
@@ -83,6 +107,7 @@ impl Note {
             Self::Continued { .. } => "continued",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Recovered { .. } => "recovered",
+            Self::LogLevel(_) => "log_level",
         }
     }
 }

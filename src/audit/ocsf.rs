@@ -17,7 +17,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::note::{Checkpoint, HeadFlaw, Note, Torn};
+use super::note::{Checkpoint, HeadFlaw, LogLevel, Note, Torn};
 use super::record::{AuditRecord, Kind};
 use crate::domain::{ConnectorId, RequestContext};
 
@@ -212,6 +212,13 @@ fn note_message(note: &Note) -> String {
             });
             torn.into_iter().chain(head).collect::<Vec<_>>().join("; ")
         }
+        Note::LogLevel(LogLevel { raised: Some(raised), by }) => {
+            let what = raised.target.as_deref().map_or_else(String::new, |target| format!(" of {target}"));
+            format!("{by} sets the level of the log{what} to {} until {}", raised.level, raised.until)
+        }
+        Note::LogLevel(LogLevel { raised: None, by }) => {
+            format!("the level of the log is as it is configured again: {by}")
+        }
     }
 }
 
@@ -240,6 +247,13 @@ fn note_facts(note: &Note) -> Value {
             }),
             "kind": note.kind(),
             "torn": torn.iter().map(torn_facts).collect::<Vec<_>>(),
+        }),
+        Note::LogLevel(LogLevel { raised, by }) => json!({
+            "by": text(by),
+            "kind": note.kind(),
+            "raised": raised.as_ref().map(|raised| {
+                json!({ "level": raised.level, "target": raised.target, "until": raised.until.to_string() })
+            }),
         }),
     }
 }

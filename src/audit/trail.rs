@@ -31,7 +31,7 @@ use super::files::{self, Identity, Paths};
 use super::head;
 use super::lock::Lock;
 use super::note::{Checkpoint, Note};
-use super::{Audit, AuditError, AuditRecord, ocsf};
+use super::{Audit, AuditError, AuditRecord, LogLevel, ocsf};
 use crate::domain::ConnectorId;
 use crate::telemetry::chain as causes;
 
@@ -107,6 +107,10 @@ impl Audit for AuditTrail {
         self.run(move |writer| writer.prove(at)).boxed()
     }
 
+    fn log_level(&self, at: Timestamp, change: LogLevel) -> BoxFuture<'_, Result<(), AuditError>> {
+        self.run(move |writer| writer.tell(at, Note::LogLevel(change))).boxed()
+    }
+
     fn close(&self, at: Timestamp) -> BoxFuture<'_, Result<(), AuditError>> {
         self.run(move |writer| writer.close(at)).boxed()
     }
@@ -180,6 +184,11 @@ impl Writer {
             self.write(at, Vec::new(), self.refused)?;
         }
         self.settle_head()
+    }
+
+    fn tell(&mut self, at: Timestamp, note: Note) -> Result<(), AuditError> {
+        self.get_ready(at)?;
+        self.write(at, vec![(at, Entry::Note(note))], 0)
     }
 
     fn close(&mut self, at: Timestamp) -> Result<(), AuditError> {

@@ -266,6 +266,8 @@ pub enum ErrorCode {
     LogSettings = 911,
     /// The process cannot have what every process needs.
     ProcessLimits = 912,
+    /// A secret was found where none may be, and held back.
+    SecretHeldBack = 913,
 }
 
 impl ErrorCode {
@@ -398,6 +400,7 @@ impl ErrorCode {
         Self::AuditTrailUnreadable,
         Self::LogSettings,
         Self::ProcessLimits,
+        Self::SecretHeldBack,
     ];
 
     /// Without its letters.

@@ -105,4 +105,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Raise the limits of the service (tasks, open files).",
         Again::Never,
     ),
+    entry(
+        ErrorCode::SecretHeldBack,
+        "A part of the support bundle had a secret in it",
+        "Before it is written, every part is searched for every secret of the configuration; one was found, which is a defect of this program.",
+        "The part was left out and the rest is good to send. Report which part it was; nothing of the secret is in the bundle.",
+        Again::Never,
+    ),
 ];

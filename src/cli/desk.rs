@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::runtime::wait_for;
 use super::{Exit, complain};
@@ -271,6 +271,18 @@ impl Client {
         serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
     }
 
+    /// Sets something.
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, DeskError> {
+        let response = self.send(Method::PUT, path, &[], Some(body.to_string()), PATIENCE).await?;
+        serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
+    }
+
+    /// Takes back what was set.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, DeskError> {
+        let response = self.send(Method::DELETE, path, &[], None, PATIENCE).await?;
+        serde_json::from_slice(&response.body).map_err(DeskError::Unreadable)
+    }
+
     fn new(by: String, socket: PathBuf) -> Result<Self, DeskError> {
         let transport = HttpsTransport::through(&socket).map_err(DeskError::Client)?;
         let base = Base::parse("http://localhost").map_err(DeskError::Base)?;
@@ -313,7 +325,7 @@ impl Client {
         if response.status.is_success() {
             return Ok(response);
         }
-        let said = serde_json::from_slice::<serde_json::Value>(&response.body).ok();
+        let said = serde_json::from_slice::<Value>(&response.body).ok();
         let said = said.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
         Err(DeskError::Refused {
             status: response.status,

@@ -11,6 +11,7 @@
 
 mod audit;
 mod bars;
+mod catalog;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -20,6 +21,7 @@ mod exit;
 mod explain;
 mod grants;
 mod key;
+mod logging;
 mod man;
 mod okta;
 mod reload;
@@ -110,6 +112,11 @@ enum Command {
     SupportBundle(support::SupportArgs),
     /// Tells what an error code means and what to do, or the story of a grant with Okta's request ids
     Explain(explain::ExplainArgs),
+    /// Changes what the log of the connector that runs here tells, for a while
+    #[command(subcommand)]
+    LogLevel(logging::LogLevelCommand),
+    /// Prints what `journalctl -x` shows beside the log's lines
+    Catalog,
     /// Prints the manual page
     Man(man::ManArgs),
     /// Prints completions for a shell
@@ -157,6 +164,8 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Doctor(arguments) => doctor::doctor(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),
         Command::SupportBundle(arguments) => support::support_bundle(&arguments, &sources),
+        Command::LogLevel(command) => logging::log_level(&command, &sources),
+        Command::Catalog => catalog::catalog(),
         Command::Man(arguments) => man::man(&arguments),
         Command::Completions(arguments) => man::completions(&arguments),
     }

@@ -76,7 +76,7 @@ impl Reload {
         let loaded = match load(sources) {
             Ok(loaded) => loaded,
             Err(error) => {
-                warn!(error = %error, "SIGHUP: the former configuration goes on: {error}");
+                warn!(event = "reload_refused", error = %error, "SIGHUP: the former configuration goes on: {error}");
                 return false;
             }
         };
@@ -85,7 +85,7 @@ impl Reload {
             return false;
         }
         if let Err(error) = is_usable(&loaded.settings) {
-            warn!(error = %chain(&error), "SIGHUP: the former configuration goes on: {}", chain(&error));
+            warn!(event = "reload_refused", error = %chain(&error), "SIGHUP: the former configuration goes on: {}", chain(&error));
             return false;
         }
         if !self.with(|state| (state.is_on_disk)()) {
@@ -94,7 +94,7 @@ impl Reload {
             );
             return false;
         }
-        info!("SIGHUP: another configuration; what was begun is finished first");
+        info!(event = "reloading", "SIGHUP: another configuration; what was begun is finished first");
         for warning in &loaded.warnings {
             warn!("{warning}");
         }

@@ -9,21 +9,20 @@
 //! # Not here
 //! The daemon itself: `app`. Noticing a new configuration: `reload`.
 
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::reload::Reload;
 use super::runtime::threads;
-use super::{Exit, color, complain};
+use super::{Exit, complain, logging};
 use crate::app::{App, Outside, StartError};
 use crate::catalogue::ErrorCode;
-use crate::config::{LogFormat, Settings, Sources, load};
+use crate::config::{Settings, Sources, load};
 use crate::runtime::{Ending, Manager, Signals};
 use crate::secrets::mounts;
 use crate::telemetry::chain;
-use crate::telemetry::log::{self, Format, Switch};
+use crate::telemetry::log::Log;
 
 pub(super) fn run(sources: &Sources) -> Exit {
     let loaded = match load(sources) {
@@ -33,13 +32,8 @@ pub(super) fn run(sources: &Sources) -> Exit {
             return Exit::Config;
         }
     };
-    let format = match loaded.settings.log.format {
-        LogFormat::Fixed(format) => format,
-        LogFormat::Auto if io::stderr().is_terminal() => Format::Pretty,
-        LogFormat::Auto => Format::Json,
-    };
-    let switch = match log::install(format, &loaded.settings.log.level, color(sources)) {
-        Ok(switch) => switch,
+    let log = match logging::install(&loaded.settings.log, sources) {
+        Ok(log) => log,
         Err(error) => {
             complain(&format!("{} [{}]", chain(&error), ErrorCode::LogSettings));
             return Exit::Config;
@@ -54,10 +48,10 @@ pub(super) fn run(sources: &Sources) -> Exit {
     };
     let manager = Manager::default();
     let reload = Reload::new(&loaded, sources.clone(), manager.clone());
-    let ended = runtime.block_on(run_until_stopped(loaded.settings, &reload, &manager, &switch));
+    let ended = runtime.block_on(run_until_stopped(loaded.settings, &reload, &manager, &log));
     // Something that blocks (a name that does not resolve) must not hold up the exit.
     runtime.shutdown_timeout(LAST_BLOCKING);
-    match ended {
+    let exit = match ended {
         Ok(exit) => exit,
         Err(StartError::Config(error)) => {
             complain(&error.to_string());
@@ -68,7 +62,9 @@ pub(super) fn run(sources: &Sources) -> Exit {
             error!(exit = exit.code(), "{}", chain(&error));
             exit
         }
-    }
+    };
+    log.flush();
+    exit
 }
 
 /// Kubernetes never renews what it mounts by `subPath`; that is not seen before a rotation that does not happen.
@@ -93,26 +89,26 @@ async fn run_until_stopped(
     mut settings: Settings,
     reload: &Reload,
     manager: &Manager,
-    switch: &Switch,
+    log: &Log,
 ) -> Result<Exit, StartError> {
     let mut signals = Signals::install(reload.is_changed()).map_err(StartError::Signals)?;
     let mut former = None;
     loop {
-        let mut app = match build(settings.clone()).await {
+        let mut app = match build(settings.clone(), log.clone()).await {
             Ok(app) => app,
             Err(error) => {
                 let Some(good) = former.take() else { return Err(error) };
                 reload.gave_way();
-                warn!(error = %chain(&error),
+                warn!(event = "reload_refused", error = %chain(&error),
                     "the new configuration cannot be run with, and the former one goes on: {}", chain(&error));
                 settings = good;
                 continue;
             }
         };
-        if let Err(error) = switch.set(&settings.log.level) {
+        if let Err(error) = log.configure(&settings.log.level) {
             warn!(error = %chain(&error), "{}", chain(&error));
         }
-        info!(
+        info!(event = "started",
             version = env!("CARGO_PKG_VERSION"),
             connector.id = %settings.apono.connector_id,
             organizations = settings.okta.len(),
@@ -142,7 +138,7 @@ async fn run_until_stopped(
     }
 }
 
-async fn build(settings: Settings) -> Result<App, StartError> {
+async fn build(settings: Settings, log: Log) -> Result<App, StartError> {
     let outside = Outside::real(&settings)?;
-    App::build(settings, outside).await
+    App::build(settings, Outside { log: Some(log), ..outside }).await
 }

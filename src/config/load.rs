@@ -376,7 +376,7 @@ pub(super) fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
 }
 
 /// `90s`, `15m`, `1h 30m`; more than nothing.
-pub(super) fn duration(text: &str) -> Option<std::time::Duration> {
+pub fn duration(text: &str) -> Option<std::time::Duration> {
     let parsed = text.parse::<SignedDuration>().ok()?;
     std::time::Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero())
 }

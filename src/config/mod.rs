@@ -18,7 +18,7 @@ use std::fmt;
 
 use crate::catalogue::ErrorCode;
 
-pub use load::{DEFAULT_FILE, Effective, Loaded, Origin, Sources, load};
+pub use load::{DEFAULT_FILE, Effective, Loaded, Origin, Sources, duration, load};
 pub use settings::{
     Access, Admin, Apono, AponoToken, Audit, CustomIntegration, Directory, Http, Log, LogFormat,
     Organization, Scim, Settings, State,

@@ -302,12 +302,18 @@ pub const KEYS: &[Key] = &[
     key("state.password_file", Kind::File, None, "File with the database password (PostgreSQL)."),
     key("audit.file", Kind::File, Some("\"/var/lib/apono-connector/audit.jsonl\""), "The audit trail."),
     key("admin.listen", Kind::Listen, Some("\"127.0.0.1:8080\""), "Health, metrics and status."),
+    key(
+        "admin.token_file",
+        Kind::File,
+        None,
+        "File with the token that shows the status to other hosts; health and metrics are open without it.",
+    ),
     key("log.level", Kind::Text, Some("\"info\""), "error, warn, info, debug, trace, or a filter."),
     key(
         "log.format",
         Kind::Choice(&["auto", "pretty", "json", "logfmt", "journald"]),
         Some("\"auto\""),
-        "auto: pretty on a terminal, else JSON.",
+        "auto: the journal under systemd, pretty on a terminal, else JSON.",
     ),
     key(
         "http.ca_bundle_file",

@@ -62,6 +62,7 @@ impl Settings {
             files.extend(organization.directory.as_ref().and_then(|directory| directory.scim.token.as_ref()));
         }
         files.extend(self.custom_integration.as_ref().map(|custom| &custom.token));
+        files.extend(&self.admin.token);
         let connection = &self.http.connection;
         files.extend(connection.proxy_credentials.as_ref());
         files.extend(connection.client_certificate.as_ref().map(|certificate| &certificate.key));
@@ -199,6 +200,8 @@ pub struct Audit {
 pub struct Admin {
     /// Where.
     pub listen: SocketAddr,
+    /// What other hosts show to see the status.
+    pub token: Option<MountedFile>,
 }
 
 /// `[log]`.

@@ -31,7 +31,7 @@ use crate::http::url::Base;
 use crate::okta::Dpop;
 use crate::secrets::{CredentialsSource, MountedFile};
 use crate::telemetry::chain;
-use crate::telemetry::log::{Format, parse_level};
+use crate::telemetry::log::{Format, check_level};
 
 /// What comes from the environment alone.
 pub(super) struct Extra {
@@ -65,7 +65,8 @@ pub(super) fn validate(
     let custom_integration = reader.custom_integration(organizations);
     let state = reader.state();
     let audit = reader.audit();
-    let admin = reader.listen("admin.listen").map(|listen| Admin { listen });
+    let token = reader.file("admin.token_file");
+    let admin = reader.listen("admin.listen").map(|listen| Admin { listen, token });
     let log = reader.log();
     let http = reader.http(url.as_ref(), &extra.environment);
     let Reader { problems, warnings, .. } = reader;
@@ -383,7 +384,7 @@ impl Reader<'_> {
 
     fn log(&mut self) -> Option<Log> {
         let level = self.text("log.level").unwrap_or_default();
-        if let Err(error) = parse_level(&level) {
+        if let Err(error) = check_level(&level) {
             self.problem("log.level", error.to_string());
             return None;
         }

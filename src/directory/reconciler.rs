@@ -37,7 +37,7 @@ use crate::okta::bucket;
 use crate::okta::{Directory, SystemLog};
 use crate::scim::attributes::{Path, PathError};
 use crate::scim::{Abilities, Provider};
-use crate::telemetry::metrics::{IntegrationLabels, OutcomeLabels};
+use crate::telemetry::metrics::{IntegrationLabels, ObjectLabels, OutcomeLabels, PlannedLabels};
 use crate::telemetry::{Metrics, chain};
 
 /// What a run would do.
@@ -270,7 +270,7 @@ impl Reconciler {
     }
 
     fn begin(&self) -> (Timestamp, Duration) {
-        info!(integration.id = %self.integration, "directory run begins");
+        info!(event = "directory_run_begins", integration.id = %self.integration, "directory run begins");
         (self.clock.now(), self.clock.elapsed())
     }
 
@@ -287,6 +287,7 @@ impl Reconciler {
         let integration = self.integration.as_str().to_owned();
         let labels = OutcomeLabels { integration: integration.clone(), outcome: run.outcome.as_str() };
         self.metrics.directory_runs.get_or_create(&labels).inc();
+        self.measure(&run);
         if let Some(applied) = &run.applied {
             for (outcome, count) in [
                 ("done", applied.done),
@@ -304,6 +305,31 @@ impl Reconciler {
         }
         self.last.send_replace(Some(run.clone()));
         run
+    }
+
+    /// What the run has shown, as numbers.
+    fn measure(&self, run: &DirectoryRun) {
+        let integration = self.integration.as_str();
+        let labels = IntegrationLabels { integration: integration.to_owned() };
+        self.metrics.directory_run_seconds.get_or_create(&labels).observe(run.seconds);
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        if let Some(planned) = &run.planned {
+            for (operation, count) in &planned.operations {
+                let labels = PlannedLabels { integration: integration.to_owned(), operation };
+                self.metrics.directory_planned.get_or_create(&labels).inc_by(*count);
+            }
+        }
+        if let Some(applied) = &run.applied {
+            self.metrics.directory_held.get_or_create(&labels).set(gauge(applied.held));
+        }
+        if let Some(okta) = &run.okta {
+            for (kind, count) in
+                [("users", okta.users), ("groups", okta.groups), ("memberships", okta.memberships)]
+            {
+                let labels = ObjectLabels { integration: integration.to_owned(), kind };
+                self.metrics.directory_objects.get_or_create(&labels).set(gauge(count));
+            }
+        }
     }
 
     /// Reads both sides and plans.
@@ -330,7 +356,7 @@ impl Reconciler {
             "Okta has {} users, {} groups and {} memberships", okta.users, okta.groups, okta.memberships
         );
         for held in &planned.held {
-            warn!(integration.id = %self.integration, "the breaker holds removals: {held}");
+            warn!(event = "breaker_holds", integration.id = %self.integration, "the breaker holds removals: {held}");
         }
         let (removals, looks) = looks(&planned);
         self.tracker.enter(Phase::SecondLooks, Some(removals), evidence::AT_ONCE, looks);
@@ -413,7 +439,7 @@ impl Reconciler {
                 };
                 let message = summary(counts, &planned, &applied);
                 info!(
-                    integration.id = %self.integration, outcome = outcome.as_str(), seconds,
+                    event = "directory_run_ends", integration.id = %self.integration, outcome = outcome.as_str(), seconds,
                     operations = planned.total(), done = applied.done, failed = applied.failed, held = applied.held,
                     "directory run {}: {message}", outcome.as_str()
                 );
@@ -434,7 +460,8 @@ impl Reconciler {
             Err(error) => {
                 let needs_a_person = error.class() != Class::Transient;
                 let message = chain(&error).to_string();
-                warn!(integration.id = %self.integration, seconds, error = message,
+                warn!(event = "directory_run_ends", integration.id = %self.integration, outcome = Outcome::Incomplete.as_str(),
+                    seconds, error = message,
                     "directory run incomplete: {message}");
                 DirectoryRun {
                     started_at,

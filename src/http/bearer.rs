@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -70,6 +72,25 @@ impl ExpectedToken {
         let token = self.0.current();
         scheme.eq_ignore_ascii_case("bearer") && is_same(shown.trim(), token.expose_secret())
     }
+
+    /// The same, or whoever shows it as the password of a browser's `Basic` authentication (RFC 7617), of any user.
+    pub fn admits_any(&self, headers: &HeaderMap) -> bool {
+        self.admits(headers)
+            || basic_password(headers).is_some_and(|shown| is_same(&shown, self.0.current().expose_secret()))
+    }
+}
+
+fn basic_password(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, shown) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(shown.trim()).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Compares digests: their length says nothing of the texts', and each byte is looked at.

@@ -14,6 +14,7 @@ pub mod bearer;
 pub mod budget;
 pub mod class;
 pub mod classify;
+pub mod contact;
 mod echo;
 pub mod exchange;
 pub mod mounted_token;

@@ -18,6 +18,7 @@ mod lookup;
 mod memberships;
 pub mod page;
 mod proof;
+mod reach;
 mod refusal;
 mod system_log;
 mod token_request;
@@ -33,6 +34,7 @@ pub use lookup::{GroupsOf, Rights};
 pub use memberships::{Look, Memberships, Presence, UserMatch, Written};
 pub use page::{Cursor, Page, Skipped};
 pub use proof::Dpop;
+pub use reach::Reach;
 pub use refusal::TokenError;
 pub use system_log::{LogEvent, LogKind, SCOPE as LOG_SCOPE, SystemLog};
 pub use tokens::{TokenStatus, Tokens};
@@ -88,6 +90,8 @@ pub struct Organization {
     pub memberships: Memberships,
     /// Reads what has happened, where that was granted.
     pub log: SystemLog,
+    /// Finds out whether it answers at all.
+    pub reach: Reach,
     /// The rate budget that all of them share.
     pub budget: Arc<Budget>,
 }
@@ -106,6 +110,7 @@ pub fn connect(settings: Settings, surroundings: &Surroundings, budget: &Arc<Bud
     };
     let (organization, timeout) = (settings.organization.clone(), settings.timeout);
     let tokens = Arc::new(Tokens::new(settings, exchange.clone()));
+    let reach = Reach::new(organization.clone(), exchange.clone());
     let exchange = Exchange { authorize: Some(Arc::clone(&tokens) as _), ..exchange };
     let client = Arc::new(Client::new(organization, exchange, timeout));
     Organization {
@@ -113,6 +118,7 @@ pub fn connect(settings: Settings, surroundings: &Surroundings, budget: &Arc<Bud
         tokens,
         directory: Directory::new(Arc::clone(&client)),
         memberships: Memberships::new(client),
+        reach,
         budget: Arc::clone(budget),
     }
 }

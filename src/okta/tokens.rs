@@ -147,6 +147,12 @@ impl Tokens {
         }
     }
 
+    /// When the present token expires, on the monotonic clock.
+    pub fn expires_at(&self) -> Option<Duration> {
+        let now = self.now();
+        self.lock().held.as_ref().map(|held| held.expires_at).filter(|expires_at| now < *expires_at)
+    }
+
     /// Whether there has been a token since the process started: then the key, the client and the address are right.
     pub fn has_ever_held(&self) -> bool {
         self.ever_held.load(Ordering::Relaxed)

@@ -146,7 +146,7 @@ impl Supervisor {
             asked = next_signal(&mut signals) => {
                 match asked {
                     Asked::Stop(name) => {
-                        info!(signal = name, "{name}: stopping; what was begun is finished first");
+                        info!(event = "stopping", signal = name, "{name}: stopping; what was begun is finished first");
                     }
                     Asked::Again => wished = Ending::Again,
                 }
@@ -155,7 +155,7 @@ impl Supervisor {
             Some(ended) = self.tasks.join_next() => Some(death(ended)),
         };
         if let Some(Ending::Died { task, reason }) = &died {
-            error!(task, reason, "the task {task} has died: {reason}; the process ends");
+            error!(event = "task_died", task, reason, "the task {task} has died: {reason}; the process ends");
         }
         self.stop.cancel();
         let drained = {
@@ -165,7 +165,7 @@ impl Supervisor {
                     drained = &mut draining => break drained,
                     name = next_stop(&mut signals) => {
                         if matches!(wished, Ending::Again) {
-                            info!(signal = name, "{name}: stopping; what was begun is finished first");
+                            info!(event = "stopping", signal = name, "{name}: stopping; what was begun is finished first");
                             wished = Ending::Stopped;
                             continue;
                         }

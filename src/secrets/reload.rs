@@ -8,6 +8,7 @@
 //! # Not here
 //! Proving a new key against Okta before the old one is dropped.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,13 +61,21 @@ impl<T> Reloading<T> {
         let versions = self.files.iter().map(MountedFile::version).collect();
         match (self.load)() {
             Ok(value) => {
-                info!(secret = self.what, "the {} has changed and is read anew", self.what);
+                info!(
+                    event = "secret_renewed",
+                    secret = self.what,
+                    "the {} has changed and is read anew",
+                    self.what
+                );
+                count(self.what, |reloads| reloads.taken += 1);
                 *last = Last { good: Arc::new(value), versions, complaint: None };
             }
             Err(error) => {
                 let complaint = chain(error.as_ref()).to_string();
                 if last.complaint.as_ref() != Some(&complaint) {
+                    count(self.what, |reloads| reloads.refused += 1);
                     warn!(
+                        event = "secret_refused",
                         secret = self.what,
                         error = complaint,
                         "keeping the last good {}: {complaint}",
@@ -78,6 +87,29 @@ impl<T> Reloading<T> {
         }
         Arc::clone(&last.good)
     }
+}
+
+/// How often a changed secret of one kind was taken, and refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloads {
+    /// A new one was taken.
+    pub taken: u64,
+    /// A new one could not be used.
+    pub refused: u64,
+}
+
+/// Of this process, by kind: the kinds are words of this program, so their number is bounded. They outlive a
+/// configuration, as counts should.
+static RELOADS: Mutex<BTreeMap<&'static str, Reloads>> = Mutex::new(BTreeMap::new());
+
+/// What has become of changed secrets since the process started, by kind.
+pub fn reloads() -> Vec<(&'static str, Reloads)> {
+    let reloads = RELOADS.lock().unwrap_or_else(PoisonError::into_inner);
+    reloads.iter().map(|(what, reloads)| (*what, *reloads)).collect()
+}
+
+fn count(what: &'static str, change: impl FnOnce(&mut Reloads)) {
+    change(RELOADS.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default());
 }
 
 impl<T> fmt::Debug for Reloading<T> {

@@ -9,11 +9,17 @@
 //! # Not here
 //! Where the facts come from: `app`.
 
+mod gauges;
+mod guard;
+mod history;
+mod page;
 mod readiness;
 mod router;
 
+pub use gauges::{Process, Storage};
+pub use history::History;
 pub use readiness::{
-    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Readiness, Stopped, TokenFact, is_live,
-    one_line, readiness,
+    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Reached, Readiness, Stopped, TokenFact,
+    is_live, one_line, readiness,
 };
-pub use router::{Source, router, serve};
+pub use router::{Detail, Source, router, serve};

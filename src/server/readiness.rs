@@ -28,10 +28,16 @@ pub struct Facts {
     pub started_at: Timestamp,
     /// Whether the journal took the last record.
     pub journal_writable: bool,
+    /// How long ago that was found out.
+    pub journal_checked: Duration,
+    /// How often the audit trail did not take what it was told.
+    pub audit_failures: u64,
     /// How long ago the slowest loop looked at its work.
     pub slowest_loop: Duration,
     /// Apono.
     pub apono: PeerFact,
+    /// The last try to reach it.
+    pub apono_reached: Option<Reached>,
     /// Results on disk that Apono has not accepted.
     pub results_pending: usize,
     /// One entry an organization.
@@ -47,6 +53,12 @@ pub struct OrganizationFacts {
     pub organization_url: String,
     /// The token.
     pub token: TokenFact,
+    /// When it expires.
+    pub token_expires_at: Option<Timestamp>,
+    /// The last try to reach Okta.
+    pub reached: Option<Reached>,
+    /// Okta's clock less this host's.
+    pub clock_skew_seconds: Option<i64>,
     /// Memberships that grants hold.
     pub live_memberships: usize,
     /// Removals that are due and not proven done.
@@ -70,6 +82,15 @@ pub struct DirectoryFacts {
     pub progress: Option<Progress>,
     /// The objects that an operation failed for when it was tried last.
     pub failing: Failing,
+}
+
+/// The last try to reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reached {
+    /// Whether there was an answer, of whatever kind.
+    pub answered: bool,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// Why no grant begins.
@@ -146,7 +167,16 @@ pub struct Check {
     pub ok: bool,
     /// One sentence.
     pub message: String,
+    /// How long ago that was so, where it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// The age at which it no longer counts, and the check fails by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_seconds: Option<u64>,
 }
+
+/// The journal is looked at every half minute, and each second while it fails; one that was not for this long hangs.
+const JOURNAL_LOOK: Duration = Duration::from_mins(2);
 
 /// A loop that has not looked at its work for this long is stuck.
 pub(super) const STUCK: Duration = Duration::from_secs(30);
@@ -175,22 +205,25 @@ pub fn one_line(facts: &Facts) -> String {
 
 /// Whether the connector can end grants.
 pub fn readiness(facts: &Facts) -> Readiness {
-    let check = |name: &str, ok: bool, message: String| Check { name: name.to_owned(), ok, message };
+    let check = |name: &str, ok: bool, message: String| Check {
+        name: name.to_owned(),
+        ok,
+        message,
+        age_seconds: None,
+        expires_seconds: None,
+    };
     let mut checks = vec![
-        if facts.journal_writable {
-            check("journal", true, "writable".to_owned())
-        } else {
-            check(
-                "journal",
-                false,
-                "the last record could not be written; see the log and the disk".to_owned(),
+        journal(facts),
+        Check {
+            age_seconds: Some(facts.slowest_loop.as_secs()),
+            expires_seconds: Some(STUCK.as_secs()),
+            ..check(
+                "loops",
+                is_live(facts),
+                format!("the slowest loop looked {} s ago", facts.slowest_loop.as_secs()),
             )
         },
-        check(
-            "loops",
-            is_live(facts),
-            format!("the slowest loop looked {} s ago", facts.slowest_loop.as_secs()),
-        ),
+        network(facts),
         match &facts.apono {
             PeerFact::Unknown => check("apono", true, "not asked yet".to_owned()),
             PeerFact::Connected => check("apono", true, "connected".to_owned()),
@@ -238,6 +271,47 @@ pub fn readiness(facts: &Facts) -> Readiness {
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 
+fn journal(facts: &Facts) -> Check {
+    let is_fresh = facts.journal_checked < JOURNAL_LOOK;
+    let message = if !facts.journal_writable {
+        "the last record could not be written; see the log and the disk"
+    } else if !is_fresh {
+        "the disk does not answer; see its driver, or the network that it is on"
+    } else {
+        "writable"
+    };
+    Check {
+        name: "journal".to_owned(),
+        ok: facts.journal_writable && is_fresh,
+        message: message.to_owned(),
+        age_seconds: Some(facts.journal_checked.as_secs()),
+        expires_seconds: Some(JOURNAL_LOOK.as_secs()),
+    }
+}
+
+/// One peer that does not answer is that peer's matter. Where nobody does, this host is cut off, and no grant can be ended
+/// from here.
+fn network(facts: &Facts) -> Check {
+    let all = facts.organizations.iter().map(|one| one.reached).chain([facts.apono_reached]);
+    let lost = |one: &Option<Reached>| one.is_some_and(|one| !one.answered);
+    let is_cut_off = !facts.organizations.is_empty() && all.clone().all(|one| lost(&one));
+    let message = if is_cut_off {
+        "nobody answers, neither Okta nor Apono: this host is cut off; see its network, proxy and name resolution"
+    } else if all.clone().any(|one| lost(&one)) {
+        "not everybody answers"
+    } else {
+        "nobody is known not to answer"
+    };
+    let age = all.flatten().map(|one| one.age.as_secs()).min();
+    Check {
+        name: "network".to_owned(),
+        ok: !is_cut_off,
+        message: message.to_owned(),
+        age_seconds: age,
+        expires_seconds: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,13 +322,19 @@ mod tests {
             connector_id: "c".to_owned(),
             started_at: Timestamp::UNIX_EPOCH,
             journal_writable: true,
+            journal_checked: Duration::from_secs(20),
+            audit_failures: 0,
             slowest_loop: Duration::from_secs(1),
             apono,
+            apono_reached: None,
             results_pending: 0,
             organizations: vec![OrganizationFacts {
                 integration_id: "int".to_owned(),
                 organization_url: "https://example.okta.com".to_owned(),
                 token,
+                token_expires_at: None,
+                reached: None,
+                clock_skew_seconds: None,
                 live_memberships: 0,
                 removals_due: 0,
                 removal_stuck: None,
@@ -291,7 +371,28 @@ mod tests {
         broken.journal_writable = false;
         assert!(!readiness(&broken).ready);
         assert!(is_live(&broken));
+        let mut hanging = facts(TokenFact::Held, PeerFact::Connected);
+        hanging.journal_checked = JOURNAL_LOOK;
+        assert!(!readiness(&hanging).ready, "a check that is too old fails by itself");
         broken.slowest_loop = STUCK;
         assert!(!is_live(&broken));
+    }
+
+    #[test]
+    fn only_where_nobody_answers_is_the_connector_cut_off() {
+        let reached = |answered| Some(Reached { answered, age: Duration::from_secs(3) });
+        let table = [
+            (None, None, true),
+            (reached(false), None, true),
+            (None, reached(false), true),
+            (reached(true), reached(false), true),
+            (reached(false), reached(true), true),
+            (reached(false), reached(false), false),
+        ];
+        for (apono, okta, ready) in table {
+            let mut facts = facts(TokenFact::Held, PeerFact::Connected);
+            (facts.apono_reached, facts.organizations[0].reached) = (apono, okta);
+            assert_eq!(readiness(&facts).ready, ready, "{apono:?} {okta:?}");
+        }
     }
 }

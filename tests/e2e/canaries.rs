@@ -324,8 +324,17 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
     }
     let mut archive = Vec::new();
     flate2::read::GzDecoder::new(fs::File::open(&bundle).unwrap()).read_to_end(&mut archive).unwrap();
-    for part in ["configuration.txt", "status.json", "metrics.txt", "grants.json", "doctor.json", "audit.txt"]
-    {
+    for part in [
+        "configuration.txt",
+        "status.json",
+        "metrics.txt",
+        "log.jsonl",
+        "journal.json",
+        "grants.json",
+        "doctor.json",
+        "audit.txt",
+        "manifest.json",
+    ] {
         let name = format!("apono-connector-support/{part}");
         assert!(archive.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{part} is in the bundle");
     }

@@ -37,7 +37,11 @@ async fn everything_that_is_said_to_apono_is_as_the_contract_describes() {
     assert_eq!(world.apono.scim_size(INTEGRATION), (121, 10));
     let (status, metrics) = connector.ask("/metrics").await;
     assert_eq!(status, 200);
-    for name in ["apono_connector_http_requests_total", "apono_connector_access_endings_total", "# EOF"] {
+    for name in [
+        "apono_connector_http_requests_total",
+        "apono_connector_access_endings_total",
+        "apono_connector_ready 1",
+    ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
     for path in ["/livez", "/readyz", "/startupz", "/healthz", "/status", "/"] {

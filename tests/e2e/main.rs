@@ -16,14 +16,17 @@ mod fresh;
 mod keys;
 mod kills;
 mod life;
+mod logging;
 mod manager;
 mod operator;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
+mod page;
 mod progress;
 mod proxy;
 mod setup;
+mod support;
 mod sync;
 mod tls;
 mod tunnels;

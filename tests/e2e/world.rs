@@ -276,14 +276,18 @@ impl Connector {
         self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Every line is JSON with its usual members, no line is an error, and no secret is in any.
+    /// Every line is as docs/log.schema.json describes it, no line is an error, and no secret is in any.
     fn check_log(&self) {
         let text = self.text();
-        for line in text.lines() {
-            // The last line of a killed process may be cut.
-            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-            for member in ["timestamp", "level", "target", "message"] {
-                assert!(line[member].is_string(), "{line} has no {member}");
+        let lines: Vec<_> = text.lines().collect();
+        for (n, text) in lines.iter().enumerate() {
+            let Ok(line) = serde_json::from_str::<Value>(text) else {
+                // What a command says before there is a log; and the last line of a killed process may be cut.
+                assert!(text.starts_with("apono-connector: ") || n + 1 == lines.len(), "{text}");
+                continue;
+            };
+            if let Err(error) = log_schema().validate(&line) {
+                panic!("{line} is not as docs/log.schema.json describes: {error}");
             }
             assert_ne!(line["level"], "ERROR", "{line}");
         }
@@ -292,6 +296,16 @@ impl Connector {
             assert!(!text.contains(secret), "a secret is in the log");
         }
     }
+}
+
+/// What docs/log.schema.json says.
+pub fn log_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/log.schema.json");
+        let schema = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    })
 }
 
 /// The published document.

@@ -124,6 +124,7 @@ impl Patient {
             clock: Arc::clone(&self.world.clock),
             entropy: SeededEntropy::shared(7),
             journal: None,
+            log: None,
             audit: None,
         };
         examine(&settings, &outside, Arc::new(self.host.clone())).await

@@ -15,6 +15,7 @@ mod faults;
 mod field;
 mod fuzz;
 mod grants;
+mod health;
 mod history;
 mod house_rules;
 mod model;

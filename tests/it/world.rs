@@ -17,6 +17,7 @@ use apono_connector::runtime::Ending;
 use apono_connector::secrets::generate_rsa;
 use apono_connector::server::Facts;
 use apono_connector::telemetry::chain;
+use apono_connector::telemetry::log::json_line;
 use axum::Router;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -61,6 +62,8 @@ pub struct World {
 /// A connector that runs.
 pub struct Running {
     pub facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+    /// What the admin listener answers with.
+    pub admin: Router,
     /// What the listener for custom integrations answers with, where it is switched on.
     pub custom: Option<Router>,
     stop: CancellationToken,
@@ -119,7 +122,8 @@ listen = "127.0.0.1:0"
         let log = tracing_subscriber::registry()
             .with(errors.clone().with_filter(LevelFilter::ERROR))
             .with(warnings.clone().with_filter(LevelFilter::WARN))
-            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(lines));
+            .with(tracing_subscriber::fmt::layer().with_test_writer().without_time().with_filter(lines))
+            .with(AsDescribed.with_filter(lines.max(LevelFilter::INFO)));
         Self {
             okta,
             apono,
@@ -222,12 +226,14 @@ listen = "127.0.0.1:0"
             entropy: SeededEntropy::shared(self.seed),
             journal,
             audit,
+            log: None,
         };
         let app = App::build(settings, outside).await.map_err(|error| chain(&error).to_string())?;
-        let (facts, custom, stop) = (app.facts(), app.custom_router(), app.stop_token());
+        let (facts, admin, custom, stop) =
+            (app.facts(), app.admin_router(), app.custom_router(), app.stop_token());
         let mut task = JoinSet::new();
         task.spawn(app.run(None));
-        Ok(Running { facts, custom, stop, task })
+        Ok(Running { facts, admin, custom, stop, task })
     }
 
     /// An instant from now.
@@ -408,6 +414,24 @@ struct Messages {
 impl Messages {
     fn of(level: Level) -> Self {
         Self { level, seen: Arc::default() }
+    }
+}
+
+/// Every line of the log is as docs/log.schema.json describes it.
+struct AsDescribed;
+
+impl<S: tracing::Subscriber> Layer<S> for AsDescribed {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+        let schema = SCHEMA.get_or_init(|| {
+            let text = include_str!("../../docs/log.schema.json");
+            jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+        });
+        let line = json_line(event, Timestamp::UNIX_EPOCH);
+        let value = serde_json::from_str(&line).unwrap();
+        if let Err(error) = schema.validate(&value) {
+            panic!("{line} is not as docs/log.schema.json describes: {error}");
+        }
     }
 }
 

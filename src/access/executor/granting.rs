@@ -140,7 +140,7 @@ impl Executor {
             }
             Presence::Member if !self.is_held_by_another(id, membership) => {
                 let event = Event::StandingFound { group: group.clone(), okta_request_ids: look.request_ids };
-                info!(grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
+                info!(event = "standing_noticed", grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
                     "{} was in group {group} before grant {id}; the membership will be kept", membership.user);
                 self.record("the standing membership", id, move |_| Some(event)).await?;
                 Ok(false)
@@ -190,7 +190,7 @@ impl Executor {
             }
         };
         let ids: Vec<_> = written.request_id.iter().cloned().collect();
-        info!(
+        info!(event = "membership_given",
             grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user, verified,
             okta.request_id = written.request_id,
             "added {} to group {group} for grant {id}{}",
@@ -264,7 +264,7 @@ impl Executor {
         proven_absent: bool,
     ) -> Result<(), StepError> {
         // The sentence names people and groups; it goes to Apono and not into the log.
-        info!(grant.id = %id, okta.group_id = %group, code = code.as_str(), "refused grant {id}: {}", code.as_str());
+        info!(event = "membership_refused", grant.id = %id, okta.group_id = %group, result.code = code.as_str(), "refused grant {id}: {}", code.as_str());
         let event = Event::Refused { group: group.clone(), code, message, proven_absent };
         self.record("the refusal", id, move |_| Some(event)).await.map(|_| ())
     }

@@ -121,7 +121,7 @@ impl Executor {
     fn report_addition(&self, id: &GrantId, membership: &Membership, by: Option<&str>) {
         let Membership { group, user } = membership;
         self.count("membership_added");
-        warn!(grant.id = %id, okta.group_id = %group, okta.user_id = %user, okta.actor_id = by,
+        warn!(event = "outside_change", grant.id = %id, okta.group_id = %group, okta.user_id = %user, okta.actor_id = by,
             "{} has added {user} to group {group} while grant {id} lives; what the grant gave ends with it all the same",
             by.unwrap_or("somebody else"));
     }
@@ -148,7 +148,7 @@ impl Executor {
             return Ok(());
         };
         self.count(change);
-        warn!(grant.id = %id, okta.group_id = %group, okta.user_id = %user, change,
+        warn!(event = "outside_change", grant.id = %id, okta.group_id = %group, okta.user_id = %user, change,
             "somebody else has removed {user} from group {group} while grant {id} lives; it is not given again");
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Executor {
     /// Says that a grant's removal will meet a group rule.
     pub fn report_rule(&self, id: &GrantId, group: &OktaGroupId) {
         self.count("group_became_rule_managed");
-        warn!(grant.id = %id, okta.group_id = %group,
+        warn!(event = "outside_change", grant.id = %id, okta.group_id = %group,
             "a group rule has come to fill group {group} while grant {id} lives; its end goes by okta.access.policy.rule_managed");
     }
 

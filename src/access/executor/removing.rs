@@ -38,7 +38,7 @@ impl Executor {
             return Ok(());
         };
         if self.is_held_by_another(id, &membership) {
-            info!(grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
+            info!(event = "membership_kept", grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
                 "another live grant keeps {} in group {group}", membership.user);
             return self.end(id, group, Ending::KeptOtherGrant, Vec::new()).await;
         }
@@ -75,7 +75,7 @@ impl Executor {
         if !self.sight.is_removed(&membership).await? {
             return Err(StepError::StillMember);
         }
-        info!(
+        info!(event = "membership_ended",
             grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
             okta.request_id = written.request_id,
             "removed {} from group {group}: grant {id} is over", membership.user

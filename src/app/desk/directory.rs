@@ -105,7 +105,7 @@ async fn apply(
     let Some(asker) = directories.get(&id) else {
         return unknown(&id);
     };
-    info!(integration.id = %id, caller.uid = uid, plan.hash = hash, "an operator of this host applies plan {hash}");
+    info!(event = "operator_applies_plan", integration.id = %id, caller.uid = uid, plan.hash = hash, "an operator of this host applies plan {hash}");
     match asker.apply(hash).await {
         Some(Ok(run)) => Json(run).into_response(),
         Some(Err(error @ ApplyRefusal::Moved { .. })) => refuse(StatusCode::CONFLICT, &error.to_string()),
@@ -124,7 +124,7 @@ async fn approve(
     let Some(asker) = directories.get(&id) else {
         return unknown(&id);
     };
-    info!(integration.id = %id, caller.uid = uid, plan.hash = hash,
+    info!(event = "operator_applies_plan", integration.id = %id, caller.uid = uid, plan.hash = hash,
         "an operator of this host approves the held removals {hash}");
     if let Err(error) = asker.approve(hash).await {
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error).to_string());

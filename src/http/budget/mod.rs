@@ -38,7 +38,7 @@ use crate::clock::{self, SharedClock};
 use crate::http::classify::http_date;
 use crate::http::peer_clock::PeerClock;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::BucketLabels;
+use crate::telemetry::metrics::{BucketLabels, LaneLabels};
 use ledger::{Admission, Ledger, directory_allowance};
 
 /// How much of Okta's limits is ours.
@@ -156,6 +156,7 @@ impl Budget {
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
             drop(slots);
+            let waits_from = now;
             if told.is_none() {
                 told = self.waits.begin((bucket, lane), now, wait);
             }
@@ -163,6 +164,8 @@ impl Budget {
                 () = clock::sleep(wait) => {}
                 () = changed => {}
             }
+            let waited = self.clock.elapsed().saturating_sub(waits_from).as_secs_f64();
+            self.metrics.budget_wait.get_or_create(&self.lane_labels(bucket, lane)).inc_by(waited);
         }
     }
 
@@ -221,7 +224,16 @@ impl Budget {
             return Admission::NotBefore(now + not_until.wait_time_from(now));
         }
         bucket.ledger.spend(now);
+        drop(buckets);
+        let labels = self.lane_labels(name, lane);
+        self.metrics.budget_requests.get_or_create(&labels).inc();
+        // A lane that never waits is seen to.
+        drop(self.metrics.budget_wait.get_or_create(&labels));
         Admission::Now
+    }
+
+    fn lane_labels(&self, bucket: &'static str, lane: Lane) -> LaneLabels {
+        LaneLabels { integration: self.integration.clone(), bucket, lane: lane.as_str() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Bucket>> {

@@ -48,6 +48,7 @@ impl Waits {
         }
         let (bucket, lane) = (place.0, place.1.as_str());
         info!(
+            event = "budget_wait",
             okta.bucket = bucket,
             lane,
             integration.id = self.integration,
@@ -65,6 +66,7 @@ impl Told<'_> {
         let waited = now.saturating_sub(self.since).as_secs();
         let (bucket, lane) = (self.place.0, self.place.1.as_str());
         info!(
+            event = "budget_wait_over",
             okta.bucket = bucket,
             lane,
             integration.id = self.waits.integration,

@@ -1,0 +1,93 @@
+//! # Purpose
+//! Puts what is so now into the metrics that are not counted as things happen, at the moment they are asked for.
+//!
+//! # Invariants kept here
+//! - What is not known is not shown, rather than shown as nothing.
+//!
+//! # Not here
+//! Counters: the modules that do the work.
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+use super::readiness::{Facts, readiness};
+use crate::secrets::Reloads;
+use crate::telemetry::Metrics;
+use crate::telemetry::log::Counts;
+use crate::telemetry::metrics::{IntegrationLabels, LevelLabels, SecretLabels};
+
+/// What files take, in bytes; nothing where that cannot be found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// The journal.
+    pub state_bytes: Option<u64>,
+    /// The audit trail.
+    pub audit_bytes: Option<u64>,
+    /// Room left where the journal is.
+    pub free_bytes: Option<u64>,
+    /// This process.
+    pub process: Process,
+}
+
+/// What this process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Memory, in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Open files and connections.
+    pub open_files: Option<u64>,
+}
+
+/// Sets the metrics that show a state.
+pub(super) fn set(
+    metrics: &Metrics,
+    facts: &Facts,
+    storage: &Storage,
+    log: Option<&Counts>,
+    reloads: &[(&'static str, Reloads)],
+) {
+    metrics.ready.set(i64::from(readiness(facts).ready));
+    metrics.slowest_loop.set(facts.slowest_loop.as_secs_f64());
+    metrics.started.set(facts.started_at.as_second());
+    for organization in &facts.organizations {
+        let labels = IntegrationLabels { integration: organization.integration_id.clone() };
+        if let Some(expires) = organization.token_expires_at {
+            metrics.token_expiry.get_or_create(&labels).set(expires.as_second());
+        }
+        if let Some(skew) = organization.clock_skew_seconds {
+            metrics.clock_skew.get_or_create(&labels).set(skew);
+        }
+    }
+    let files = [
+        (&metrics.state_bytes, storage.state_bytes),
+        (&metrics.audit_bytes, storage.audit_bytes),
+        (&metrics.state_free_bytes, storage.free_bytes),
+        (&metrics.resident_bytes, storage.process.resident_bytes),
+        (&metrics.open_files, storage.process.open_files),
+    ];
+    for (gauge, value) in files {
+        if let Some(value) = value {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+    show(&metrics.audit_write_failures, facts.audit_failures);
+    if let Some(log) = log {
+        for (level, lines) in log.written() {
+            show(&metrics.log_lines.get_or_create(&LevelLabels { level }), lines);
+        }
+        show(&metrics.log_suppressed, log.held_back());
+    }
+    for (secret, Reloads { taken, refused }) in reloads {
+        for (outcome, count) in [("taken", taken), ("refused", refused)] {
+            let labels = SecretLabels { secret, outcome };
+            show(&metrics.secret_reloads.get_or_create(&labels), *count);
+        }
+    }
+}
+
+/// A count that is kept elsewhere.
+fn show(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
+}

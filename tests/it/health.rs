@@ -1,0 +1,253 @@
+//! Live, ready, and what can be measured, in virtual time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use apono_connector::access::journal::{Entry, Journal, JournalError, Standing, Subject};
+use apono_connector::catalogue::ErrorCode;
+use apono_connector::domain::GrantId;
+use apono_connector::http::transport::{Request, Response, Transport, TransportError};
+use apono_connector::server::{is_live, readiness};
+use axum::Router;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use simulator::apono::Grant;
+use simulator::net::dispatch;
+use simulator::okta::{NewGroup, NewUser};
+
+use crate::world::{INTEGRATION, Running, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A network that can be cut, for one host or for all.
+#[derive(Debug)]
+struct Cable {
+    network: Arc<dyn Transport>,
+    okta: AtomicBool,
+    apono: AtomicBool,
+}
+
+impl Cable {
+    fn cut(&self, okta: bool, apono: bool) {
+        self.okta.store(okta, Ordering::SeqCst);
+        self.apono.store(apono, Ordering::SeqCst);
+    }
+}
+
+impl Transport for Cable {
+    fn send(&self, request: Request, limit: Duration) -> BoxFuture<'_, Result<Response, TransportError>> {
+        let host = request.url.host_str().unwrap().to_owned();
+        let cut = if host.contains("okta") { &self.okta } else { &self.apono };
+        if cut.load(Ordering::SeqCst) {
+            let source = "as the test wants it".into();
+            return Box::pin(async move {
+                Err(TransportError::Connect { host, code: ErrorCode::ConnectionRefused, source })
+            });
+        }
+        Box::pin(async move {
+            let answer = self.network.send(request, limit).await;
+            // A long poll that goes on while the cable is cut has no answer either.
+            if cut.load(Ordering::SeqCst) {
+                let source = "as the test wants it".into();
+                return Err(TransportError::Connect { host, code: ErrorCode::ConnectionRefused, source });
+            }
+            answer
+        })
+    }
+}
+
+async fn cabled() -> (World, Arc<Cable>, Running) {
+    let mut world = World::quiet();
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    world.okta.add_group(NewGroup::named("oncall"));
+    let cable = Arc::new(Cable { network: world.network(), okta: false.into(), apono: false.into() });
+    let disk = world.disk();
+    let connector = world.start_between(Arc::clone(&cable) as _, disk, "").await.unwrap();
+    world.pass(Duration::from_mins(1)).await;
+    assert!(readiness(&(connector.facts)()).ready);
+    (world, cable, connector)
+}
+
+/// After how many seconds it is so; every second until then, and at every look, the connector is live.
+async fn until_ready(world: &World, connector: &Running, ready: bool) -> u32 {
+    for second in 0..120 {
+        let facts = (connector.facts)();
+        assert!(is_live(&facts), "{facts:?}");
+        if readiness(&facts).ready == ready {
+            return second;
+        }
+        world.pass(SECOND).await;
+    }
+    panic!("ready never became {ready}: {:?}", readiness(&(connector.facts)()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_an_hour_without_any_network_is_no_failure_of_liveness_and_readiness_follows_within_ten_seconds()
+{
+    let (world, cable, connector) = cabled().await;
+    cable.cut(true, true);
+    let lost = until_ready(&world, &connector, false).await;
+    // An outage begins between two looks; Apono's long poll may hang for its whole time before it is known to be lost.
+    assert!(lost <= 10, "noticed after {lost} s");
+    for _ in 0..30 * 60 {
+        world.pass(SECOND).await;
+        let facts = (connector.facts)();
+        assert!(is_live(&facts), "{facts:?}");
+        assert!(!readiness(&facts).ready);
+    }
+    cable.cut(false, false);
+    let back = until_ready(&world, &connector, true).await;
+    assert!(back <= 10, "noticed after {back} s");
+    println!("readiness: lost after {lost} s, back after {back} s; liveness failed 0 times in 30 min");
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_that_is_away_leaves_the_connector_ready_and_okta_is_hardly_asked() {
+    let (world, cable, connector) = cabled().await;
+    for (okta, apono) in [(true, false), (false, true)] {
+        cable.cut(okta, apono);
+        let before =
+            world.okta.calls().iter().filter(|call| call.path == "/.well-known/okta-organization").count();
+        for _ in 0..10 * 60 {
+            world.pass(SECOND).await;
+            let facts = (connector.facts)();
+            assert!(is_live(&facts) && readiness(&facts).ready, "{okta} {apono} {:?}", readiness(&facts));
+        }
+        let asked =
+            world.okta.calls().iter().filter(|call| call.path == "/.well-known/okta-organization").count();
+        assert!(asked - before <= 21, "asked {} times in ten minutes", asked - before);
+        cable.cut(false, false);
+        world.pass(Duration::from_mins(1)).await;
+    }
+    connector.stop().await;
+}
+
+/// A disk that takes a write and never answers.
+#[derive(Debug)]
+struct Hanging {
+    disk: Arc<dyn Journal>,
+    hangs: AtomicBool,
+}
+
+impl Hanging {
+    async fn pass(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Journal for Hanging {
+    fn append(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.pass().await;
+            self.disk.append(entries, standing).await
+        })
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.pass().await;
+            self.disk.prove().await
+        })
+    }
+
+    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+        self.disk.open_entries()
+    }
+
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.disk.history(subject)
+    }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.disk.about(grant)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_hangs_is_not_live_within_thirty_seconds() {
+    let mut world = World::quiet();
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let group = world.okta.add_group(NewGroup::named("oncall"));
+    let disk = Arc::new(Hanging { disk: world.disk(), hangs: false.into() });
+    let network = world.network();
+    let connector = world.start_between(network, Arc::clone(&disk) as _, "").await.unwrap();
+    let until = world.after(Duration::from_mins(1));
+    let grant = world.apono.grant(Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(until));
+    assert_eq!(world.result(&grant.task_id).await["code"], "granted");
+    disk.hangs.store(true, Ordering::SeqCst);
+    while world.since(until).is_negative() {
+        assert!(is_live(&(connector.facts)()));
+        world.pass(SECOND).await;
+    }
+    // The grant's end is to be recorded now.
+    let mut seconds = 0;
+    while is_live(&(connector.facts)()) {
+        world.pass(SECOND).await;
+        seconds += 1;
+        assert!(seconds <= 31, "the scheduler hangs and counts as live");
+    }
+    println!("liveness failed {seconds} s after the scheduler hung");
+    connector.crash().await;
+}
+
+async fn ask(admin: &Router, path: &str, accept: &str) -> (u16, String, String) {
+    let request = http::Request::get(path).header("accept", accept).body(Bytes::new()).unwrap();
+    let response = dispatch(admin.clone(), request).await.unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let status = response.status().as_u16();
+    (status, kind, String::from_utf8(response.into_body().to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_can_be_read_by_people_and_without_a_check() {
+    let (world, cable, connector) = cabled().await;
+    let (status, _, text) = ask(&connector.admin, "/readyz?verbose", "*/*").await;
+    assert!(status == 200 && text.ends_with("\nready\n"), "{text}");
+    assert!(text.contains("[+] journal: writable (") && text.contains("s ago, counts for 120 s)"), "{text}");
+    assert!(text.contains("[+] loops: "), "{text}");
+    cable.cut(true, true);
+    until_ready(&world, &connector, false).await;
+    let (status, _, text) = ask(&connector.admin, "/readyz?verbose", "*/*").await;
+    assert!(status == 503 && text.contains("[-] network: nobody answers"), "{text}");
+    let (status, _, text) = ask(&connector.admin, "/readyz?verbose&exclude=network", "*/*").await;
+    assert!(status == 200 && !text.contains("network"), "{text}");
+    let (status, ..) = ask(&connector.admin, "/livez", "*/*").await;
+    assert_eq!(status, 200);
+    connector.stop().await;
+}
+
+/// Names and labels of everything that is measured.
+async fn series(users: usize, groups: usize) -> BTreeSet<String> {
+    let (mut world, _) = World::peopled(users, groups);
+    let connector = world.start().await;
+    world.pass(Duration::from_mins(20)).await;
+    let (_, kind, text) = ask(&connector.admin, "/metrics", "*/*").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let (_, kind, open) = ask(&connector.admin, "/metrics", "application/openmetrics-text").await;
+    assert!(kind.starts_with("application/openmetrics-text") && open.ends_with("# EOF\n"));
+    connector.stop().await;
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_many_users_and_groups_there_are_changes_nothing_about_what_is_measured() {
+    let (few, many) = (series(20, 3).await, series(2_000, 60).await);
+    let more: Vec<_> = many.difference(&few).collect();
+    // A larger directory has more pages, and no more series.
+    assert!(more.is_empty(), "{more:?}");
+    assert!(few.len() < 700, "{}", few.len());
+    let of_users: Vec<_> = many.iter().filter(|name| name.contains("00u") || name.contains("00g")).collect();
+    assert!(of_users.is_empty(), "{of_users:?}");
+}
