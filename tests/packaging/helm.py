@@ -1,20 +1,40 @@
 """Renders the chart with a real Helm and holds it against what it promises.
 
-helm.py HELM CONNECTOR KUBERNETES_VALIDATE
+helm.py HELM CONNECTOR FOLDER_OF_PYTHON_TOOLS
 """
 
 import copy
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+import time
+import tomllib
 
 import yaml
+from cloudcoil.models.prometheus_operator import v1 as operator
 
-HELM, CONNECTOR, VALIDATE = sys.argv[1:4]
+sys.stdout.reconfigure(line_buffering=True)
+HELM, CONNECTOR, TOOLS = sys.argv[1:4]
 CHART = "helm/apono-connector"
-KUBERNETES = ["1.28", "1.31", "1.34"]
+KUBERNETES = ["1.28", "1.31", "1.34", "1.37"]
+# Kubernetes' own schemas know nothing of these; the operator's models do.
+OF_THE_OPERATOR = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+DIGEST = "sha256:" + "0" * 64
+# What checkov finds, and why it stays so.
+NOT_DONE = {"CKV_K8S_11": "a limit on processor time would make removals wait"}
+NOT_BY_DEFAULT = {
+    "CKV_K8S_15": "what a tag names is fetched once: a registry that is away keeps nobody's access from ending",
+    "CKV_K8S_40": "no user is pinned, for OpenShift gives its own; hostUsers: false is the way where there are user namespaces",
+    "CKV_K8S_43": "no image is published whose digest could stand there",
+}
+NOT_FOR_TESTS = {
+    "CKV_K8S_8": "it ends by itself",
+    "CKV_K8S_9": "nobody calls it",
+}
 GOOD = {
     "apono": {"connectorId": "okta-connector", "existingSecret": {"name": "apono"}},
     "okta": [
@@ -56,7 +76,9 @@ def helm(*arguments, values=None):
         )
 
 
-def rendered(changes=None, *more):
+def rendered(changes=None, *more, tests=False):
+    """What is installed; with `tests=True`, what `helm test` makes as well."""
+    more = [*more] if tests else [*more, "--skip-tests"]
     done = helm("template", "rel", CHART, "-n", "apono", *more, values=merged(GOOD, changes or {}))
     if done.returncode != 0:
         sys.exit(f"it does not render: {done.stderr}")
@@ -76,6 +98,7 @@ def checked_by_the_connector(config):
         command = [CONNECTOR, "config", "check", "--without-secrets", "--config", file.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         holds(f"the connector takes its configuration: {done.stderr}\n{config}", done.returncode == 0)
+    return tomllib.loads(config)
 
 
 def pod(kinds):
@@ -89,7 +112,12 @@ def the_usual():
     holds(f"what there is: {sorted(kinds)}", set(kinds) == expected)
     for document in documents:
         labels = document["metadata"]["labels"]
-        for label in ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/version", "helm.sh/chart"]:
+        for label in [
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/version",
+            "helm.sh/chart",
+        ]:
             holds(f"{document['kind']} has {label}", label in labels)
     spec, container = pod(kinds), pod(kinds)["containers"][0]
     holds("one pod", kinds["StatefulSet"]["spec"]["replicas"] == 1)
@@ -164,7 +192,11 @@ def the_unusual():
     holds("no claim", "volumeClaimTemplates" not in kinds["StatefulSet"]["spec"])
     checked_by_the_connector(kinds["ConfigMap"]["data"]["connector.toml"])
 
-    second = {"integrationId": "y", "organizationUrl": "https://other.okta.com", "existingSecret": {"name": "s", "key": "k.json"}}
+    second = {
+        "integrationId": "y",
+        "organizationUrl": "https://other.okta.com",
+        "existingSecret": {"name": "s", "key": "k.json"},
+    }
     everything = {
         "okta": [*GOOD["okta"], second],
         "proxy": {"httpsProxy": "http://proxy:3128", "noProxy": "10.0.0.0/8", "existingSecret": {"name": "proxy"}},
@@ -186,13 +218,23 @@ def the_unusual():
         holds(f"{part} is mounted", f"/run/secrets/apono-connector/{part}" in paths)
     config = next(d for d in documents if d["metadata"]["name"] == "rel-apono-connector" and d["kind"] == "ConfigMap")
     config = config["data"]["connector.toml"]
-    for line in ['/run/secrets/apono-connector/ca/ca.pem"', '/run/secrets/apono-connector/proxy/proxy-credentials"', 'okta-1/k.json"', 'level = "debug"']:
+    for line in [
+        '/run/secrets/apono-connector/ca/ca.pem"',
+        '/run/secrets/apono-connector/proxy/proxy-credentials"',
+        'okta-1/k.json"',
+        'level = "debug"',
+    ]:
         holds(f"the configuration has {line}", line in config)
     checked_by_the_connector(config)
     holds("what is added is a template", any(d["metadata"]["name"] == "rel-more" for d in documents))
     holds("a budget", kinds["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1)
     holds("Prometheus", kinds["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus")
-    blocks = [to["ipBlock"]["cidr"] for rule in kinds["NetworkPolicy"]["spec"]["egress"] for to in rule.get("to", []) if "ipBlock" in to]
+    blocks = [
+        to["ipBlock"]["cidr"]
+        for rule in kinds["NetworkPolicy"]["spec"]["egress"]
+        for to in rule.get("to", [])
+        if "ipBlock" in to
+    ]
     holds("out to the proxy alone", blocks == ["10.1.2.3/32"])
     before = rendered()[1]["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
     after = kinds["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
@@ -217,23 +259,451 @@ def mistakes():
     refused({"apono": {"existingSecret": {"name": "a", "subPath": "b"}}}, "subPath")
     refused({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds")
     refused({"replicaCount": 1}, "replicaCount")
+    refused({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "enable one")
+    refused(
+        {"prometheusRule": {"enabled": True, "disabled": ["AponoConnectorSlow"]}},
+        "there is no alert AponoConnectorSlow",
+    )
+    refused({"prometheusRule": {"runbookUrl": "docs/runbook.md"}}, "runbookUrl")
+    refused({"prometheusRule": {"extraRules": [{"expr": "1"}]}}, "extraRules")
+    refused({"prometheusRule": {"rules": []}}, "rules")
+    refused({"podMonitor": {"interval": "30"}}, "interval")
+    refused({"serviceMonitor": {"intervall": "30s"}}, "intervall")
+    refused({"dashboard": {"labels": {"grafana_dashboard": 1}}}, "grafana_dashboard")
+    refused({"hostUsers": "no"}, "hostUsers")
+    refused({"extraSecrets": ["../token"]}, "extraSecrets")
+    refused({"extraSecrets": ["scim", "scim"]}, "extraSecrets")
+    refused({"killSwitch": {"file": "/stop"}}, "file")
+    refused({"test": {"enabled": True}}, "enabled")
+    refused({"persistence": {"size": "1G"}}, "size")
+    refused({"apono": {"metadata": "site"}}, "metadata")
+
+
+def of_kind(documents, kind):
+    return [document for document in documents if document["kind"] == kind]
+
+
+def selects(labels, selector):
+    for one in selector.get("matchExpressions", []):
+        holds(f"an operator that is understood: {one}", one["operator"] == "In")
+        if labels.get(one["key"]) not in one["values"]:
+            return False
+    return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+
+
+def of_the_release():
+    """Everything is of the release and its namespace, and finds what it looks for."""
+    everything = {
+        "serviceMonitor": {"enabled": True},
+        "podDisruptionBudget": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True},
+    }
+    _, kinds, documents = rendered(everything, tests=True)
+    for document in documents:
+        about = document["metadata"]
+        holds(f"{document['kind']} says its namespace", about["namespace"] == "apono")
+        holds(f"{document['kind']} says its release", about["labels"]["app.kubernetes.io/instance"] == "rel")
+        holds(f"{document['kind']} is named after it", about["name"].startswith("rel-apono-connector"))
+    names = [(document["kind"], document["metadata"]["name"]) for document in documents]
+    holds(f"no two of a kind have one name: {names}", len(set(names)) == len(names))
+    labels = kinds["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    tests = [document["metadata"]["labels"] for document in of_kind(documents, "Pod")]
+    finders = {
+        "StatefulSet": kinds["StatefulSet"]["spec"]["selector"],
+        "Service": {"matchLabels": kinds["Service"]["spec"]["selector"]},
+        "PodDisruptionBudget": kinds["PodDisruptionBudget"]["spec"]["selector"],
+        "NetworkPolicy": kinds["NetworkPolicy"]["spec"]["podSelector"],
+    }
+    for kind, selector in finders.items():
+        holds(f"{kind} finds the pod", selects(labels, selector))
+        for one in tests:
+            holds(f"{kind} and the pods that test", selects(one, selector) == (kind == "NetworkPolicy"))
+        strange = {**labels, "app.kubernetes.io/name": "other"}
+        holds(f"{kind} finds nothing else of the release", not selects(strange, selector))
+    monitor = kinds["ServiceMonitor"]["spec"]
+    holds("Prometheus finds the Service", selects(kinds["Service"]["metadata"]["labels"], monitor["selector"]))
+    port = monitor["endpoints"][0]
+    holds("and its port", port["port"] in {one["name"] for one in kinds["Service"]["spec"]["ports"]})
+    holds("and the metrics", port["path"] == "/metrics" and port["interval"] == "30s")
+    holds("the Service shows who is not ready", kinds["Service"]["spec"]["publishNotReadyAddresses"] is True)
+
+
+def where_things_are():
+    """Every file that the configuration names is in a folder that is mounted from where it belongs."""
+    extra = "/run/secrets/apono-connector/extra"
+    more = {
+        "extraSecrets": ["scim", "gateway"],
+        "killSwitch": {"configMap": "stop-grants"},
+        "caBundle": {"existingConfigMap": "corporate"},
+        "proxy": {"httpsProxy": "http://proxy:3128", "existingSecret": {"name": "proxy"}},
+        "apono": {
+            "metadata": {"site": "Köln & Bonn", "rack": 7},
+            "config": {
+                "client_certificate_file": f"{extra}/gateway/tls.crt",
+                "client_key_file": f"{extra}/gateway/tls.key",
+            },
+        },
+    }
+    scim = {"base_url": "https://scim.example.com", "token_file": f"{extra}/scim/token"}
+    one = merged(GOOD["okta"][0], {"config": {"scim": scim, "access": {"policy": {"max_duration": "8h"}}}})
+    text, kinds, _ = rendered(
+        {**more, "okta": [one, {**one, "integrationId": "second", "organizationUrl": "https://other.okta.com"}]}
+    )
+    config = checked_by_the_connector(kinds["ConfigMap"]["data"]["connector.toml"])
+    container, volumes = pod(kinds)["containers"][0], {one["name"]: one for one in pod(kinds)["volumes"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    claims = {one["metadata"]["name"] for one in kinds["StatefulSet"]["spec"]["volumeClaimTemplates"]}
+    holds("what is mounted is there", set(mounts.values()) == set(volumes) | claims)
+
+    def files(value, key=""):
+        if isinstance(value, dict):
+            for name, part in value.items():
+                yield from files(part, name)
+        elif isinstance(value, list):
+            for part in value:
+                yield from files(part, key)
+        elif key.endswith("file"):
+            yield value
+
+    named = list(files(config))
+    holds(f"the configuration names files: {named}", len(named) == 12)
+    for file in named:
+        holds(f"{file} is in a folder that is mounted", os.path.dirname(file) in mounts)
+    for name in ["scim", "gateway"]:
+        volume = volumes[mounts[f"{extra}/{name}"]]
+        holds(f"{name} is the Secret", volume["secret"] == {"secretName": name, "defaultMode": 0o440})
+    for okta in config["okta"]:
+        policy = okta["access"]["policy"]
+        holds(
+            "each organization has the kill switch",
+            policy["kill_switch_file"] == "/run/apono-connector/kill-switch/stop",
+        )
+        holds("beside its own policy", policy["max_duration"] == "8h")
+    switch = volumes[mounts["/run/apono-connector/kill-switch"]]["configMap"]
+    holds("which need not be there", switch == {"name": "stop-grants", "optional": True})
+    told = next(one["value"] for one in container["env"] if one["name"] == "CONNECTOR_METADATA")
+    holds("Apono is told", json.loads(told) == {"site": "Köln & Bonn", "rack": 7})
+    for mount in container["volumeMounts"]:
+        holds(
+            f"{mount['name']} is only read, but for the state",
+            mount.get("readOnly", False) == (mount["name"] != "state"),
+        )
+    holds("no user namespace, unless asked for", "hostUsers" not in pod(kinds))
+    for value in [True, False]:
+        holds("as asked for", pod(rendered({"hostUsers": value})[1])["hostUsers"] is value)
+    return text
+
+
+def what_prometheus_gets():
+    source = yaml.safe_load(pathlib.Path("deploy/monitoring/alerts.yaml").read_text())
+    names = [rule["alert"] for group in source["groups"] for rule in group["rules"]]
+    nothing = rendered()[1]
+    holds("nothing of it, unless asked for", not OF_THE_OPERATOR & set(nothing))
+    _, kinds, _ = rendered({"prometheusRule": {"enabled": True}})
+    holds("the alerts are those of deploy/monitoring", kinds["PrometheusRule"]["spec"] == source)
+    changes = {
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "alertLabels": {"team": "identity"},
+            "disabled": [names[0], names[-1]],
+            "runbookUrl": "https://git.example.com/runbook.md",
+            "extraRules": [{"record": "connector:ready", "expr": "min(apono_connector_ready)"}],
+        },
+        "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+    }
+    text, kinds, _ = rendered(changes)
+    rules = [rule for group in kinds["PrometheusRule"]["spec"]["groups"] for rule in group["rules"]]
+    holds("those that are left", [rule["alert"] for rule in rules[:-1]] == names[1:-1])
+    holds("and more", rules[-1] == changes["prometheusRule"]["extraRules"][0])
+    for rule in rules[:-1]:
+        anchor = f"#{rule['alert'].lower()}"
+        holds(
+            f"{rule['alert']} leads to the runbook",
+            rule["annotations"]["runbook_url"] == f"https://git.example.com/runbook.md{anchor}",
+        )
+        holds(f"{rule['alert']} has its labels", rule["labels"]["team"] == "identity" and rule["labels"]["severity"])
+    holds("a group without alerts is none", all(group["rules"] for group in kinds["PrometheusRule"]["spec"]["groups"]))
+    for kind in ["PrometheusRule", "PodMonitor"]:
+        holds(f"Prometheus picks the {kind}", kinds[kind]["metadata"]["labels"]["release"] == "prometheus")
+    labels = kinds["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    holds("the PodMonitor finds the pod", selects(labels, kinds["PodMonitor"]["spec"]["selector"]))
+    endpoint = kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0]
+    ports = {port["name"] for port in pod(kinds)["containers"][0]["ports"]}
+    holds("and its port", endpoint == {"port": "admin", "path": "/metrics", "interval": "15s"} and "admin" in ports)
+    return text
+
+
+def what_grafana_gets():
+    source = json.loads(pathlib.Path("deploy/monitoring/dashboard.json").read_text())
+    _, _, documents = rendered({"dashboard": {"enabled": True}})
+    maps = {one["metadata"]["name"]: one for one in of_kind(documents, "ConfigMap")}
+    one = maps["rel-apono-connector-dashboard"]
+    holds("the dashboard is that of deploy/monitoring", json.loads(one["data"]["apono-connector.json"]) == source)
+    holds("the sidecar picks it", one["metadata"]["labels"]["grafana_dashboard"] == "1")
+    changes = {
+        "enabled": True,
+        "labels": {"dashboards": "yes"},
+        "annotations": {"folder": "Access"},
+        "namespace": "grafana",
+    }
+    text, _, documents = rendered({"dashboard": changes})
+    about = next(one["metadata"] for one in of_kind(documents, "ConfigMap") if "dashboard" in one["metadata"]["name"])
+    holds("elsewhere, by other labels", about["namespace"] == "grafana" and about["labels"]["dashboards"] == "yes")
+    holds("in a folder", about["annotations"] == {"folder": "Access"})
+    return text
+
+
+def the_test():
+    """What `helm test` runs: the connector's own program, as its pod would."""
+    trial = {"extraSecrets": ["scim"], "nodeSelector": {"disk": "local"}, "proxy": {"httpsProxy": "http://proxy:3128"}}
+    text, kinds, documents = rendered(trial, tests=True)
+    pods = {document["metadata"]["name"]: document for document in of_kind(documents, "Pod")}
+    expected = {"rel-apono-connector-test-config", "rel-apono-connector-test-doctor"}
+    holds(f"what tests: {sorted(pods)}", set(pods) == expected)
+    hooks = {d["kind"] for d in documents if "helm.sh/hook" in d["metadata"].get("annotations", {})}
+    holds(f"and nothing else is of a test: {hooks}", hooks == {"Pod"})
+    theirs = pod(kinds)
+    for name, document in pods.items():
+        spec, about = document["spec"], document["metadata"]
+        container = spec["containers"][0]
+        holds(f"{name} is a test", about["annotations"]["helm.sh/hook"] == "test")
+        holds(f"{name} can be run again", about["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation")
+        holds(
+            f"{name} runs once, and not forever",
+            spec["restartPolicy"] == "Never" and spec["activeDeadlineSeconds"] <= 600,
+        )
+        for part in ["securityContext", "serviceAccountName", "automountServiceAccountToken", "nodeSelector"]:
+            holds(f"{name} has the pod's {part}", spec[part] == theirs[part])
+        for part in ["image", "env", "securityContext", "resources", "volumeMounts"]:
+            holds(f"{name} has its container's {part}", container[part] == theirs["containers"][0][part])
+        holds(f"{name} has its secrets", [v for v in spec["volumes"] if v["name"] != "state"] == theirs["volumes"])
+        holds(f"{name} leaves the state alone", {"name": "state", "emptyDir": {}} in spec["volumes"])
+        command = container["args"]
+        holds(
+            f"{name} reads the pod's configuration", command[-2:] == ["--config", "/etc/apono-connector/connector.toml"]
+        )
+        holds(f"{name} changes nothing", command[0] in {"config", "doctor"} and "command" not in container)
+        # clap reads all of it before it shows its help.
+        done = subprocess.run([CONNECTOR, *command, "--help"], capture_output=True, text=True, check=False)
+        holds(f"{name}: the connector knows {command}: {done.stderr}", done.returncode == 0)
+    _, _, documents = rendered({"test": {"doctor": False}}, tests=True)
+    names = {document["metadata"]["name"] for document in of_kind(documents, "Pod")}
+    holds("without a look outside", names == {"rel-apono-connector-test-config"})
+    return text
+
+
+def in_other_ways():
+    """The same comes of the package; what a person is told fits."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = helm("package", CHART, "--destination", folder)
+        holds(f"it can be packed: {done.stderr}", done.returncode == 0)
+        archive = next(pathlib.Path(folder).glob("apono-connector-*.tgz"))
+        changes = {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
+        values = merged(GOOD, changes)
+        packed = helm("template", "rel", str(archive), "-n", "apono", "--skip-tests", values=values)
+        holds("the package renders as the folder does", packed.stdout == rendered(changes)[0])
+    told = {
+        "helm -n apono test rel": {},
+        "create configmap stop-grants --from-literal=stop=": {"killSwitch": {"configMap": "stop-grants"}},
+        "networkPolicy.metricsFrom": {"podMonitor": {"enabled": True}},
+        "A token stands in the values": {"apono": {"existingSecret": {"name": ""}, "token": "placeholder"}},
+    }
+    for part, changes in told.items():
+        done = helm("install", "rel", CHART, "-n", "apono", "--dry-run=client", values=merged(GOOD, changes))
+        holds(f"it can be installed: {done.stderr}", done.returncode == 0)
+        _, _, notes = done.stdout.partition("\nNOTES:\n")
+        holds(f"a person is told {part!r}: {notes}", part in notes)
+        if changes:
+            plain = helm("install", "rel", CHART, "-n", "apono", "--dry-run=client", values=GOOD).stdout
+            holds(f"and else not {part!r}", part not in plain.partition("\nNOTES:\n")[2])
+
+
+def documented(schema, path=""):
+    """The values that the schema knows, as paths."""
+    if schema.get("$ref") == "#/$defs/secret":
+        yield from [f"{path}.name", f"{path}.key"]
+    elif (
+        schema.get("type") == "array"
+        and "properties" in schema.get("items", {})
+        and not path.startswith("prometheusRule")
+    ):
+        yield path
+        yield from documented(schema["items"], f"{path}[]")
+    elif "properties" in schema:
+        for name, part in schema["properties"].items():
+            yield from documented(part, f"{path}.{name}" if path else name)
+    else:
+        yield path
+
+
+def rows_of_the_table():
+    """(value, default, what it is) of values.yaml, by the comments that begin with `# --`, or with a path and `--`."""
+    lines = pathlib.Path(CHART, "values.yaml").read_text().splitlines()
+    rows, places, comment = {}, {}, None
+
+    def walk(node, path):
+        for key, value in node.value:
+            name = f"{path}.{key.value}" if path else key.value
+            places[key.start_mark.line] = (name, value)
+            if isinstance(value, yaml.MappingNode) and value.value:
+                walk(value, name)
+
+    walk(yaml.compose("\n".join(lines)), "")
+    for number, line in enumerate(lines):
+        if found := re.match(r" *# -- (.+)", line):
+            comment = found[1]
+        elif found := re.match(r"# (\S+\[\]\S+) -- (.+)", line):
+            rows[found[1]] = ("", found[2])
+        elif number in places and comment:
+            name, value = places[number]
+            default = json.dumps(yaml.safe_load(yaml.serialize(value)), ensure_ascii=False)
+            rows[name] = ("" if default in ('""', "null") else f"`{default}`", comment)
+            comment = None
+        else:
+            comment = None
+    return rows
+
+
+def the_documents():
+    schema = json.loads(pathlib.Path(CHART, "values.schema.json").read_text())
+    rows = rows_of_the_table()
+    known = set(documented(schema)) - {"global"}
+    holds(f"each value is described: {sorted(known - set(rows))}", known <= set(rows))
+    holds(f"each description is of a value: {sorted(set(rows) - known)}", set(rows) <= known)
+    table = "| value | default | is |\n| --- | --- | --- |\n"
+    table += "".join(f"| `{name}` | {default} | {what} |\n" for name, (default, what) in rows.items())
+    names = ["alerts.yaml", "dashboard.json"]
+    copies = {pathlib.Path(CHART, "files", name): pathlib.Path("deploy/monitoring", name) for name in names}
+    path = pathlib.Path(CHART, "README.md")
+    begin, end = "<!-- values: begin -->\n", "<!-- values: end -->"
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    wanted = before + begin + table + end + after
+    if os.environ.get("UPDATE_DOCS") == "1":
+        path.write_text(wanted)
+        for copied, source in copies.items():
+            copied.write_text(source.read_text())
+    how = "UPDATE_DOCS=1 tests/packaging/helm.sh BINARY writes it anew"
+    holds(f"the README has the table of the values ({how})", path.read_text() == wanted and begin in wanted)
+    for copied, source in copies.items():
+        holds(f"{copied} is a copy of {source} ({how})", copied.read_text() == source.read_text())
+    return len(rows)
+
+
+def known_to_the_operator(text):
+    """Its own models take it, and know every part of it."""
+
+    def lost(given, taken, path):
+        if isinstance(given, dict):
+            for name, part in given.items():
+                if not isinstance(taken, dict) or name not in taken:
+                    yield f"{path}.{name}"
+                else:
+                    yield from lost(part, taken[name], f"{path}.{name}")
+        elif isinstance(given, list):
+            for one, other in zip(given, taken, strict=True):
+                yield from lost(one, other, path)
+        elif given != taken:
+            yield f"{path}: {taken!r} in place of {given!r}"
+
+    seen = 0
+    for document in yaml.safe_load_all(text):
+        if document and document["kind"] in OF_THE_OPERATOR:
+            model = getattr(operator, document["kind"]).model_validate(document)
+            left = list(
+                lost(document, model.model_dump(mode="json", by_alias=True, exclude_unset=True), document["kind"])
+            )
+            holds(f"the operator knows all of it: {left}", not left)
+            seen += 1
+    return seen
+
+
+def looked_at_by_checkov():
+    """What checkov finds is what has a reason, and nothing else."""
+    hardened = {
+        "image": {"tag": DIGEST},
+        "hostUsers": False,
+        "podDisruptionBudget": {"enabled": True},
+        "dashboard": {"enabled": True},
+        "killSwitch": {"configMap": "stop-grants"},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {
+            "by default": pathlib.Path(folder, "default.yaml"),
+            "as the README says": pathlib.Path(folder, "hardened.yaml"),
+        }
+        paths["by default"].write_text(rendered(tests=True)[0])
+        paths["as the README says"].write_text(rendered(hardened, tests=True)[0])
+        command = [
+            f"{TOOLS}/checkov",
+            "--framework",
+            "kubernetes",
+            "--skip-download",
+            "--compact",
+            "--quiet",
+            "-o",
+            "json",
+        ]
+        for path in paths.values():
+            command += ["-f", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            report = json.loads(done.stdout)
+        except json.JSONDecodeError:
+            sys.exit(f"checkov says nothing that can be read: {done.stdout[:1000]}{done.stderr[:1000]}")
+    holds("checkov has read all of it", report["summary"]["parsing_errors"] == 0 and report["summary"]["passed"] > 200)
+    holds("nothing is hidden from it", report["summary"]["skipped"] == 0)
+    for how, path in paths.items():
+        failed = [one for one in report["results"]["failed_checks"] if one["file_path"].endswith(path.name)]
+        reasons = NOT_DONE | (NOT_BY_DEFAULT if how == "by default" else {})
+        workload = sorted(one["check_id"] for one in failed if one["resource"].startswith("StatefulSet."))
+        holds(f"checkov finds on the workload, {how}, what has a reason: {workload}", workload == sorted(reasons))
+        others = {one["check_id"] for one in failed if one["resource"].startswith("Pod.")}
+        holds(f"and on the pods that test: {others}", others <= set(reasons | NOT_FOR_TESTS))
+        rest = [one for one in failed if one["resource"].split(".")[0] not in {"StatefulSet", "Pod"}]
+        holds(f"and on nothing else: {rest}", not rest)
+        if how != "by default":
+            holds("one at most", len(workload) <= 1)
+        print(f"-- checkov, {how}: {len(workload)} failed on the workload")
+        for check in workload:
+            print(f"   {check}: {reasons[check]}")
 
 
 def known_to_kubernetes(text):
-    documents = [d for d in yaml.safe_load_all(text) if d and d["kind"] != "ServiceMonitor"]
+    documents = [d for d in yaml.safe_load_all(text) if d and d["kind"] not in OF_THE_OPERATOR]
+    own = {d["apiVersion"] for d in yaml.safe_load_all(text) if d and d["kind"] in OF_THE_OPERATOR}
+    holds(f"what it is not asked about is the operator's: {own}", own <= {"monitoring.coreos.com/v1"})
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "all.yaml")
         path.write_text(yaml.safe_dump_all(documents))
         for version in KUBERNETES:
-            done = subprocess.run([VALIDATE, "--strict", "-k", version, str(path)], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [f"{TOOLS}/kubernetes-validate", "--strict", "-k", version, str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             holds(f"Kubernetes {version} takes it: {done.stdout}{done.stderr}", done.returncode == 0)
 
 
+began = time.monotonic()
 done = helm("lint", "--strict", CHART, values=GOOD)
 holds(f"lint: {done.stdout}", done.returncode == 0)
+values = the_documents()
 the_usual()
-everything = the_unusual()
+texts = [rendered()[0], the_unusual()]
 mistakes()
-known_to_kubernetes(rendered()[0])
-known_to_kubernetes(everything)
-print(f"the chart: {held} assertions hold, with Kubernetes {', '.join(KUBERNETES)}")
+of_the_release()
+texts += [where_things_are(), what_prometheus_gets(), what_grafana_gets(), the_test()]
+in_other_ways()
+for text in texts:
+    known_to_kubernetes(text)
+monitors = sum(known_to_the_operator(text) for text in texts)
+holds(f"the operator was asked about each kind: {monitors}", monitors == len(OF_THE_OPERATOR))
+looked_at_by_checkov()
+print(
+    f"the chart: {held} assertions hold, with Kubernetes {', '.join(KUBERNETES)}; {values} values are described; "
+    f"in {time.monotonic() - began:.0f} s"
+)

