@@ -1,8 +1,9 @@
 //! Keys and tokens are replaced under load, in virtual time: what fails of it.
 //!
-//! `cargo bench --bench rotation -- --rotations 1000` replaces by turns the Okta key and the connector token, the former
-//! being switched off once the next one had its time to be seen, while 25 grants a second begin and end. It prints how many
-//! requests failed, how many grants were given, and a JSON line. Without arguments: 100.
+//! `cargo bench --bench rotation -- --rotations 1000` replaces again and again the Okta key and the connector token, which
+//! is two rotations, the former ones being switched off once the next had their time to be seen, while 25 grants a second
+//! begin and end. It prints as it goes how many requests failed and how many grants were given, and a JSON line at the end.
+//! Without arguments: 20. A thousand take about an hour.
 //!
 //! It judges nothing.
 
@@ -39,23 +40,26 @@ struct Tally {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let named = arguments.iter().position(|argument| argument == "--rotations");
-    let rotations = named.and_then(|at| arguments.get(at + 1)).map_or("100", String::as_str).parse().unwrap();
+    let rotations = named.and_then(|at| arguments.get(at + 1)).map_or("20", String::as_str).parse().unwrap();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
     let began = Instant::now();
-    let Tally { calls, failed, given, not_given } = runtime.block_on(rotate(rotations));
-    let wall = began.elapsed().as_secs_f64();
-    println!(
-        "{rotations} rotations, {calls} requests, {failed} failed; {given} grants given, {not_given} not; {wall:.0} s"
-    );
+    let told = |done: usize, tally: &Tally| {
+        let Tally { calls, failed, given, not_given } = tally;
+        let wall = began.elapsed().as_secs_f64();
+        println!(
+            "{done} rotations, {calls} requests, {failed} failed; {given} grants given, {not_given} not; {wall:.0} s"
+        );
+    };
+    let Tally { calls, failed, given, not_given } = runtime.block_on(rotate(rotations, told));
     let report = json!({
         "rotations": rotations, "requests": calls, "failed": failed, "grants": given, "not_given": not_given,
     });
     println!("{report}");
 }
 
-async fn rotate(rotations: usize) -> Tally {
+async fn rotate(rotations: usize, told: impl Fn(usize, &Tally)) -> Tally {
     let mut world = World::quiet();
     world.set_dpop("auto");
     world.okta.configure(|settings| {
@@ -74,20 +78,15 @@ async fn rotate(rotations: usize) -> Tally {
     let (mut kid, mut token) =
         (key().1["kid"].as_str().unwrap().to_owned(), std::fs::read_to_string(world.token()).unwrap());
     let mut next = 0_usize;
-    for rotation in 0..rotations {
-        let (mut old_kid, mut old_token) = (None, false);
-        if rotation % 2 == 0 {
-            let new = generate_ec(Curve::P256).unwrap();
-            world.okta.register_client(CLIENT, new.public_jwk.clone(), &SCOPES);
-            world.mount_key(new.private_jwk.expose_secret());
-            old_kid = Some(std::mem::replace(&mut kid, new.public_jwk["kid"].as_str().unwrap().to_owned()));
-        } else {
-            let new = format!("placeholder-{rotation}");
-            world.apono.set_tokens(&[&token, &new]);
-            std::fs::write(world.token(), &new).unwrap();
-            token = new;
-            old_token = true;
-        }
+    for step in 0..rotations.div_ceil(2) {
+        let new = generate_ec(Curve::P256).unwrap();
+        world.okta.register_client(CLIENT, new.public_jwk.clone(), &SCOPES);
+        world.mount_key(new.private_jwk.expose_secret());
+        let old_kid = std::mem::replace(&mut kid, new.public_jwk["kid"].as_str().unwrap().to_owned());
+        let new = format!("placeholder-{step}");
+        world.apono.set_tokens(&[&token, &new]);
+        std::fs::write(world.token(), &new).unwrap();
+        token = new;
         let mut tasks = Vec::new();
         for _ in 0..BETWEEN {
             for _ in 0..A_SECOND {
@@ -103,12 +102,8 @@ async fn rotate(rotations: usize) -> Tally {
             let is_given = world.result(&task).await["code"] == "granted";
             if is_given { tally.given += 1 } else { tally.not_given += 1 }
         }
-        if let Some(old) = old_kid {
-            world.okta.deactivate_key(CLIENT, &old);
-        }
-        if old_token {
-            world.apono.set_tokens(&[&token]);
-        }
+        world.okta.deactivate_key(CLIENT, &old_kid);
+        world.apono.set_tokens(&[&token]);
         let calls = world.okta.calls();
         tally.calls += calls.len();
         // A challenge brings a nonce.
@@ -118,6 +113,7 @@ async fn rotate(rotations: usize) -> Tally {
         tally.failed += calls.iter().filter(|call| !is_well(call.status, call.operation)).count();
         tally.failed += world.apono.exchanges().iter().filter(|exchange| exchange.status >= 400).count();
         world.okta.reset_counters();
+        told(2 * (step + 1), &tally);
     }
     connector.stop().await;
     tally

@@ -188,9 +188,11 @@ fn every_test_that_the_documents_name_exists() {
     for folder in ["src", "tests", "simulator"] {
         read_all(&root().join(folder), &mut sources);
     }
-    for (file, part, least) in
-        [("docs/ARCHITECTURE.md", "invariants", 20), ("docs/field-failures.md", "failures", 60)]
-    {
+    for (file, part, least) in [
+        ("docs/ARCHITECTURE.md", "invariants", 20),
+        ("docs/field-failures.md", "failures", 60),
+        ("docs/security-model.md", "threats", 15),
+    ] {
         let text = fs::read_to_string(root().join(file)).unwrap();
         let part = part_of(&text, part).unwrap_or_else(|| panic!("{file} has no part {part}"));
         let quoted = part.split('`').skip(1).step_by(2);

@@ -268,6 +268,8 @@ pub enum ErrorCode {
     ProcessLimits = 912,
     /// A secret was found where none may be, and held back.
     SecretHeldBack = 913,
+    /// A file that was named on the command line cannot be read, or is not what it should be.
+    FileUnreadable = 914,
 }
 
 impl ErrorCode {
@@ -401,6 +403,7 @@ impl ErrorCode {
         Self::LogSettings,
         Self::ProcessLimits,
         Self::SecretHeldBack,
+        Self::FileUnreadable,
     ];
 
     /// Without its letters.

@@ -112,4 +112,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         "The part was left out and the rest is good to send. Report which part it was; nothing of the secret is in the bundle.",
         Again::Never,
     ),
+    entry(
+        ErrorCode::FileUnreadable,
+        "A file that was named to a command cannot be read",
+        "It is not there, may not be read, or is not of the kind that the command takes.",
+        "Correct its name, run the command as a user who may read it, or give a file of the kind that the message names.",
+        Again::Never,
+    ),
 ];

@@ -1,5 +1,5 @@
 //! # Purpose
-//! `config check|show|schema`: looks at the configuration without running anything.
+//! `config check|show|schema|import`: looks at the configuration without running anything.
 //!
 //! # Invariants kept here
 //! - `check` finds what `run` would find before it opens anything: keys, values, secrets.
@@ -10,6 +10,7 @@
 
 use clap::Subcommand;
 
+use super::import::{ImportArgs, import};
 use super::{Exit, complain, say, say_lines};
 use crate::app::{Outside, read_secrets};
 use crate::config::{Loaded, Sources, load, schema};
@@ -27,12 +28,15 @@ pub(super) enum ConfigCommand {
     Show,
     /// Prints the JSON Schema of the configuration file
     Schema,
+    /// Makes a configuration out of what installs Apono's own connector
+    Import(ImportArgs),
 }
 
 pub(super) fn config(command: &ConfigCommand, sources: &Sources) -> Exit {
     match command {
         ConfigCommand::Check { without_secrets } => check(sources, *without_secrets),
         ConfigCommand::Show => show(sources),
+        ConfigCommand::Import(arguments) => import(arguments),
         ConfigCommand::Schema => {
             say(&format!("{:#}", schema::json_schema()));
             Exit::Done

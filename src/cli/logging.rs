@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tracing::error;
 
 use super::desk::{Client, with_state};
 use super::{Exit, color, complain, say};
 use crate::clock::SystemClock;
-use crate::config::{self, LogFormat, Sources, duration};
+use crate::config::{self, ConfigError, LogFormat, Sources, duration};
 use crate::telemetry::log::{self, Format, Levels, Log, LogError};
 
 /// Installs the log as it is configured.
@@ -31,6 +32,17 @@ pub(super) fn install(settings: &config::Log, sources: &Sources) -> Result<Log, 
             installed => installed,
         },
         LogFormat::Auto => install(Format::Json),
+    }
+}
+
+/// A configuration that cannot be run with says nothing of the log. Where standard error leads to the journal, what is
+/// wrong goes there as an error with its code, to be found and explained; else it is a line for a person.
+pub(super) fn last_words(wrong: &ConfigError, sources: &Sources) {
+    let journal = || log::install(Format::Journald, "info", false, SystemClock::shared());
+    if leads_to_the_journal(sources) && journal().is_ok() {
+        error!(exit = Exit::Config.code(), "{wrong}");
+    } else {
+        complain(&wrong.to_string());
     }
 }
 

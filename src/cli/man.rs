@@ -17,10 +17,14 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{Cli, Exit, complain};
 use crate::catalogue::{Entry, entries};
+use crate::config::DEFAULT_FILE;
 use crate::config::schema::KEYS;
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
+    /// Which section: 1 the command, 5 its configuration, 7 its errors
+    #[arg(default_value = "1", value_parser = ["1", "5", "7"])]
+    section: String,
     /// Writes the page of every command into this folder, instead of the first one to standard output
     #[arg(long, value_name = "FOLDER")]
     out_dir: Option<PathBuf>,
@@ -35,7 +39,12 @@ pub(super) struct CompletionsArgs {
 pub(super) fn man(arguments: &ManArgs) -> Exit {
     let written = match &arguments.out_dir {
         Some(folder) => write_all(folder),
-        None => main_page().and_then(|page| print(&page)),
+        None => match arguments.section.as_str() {
+            "5" => configuration_page(),
+            "7" => errors_page(),
+            _ => main_page(),
+        }
+        .and_then(|page| print(&page)),
     };
     ended(written)
 }
@@ -69,7 +78,9 @@ fn ended(written: io::Result<()>) -> Exit {
 fn write_all(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     clap_mangen::generate_to(command(), folder)?;
-    std::fs::write(folder.join("apono-connector.1"), main_page()?)
+    std::fs::write(folder.join("apono-connector.1"), main_page()?)?;
+    std::fs::write(folder.join("apono-connector.toml.5"), configuration_page()?)?;
+    std::fs::write(folder.join("apono-connector-errors.7"), errors_page()?)
 }
 
 fn command() -> Command {
@@ -85,15 +96,46 @@ fn main_page() -> io::Result<Vec<u8>> {
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     man.render_subcommands_section(&mut page)?;
-    for section in [configuration(), exit_status(), errors(), see_also()] {
+    for section in [files(), exit_status(), see_also()] {
         section.to_writer(&mut page)?;
     }
     Ok(page)
 }
 
+/// Section 5.
+fn configuration_page() -> io::Result<Vec<u8>> {
+    page("apono-connector.toml", "5", "configuration of apono-connector", configuration())
+}
+
+/// Section 7.
+fn errors_page() -> io::Result<Vec<u8>> {
+    page("apono-connector-errors", "7", "what the codes of apono-connector mean, and what to do", errors())
+}
+
+fn page(name: &str, section: &str, about: &str, body: Roff) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut head = Roff::new();
+    head.control("TH", [name, section, "", concat!("apono-connector ", env!("CARGO_PKG_VERSION"))]);
+    head.control("SH", ["NAME"]);
+    head.text([roman(format!("{name} - {about}"))]);
+    for part in [head, body, see_also()] {
+        part.to_writer(&mut page)?;
+    }
+    Ok(page)
+}
+
+fn files() -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", ["FILES"]);
+    section.control("TP", []);
+    section.text([bold(DEFAULT_FILE)]);
+    section.text([roman("The configuration: "), bold("apono-connector.toml"), roman("(5).")]);
+    section
+}
+
 fn configuration() -> Roff {
     let mut section = Roff::new();
-    section.control("SH", ["CONFIGURATION"]);
+    section.control("SH", ["DESCRIPTION"]);
     section.text([
         roman("A TOML file. A key can also be set by "),
         bold("APONO_CONNECTOR__TABLE__KEY"),
@@ -124,7 +166,7 @@ fn exit_status() -> Roff {
 
 fn errors() -> Roff {
     let mut section = Roff::new();
-    section.control("SH", ["ERRORS"]);
+    section.control("SH", ["DESCRIPTION"]);
     section.text([
         roman("Messages carry a code; "),
         bold("apono-connector explain "),
@@ -146,7 +188,16 @@ fn errors() -> Roff {
 fn see_also() -> Roff {
     let mut section = Roff::new();
     section.control("SH", ["SEE ALSO"]);
-    section.text([bold("systemd"), roman("(1), "), bold("journalctl"), roman("(1)")]);
+    let pages = [
+        ("apono-connector", "1"),
+        ("apono-connector.toml", "5"),
+        ("apono-connector-errors", "7"),
+        ("journalctl", "1"),
+    ];
+    for (n, (name, number)) in pages.iter().enumerate() {
+        let end = if n + 1 < pages.len() { ", " } else { "" };
+        section.text([bold(*name), roman(format!("({number}){end}"))]);
+    }
     section
 }
 
@@ -155,14 +206,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_every_key_exit_code_and_error() {
-        let page = String::from_utf8(main_page().unwrap()).unwrap().replace("\\-", "-");
+    fn the_pages_have_every_key_exit_code_and_error() {
+        let text = |page: io::Result<Vec<u8>>| String::from_utf8(page.unwrap()).unwrap().replace("\\-", "-");
+        let page = text(configuration_page());
         for key in KEYS {
             assert!(page.contains(key.path), "{}", key.path);
         }
+        let page = text(errors_page());
         for entry in entries() {
             assert!(page.contains(&entry.code.to_string()), "{}", entry.code);
         }
+        let page = text(main_page());
         for exit in Exit::ALL {
             let meaning = exit.meaning().replace('\'', "\\*(Aq");
             assert!(page.contains(&format!("\\fB{}\\fR\n{meaning}", exit.code())), "{exit:?}");

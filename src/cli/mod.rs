@@ -20,6 +20,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod grants;
+mod import;
 mod key;
 mod logging;
 mod man;

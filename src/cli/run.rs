@@ -28,7 +28,7 @@ pub(super) fn run(sources: &Sources) -> Exit {
     let loaded = match load(sources) {
         Ok(loaded) => loaded,
         Err(error) => {
-            complain(&error.to_string());
+            logging::last_words(&error, sources);
             return Exit::Config;
         }
     };
@@ -53,6 +53,10 @@ pub(super) fn run(sources: &Sources) -> Exit {
     runtime.shutdown_timeout(LAST_BLOCKING);
     let exit = match ended {
         Ok(exit) => exit,
+        Err(StartError::Config(error)) if log.is_the_journal() => {
+            error!(exit = Exit::Config.code(), "{error}");
+            Exit::Config
+        }
         Err(StartError::Config(error)) => {
             complain(&error.to_string());
             Exit::Config

@@ -101,7 +101,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         None => Origin::File(path.clone()),
     };
 
+    let before = problems.len();
     let tree = layer(&text, &path, &overrides, &mut problems);
+    if problems.len() > before {
+        // What is missing in a file that cannot be understood is no problem of its own.
+        return Err(ConfigError { problems });
+    }
     let mut checked = Value::Object(Map::new());
     walk("", &tree, &mut |key, value| match check_key(key, value) {
         Ok(()) => put(&mut checked, key, value.clone()),

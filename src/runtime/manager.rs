@@ -35,8 +35,8 @@ pub struct Manager {
     complained: Arc<AtomicBool>,
 }
 
-/// Without a watchdog, the status is told this often.
-const PULSE: Duration = Duration::from_secs(5);
+/// The status is looked at this often, and told when it has changed.
+const PULSE: Duration = Duration::from_secs(1);
 /// What a stop may take beyond `TimeoutStopSec`, where that is shorter.
 const STOP: Duration = Duration::from_secs(30);
 

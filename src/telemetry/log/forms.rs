@@ -2,7 +2,8 @@
 //! A line for a terminal, for a collector of JSON, and for one of `key=value` pairs.
 //!
 //! # Invariants kept here
-//! - Pure. One record is one line, whatever its texts hold.
+//! - Pure. One record is one line, whatever its texts hold; at a terminal, a text's own lines are indented, so that none
+//!   can be taken for a record.
 //! - JSON has the members that `docs/log.schema.json` describes, and no member twice.
 //!
 //! # Not here
@@ -93,10 +94,12 @@ fn color(level: Level) -> &'static str {
     }
 }
 
-/// Control characters of a text, which could begin a line or move a cursor, as escapes.
+/// Lines indented; other control characters, which could move a cursor, as escapes.
 fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut visible, c| {
-        if c.is_control() {
+        if c == '\n' {
+            visible.push_str("\n    ");
+        } else if c.is_control() {
             visible.extend(c.escape_default());
         } else {
             visible.push(c);
@@ -142,7 +145,8 @@ mod tests {
         );
         assert_eq!(
             pretty(&example(), false),
-            r#"2025-11-24T16:00:00.123456Z  WARN said "no"\n [AOC-0123] code=AOC-0123 repeats=2 okta.op=add_member wait_seconds=3"#
+            r#"2025-11-24T16:00:00.123456Z  WARN said "no"\n     [AOC-0123] code=AOC-0123 repeats=2 okta.op=add_member wait_seconds=3"#
+                .replace("\\n", "\n")
         );
     }
 

@@ -208,6 +208,11 @@ impl Log {
         self.writer.with(|state| state.recent.iter().cloned().collect())
     }
 
+    /// Whether lines go to the journal.
+    pub fn is_the_journal(&self) -> bool {
+        matches!(self.writer.sink, Sink::Journal(_))
+    }
+
     /// How much was written.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.writer.counts)
