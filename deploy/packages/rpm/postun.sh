@@ -1,0 +1,7 @@
+journalctl --update-catalog || :
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || :
+    if [ "$1" -ge 1 ]; then
+        systemctl try-restart apono-connector.service || :
+    fi
+fi

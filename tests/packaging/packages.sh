@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The .deb and the .rpm: looked through by lintian and rpmlint, installed, upgraded, removed and purged where a systemd
+# runs: tests/packaging/packages.sh PATH_OF_THE_BINARY
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+binary=$(realpath "$1")
+tools=target/packaging
+mkdir -p "$tools"
+
+missing=()
+for pair in lintian:lintian rpmlint:rpmlint rpm:rpm dpkg-shlibdeps:dpkg-dev systemd-nspawn:systemd-container \
+    mmdebstrap:mmdebstrap unshare:util-linux nsenter:util-linux; do
+    command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
+done
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -o DPkg::Lock::Timeout=300 update -qq
+        apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "missing: ${missing[*]}; install these packages" >&2
+        exit 1
+    fi
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo 'packages are installed by root only' >&2
+    exit 1
+fi
+if ! "$tools/venv/bin/python" -c 'import cyclonedx.validation.json, jsonschema' 2>/dev/null; then
+    [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet 'cyclonedx-python-lib[json-validation]==11.12.0'
+fi
+
+# The release of this machine, whose libraries the binary was built with. It is never written to.
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+root=$tools/boot-$release
+if [ ! -d "$root" ]; then
+    rm -rf "$root.new"
+    # In memory it takes a third of the time.
+    unshare --mount bash -euc 'mount -t tmpfs tmpfs /mnt
+        mmdebstrap --quiet --variant=essential --include=systemd,systemd-sysv,passwd,procps "$1" /mnt/root
+        cp -a /mnt/root "$2"' - "$release" "$root.new"
+    mv "$root.new" "$root"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+version=$("$binary" --version | awk '{print $2}')
+deploy/packages.sh "$binary" "$work/first"
+# The next one comes with another configuration, as it well may.
+{ cat config/connector.toml && echo '# More in the next version.'; } >"$work/next.toml"
+CONFIGURATION=$work/next.toml deploy/packages.sh "$binary" "$work/second" "${version%.*}.$((${version##*.} + 1))"
+
+for deb in "$work"/*/*.deb; do
+    # Root is told that it should not be root.
+    lintian --fail-on error,warning "$deb" 2>"$work/lintian" || { cat "$work/lintian"; exit 1; }
+done
+for rpm in "$work"/*/*.rpm; do
+    rpmlint --strict --config deploy/packages/rpm/rpmlint.toml "$rpm" >"$work/rpmlint" 2>&1 || { cat "$work/rpmlint"; exit 1; }
+done
+echo 'lintian and rpmlint find nothing'
+"$tools/venv/bin/python" - "$work/first/apono-connector-$version.cdx.json" <<'PY'
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())
+sys.exit(f"not a bill of materials: {wrong}" if wrong else 0)
+PY
+
+# Whatever ends this ends all that runs in there.
+setpriv --pdeathsig=KILL unshare --mount --net --pid --fork --kill-child --mount-proc \
+    python3 tests/packaging/packages.py "$root" "$work" "$binary"
