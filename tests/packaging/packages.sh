@@ -16,8 +16,8 @@ python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        apt-get -o DPkg::Lock::Timeout=300 update -qq
-        apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
+        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     else
         echo "missing: ${missing[*]}; install these packages" >&2
         exit 1
@@ -27,9 +27,9 @@ if [ "$(id -u)" != 0 ]; then
     echo 'packages are installed by root only' >&2
     exit 1
 fi
-if ! "$tools/venv/bin/python" -c 'import cyclonedx.validation.json, jsonschema' 2>/dev/null; then
-    [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet 'cyclonedx-python-lib[json-validation]==11.12.0'
+if ! "$tools/packages-venv/bin/python" -c 'import cyclonedx.validation.json, jsonschema' 2>/dev/null; then
+    [ -x "$tools/packages-venv/bin/pip" ] || python3 -m venv "$tools/packages-venv"
+    "$tools/packages-venv/bin/pip" install --quiet 'cyclonedx-python-lib[json-validation]==11.12.0'
 fi
 
 # The release of this machine, whose libraries the binary was built with. It is never written to.
@@ -60,7 +60,7 @@ for rpm in "$work"/*/*.rpm; do
     rpmlint --strict --config deploy/packages/rpm/rpmlint.toml "$rpm" >"$work/rpmlint" 2>&1 || { cat "$work/rpmlint"; exit 1; }
 done
 echo 'lintian and rpmlint find nothing'
-"$tools/venv/bin/python" - "$work/first/apono-connector-$version.cdx.json" <<'PY'
+"$tools/packages-venv/bin/python" - "$work/first/apono-connector-$version.cdx.json" <<'PY'
 import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator

@@ -2,6 +2,7 @@
 # The unit is right, and how exposed the service is: tests/packaging/systemd.sh PATH_OF_THE_BINARY
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+mkdir -p target/packaging
 binary=$1
 unit=systemd/apono-connector.service
 # Ten times the score of `systemd-analyze security`.
@@ -9,7 +10,7 @@ threshold=12
 
 if ! command -v systemd-analyze >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -qq -y --no-install-recommends systemd >/dev/null
+        flock target/packaging/apt.lock apt-get update -qq && flock target/packaging/apt.lock apt-get install -qq -y --no-install-recommends systemd >/dev/null
     else
         echo 'systemd-analyze is missing; install the package systemd (252 or later)' >&2
         exit 1

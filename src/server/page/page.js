@@ -2,6 +2,8 @@
 'use strict';
 
 const EVERY = 2000;
+// Whoever takes longer does not answer.
+const LIMIT = 5000;
 const at = (id) => document.getElementById(id);
 const make = (tag, text, kind) => {
   const element = document.createElement(tag);
@@ -9,30 +11,53 @@ const make = (tag, text, kind) => {
   if (kind) element.className = kind;
   return element;
 };
+
+// What has not changed stays as it is, so that what somebody has marked to copy stays marked.
+const keep = (parent, wanted, alike = (one, other) => one.isEqualNode(other)) => {
+  wanted.forEach((node, n) => {
+    const there = parent.children[n];
+    if (!there) parent.append(node);
+    else if (!alike(there, node)) there.replaceWith(node);
+  });
+  while (parent.children.length > wanted.length) parent.lastElementChild.remove();
+};
+const say = (id, text) => { if (at(id).textContent !== text) at(id).textContent = text; };
+
+const number = (text) => make('td', text, 'number');
+const code = (text) => make('code', text);
+// Of text and elements. The first cell names the row.
 const row = (cells) => {
   const line = make('tr');
-  cells.forEach((cell) => {
-    const box = make('td', undefined, cell && cell.number ? 'number' : undefined);
-    const parts = cell && cell.number !== undefined ? [cell.number] : [cell];
-    parts.forEach((part) => box.append(part instanceof Node ? part : document.createTextNode(part ?? '')));
+  cells.forEach((cell, n) => {
+    const is = cell instanceof HTMLTableCellElement;
+    const box = is ? cell : make(n === 0 ? 'th' : 'td');
+    if (!is) box.append(cell ?? '');
+    if (n === 0) box.scope = 'row';
     line.append(box);
   });
   return line;
 };
+const lines = (texts, kind) => {
+  const box = make('td', undefined, kind);
+  texts.forEach((text) => box.append(make('div', text)));
+  return box;
+};
 const fill = (id, rows, none) => {
   const body = at(id);
-  const columns = body.closest('table').querySelectorAll('thead th').length;
   if (rows.length === 0) {
     const empty = make('td', none, 'faint');
-    empty.colSpan = columns;
-    const line = make('tr');
-    line.append(empty);
-    rows = [line];
+    empty.colSpan = body.closest('table').querySelectorAll('thead th').length;
+    rows = [make('tr')];
+    rows[0].append(empty);
   }
-  body.replaceChildren(...rows);
+  const same = (one, other) => {
+    if (one.children.length !== other.children.length) return false;
+    keep(one, [...other.children]);
+    return true;
+  };
+  keep(body, rows, same);
 };
-const code = (text) => make('code', text);
-const verdict = (ok, yes = 'ok', no = 'not ok') => make('span', ok ? yes : no, ok ? 'good' : 'bad');
+const mark = (ok, text) => make('span', text, ok ? 'good' : 'bad');
 
 const span = (seconds) => {
   const whole = Math.max(0, Math.round(seconds));
@@ -42,10 +67,16 @@ const span = (seconds) => {
   if (minutes > 0) return `${minutes} min ${whole % 60} s`;
   return `${whole} s`;
 };
-const local = (instant) => (instant ? new Date(instant).toLocaleString() : '');
-const until = (instant, now) => {
-  const left = (new Date(instant) - now) / 1000;
-  return left >= 0 ? `in ${span(left)}` : `${span(-left)} ago`;
+const late = (seconds) => (seconds < 9.95 ? `${seconds.toFixed(1)} s` : span(seconds));
+// The day is named where it is another.
+const local = (instant) => {
+  const [then, now] = [new Date(instant), new Date()];
+  return then.toDateString() === now.toDateString() ? then.toLocaleTimeString() : then.toLocaleString();
+};
+const moment = (instant) => {
+  const element = make('time', local(instant));
+  element.dateTime = instant;
+  return element;
 };
 const bytes = (count) => {
   if (count === null || count === undefined) return 'unknown';
@@ -57,92 +88,128 @@ const bytes = (count) => {
 };
 
 // Lines over time, in a box of 100 by 40; the figure's own text says the same in words.
-const chart = (id, series, words) => {
-  const NS = 'http://www.w3.org/2000/svg';
-  const svg = document.createElementNS(NS, 'svg');
-  svg.setAttribute('viewBox', '0 0 100 40');
-  svg.setAttribute('preserveAspectRatio', 'none');
-  svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', words);
-  const base = document.createElementNS(NS, 'line');
-  Object.entries({ x1: 0, x2: 100, y1: 39, y2: 39 }).forEach(([name, value]) => base.setAttribute(name, value));
-  svg.append(base);
-  const top = Math.max(1e-9, ...series.flatMap((one) => one.values));
-  series.forEach((one) => {
-    const line = document.createElementNS(NS, 'polyline');
-    const step = one.values.length > 1 ? 100 / (one.values.length - 1) : 0;
-    const scale = one.top ?? top;
-    const points = one.values.map((value, n) => `${(n * step).toFixed(2)},${(39 - (37 * value) / scale).toFixed(2)}`);
-    if (points.length === 1) points.push(`100,${points[0].split(',')[1]}`);
-    line.setAttribute('points', points.join(' '));
-    if (one.second) line.setAttribute('class', 'second');
-    svg.append(line);
+const draw = (tag, values) => {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
+  return element;
+};
+const chart = (id, series, since, words) => {
+  const svg = draw('svg', { viewBox: '0 0 100 40', preserveAspectRatio: 'none', role: 'img', 'aria-label': words });
+  series.forEach(({ values, top, kind }, n) => {
+    const all = values.length > 1 ? values : [values[0], values[0]];
+    const points = all.map((value, i) => `${((100 * i) / (all.length - 1)).toFixed(2)},${(39 - (37 * value) / top).toFixed(2)}`);
+    if (n === 0) svg.append(draw('polygon', { points: `0,40 ${points.join(' ')} 100,40` }));
+    svg.append(draw('polyline', { points: points.join(' '), class: kind }));
   });
-  at(id).replaceChildren(svg, make('p', words, 'faint'));
+  const axis = make('p', undefined, 'axis faint');
+  axis.setAttribute('aria-hidden', 'true');
+  axis.append(make('span', since), make('span', 'now'));
+  keep(at(id), [svg, axis, make('p', words, 'faint')]);
+};
+const charts = (history) => {
+  if (history.length === 0) return;
+  const last = history[history.length - 1];
+  const since = local(history[0].at);
+  const most = Math.max(...history.map((one) => one.live));
+  const top = Math.max(1, most, ...history.map((one) => one.due));
+  chart('chart-grants', [{ values: history.map((one) => one.live), top, kind: 'held' },
+    { values: history.map((one) => one.due), top, kind: 'due' }], since,
+  `${last.live} held at the last full minute, at most ${most} since ${since}; dashed: ${last.due} removals due`);
+  const names = [...new Set(history.flatMap((one) => Object.keys(one.budget_left)))].sort();
+  const share = (value) => `${Math.round(value * 100)} %`;
+  const words = names.map((name) => {
+    const values = history.map((one) => one.budget_left[name] ?? 1);
+    return `${name}: ${share(values[values.length - 1])} left of the scarcest, ${share(Math.min(...values))} at the least`;
+  });
+  chart('chart-budget', names.map((name, n) => ({ values: history.map((one) => one.budget_left[name] ?? 1), top: 1,
+    kind: ['first', 'second', 'third'][n % 3] })), since, words.join('; ') || 'Okta was not asked yet');
+};
+
+// The connector's clock, which is what counts, goes on between two answers.
+let clock = () => Date.now();
+// Elements that count down, and to when.
+let ends = [];
+const tick = () => {
+  ends.forEach(([element, instant]) => {
+    const left = (new Date(instant) - clock()) / 1000;
+    element.textContent = left <= 0 ? 'now' : element.id === 'next' ? span(left) : `in ${span(left)}`;
+  });
 };
 
 const show = (status) => {
   const { facts, checks, storage } = status;
   const now = new Date(status.now);
-  const ready = status.ready ? 'ready' : 'not ready';
-  document.title = `apono-connector: ${ready}`;
-  at('verdict').replaceChildren(verdict(status.ready, 'ready', 'not ready'));
-  at('about').textContent =
-    `${facts.connector_id}, version ${facts.version}, running for ${span((now - new Date(facts.started_at)) / 1000)}; ` +
+  const asked = performance.now();
+  clock = () => Number(now) + performance.now() - asked;
+  const failing = checks.filter((check) => !check.ok);
+  const count = (of) => facts.organizations.reduce((sum, one) => sum + one[of], 0);
+  say('about', `${facts.connector_id}, version ${facts.version}, running for ${span((now - new Date(facts.started_at)) / 1000)}; ` +
     `journal ${bytes(storage.state_bytes)}, audit trail ${bytes(storage.audit_bytes)}, ` +
-    `${bytes(storage.free_bytes)} free, memory ${bytes(storage.process.resident_bytes)}`;
-  fill('checks', checks.map((check) => row([check.name, verdict(check.ok), check.message,
-    { number: check.age_seconds === undefined ? '' : `${check.age_seconds} s` }])), 'none');
+    `${bytes(storage.free_bytes)} free, memory ${bytes(storage.process.resident_bytes)}`);
+  say('held', String(count('live_memberships')));
+  say('due', String(count('removals_due')));
+  say('holding', `${checks.length - failing.length} of ${checks.length}`);
+  at('due').className = count('removals_due') > 0 ? 'bad' : '';
+  at('holding').className = failing.length > 0 ? 'bad' : '';
+  say('results', String(facts.results_pending));
+  at('reasons').hidden = failing.length === 0;
+  keep(at('reasons'), failing.map((check) => make('li', `${check.name}: ${check.message}`)));
+
+  fill('checks', checks.map((check) => row([check.name, mark(check.ok, check.ok ? 'yes' : 'no'), check.message,
+    number(check.age_seconds === undefined ? '' : span(check.age_seconds))])), 'none');
   fill('organizations', facts.organizations.map((one) => {
     const run = one.last_directory_run;
     const progress = one.directory && one.directory.progress;
-    const directory = progress ? 'a run goes on' : run ? `${run.outcome}: ${run.message}` : 'no run yet';
-    const budget = one.budget.map(([bucket, limit, left]) => `${bucket} ${left}/${limit}`).join(', ');
     return row([one.integration_id, one.organization_url, one.token.state.replaceAll('_', ' '),
-      { number: one.live_memberships }, { number: one.removals_due }, directory, budget]);
+      number(one.live_memberships), number(one.removals_due),
+      lines([progress ? 'a run goes on' : run ? `${run.outcome}: ${run.message}` : 'no run yet']),
+      lines(one.budget.map(([bucket, limit, left]) => `${bucket} ${left} of ${limit}`), 'limits')]);
   }), 'no organization is configured');
-  fill('grants', status.live_grants.map((grant) => row([code(grant.grant_id), grant.username,
-    grant.groups.map((group) => `${group.group_id}: ${group.state}`).join(', '),
-    grant.over ? verdict(false, '', `over since ${local(grant.over.due)}`)
-      : grant.expires_at ? `${until(grant.expires_at, now)} (${local(grant.expires_at)})` : 'until it is revoked'])),
-  'no grant is live');
-  fill('endings', status.recent_endings.map((end) => row([local(end.at), code(end.grant_id), code(end.group_id),
-    end.how.replaceAll('_', ' '), { number: end.late_seconds === null ? '' : span(end.late_seconds) },
-    code(end.okta_request_ids.join(' '))])), 'none since the start');
 
-  const history = status.history;
-  const last = history.length > 0 ? history[history.length - 1] : undefined;
-  if (last) {
-    const since = local(history[0].at);
-    chart('chart-grants', [{ values: history.map((one) => one.live) }, { values: history.map((one) => one.due), second: true }],
-      `${last.live} memberships held now, ${last.due} removals due; at most ` +
-      `${Math.max(...history.map((one) => one.live))} held since ${since}`);
-    const names = Object.keys(last.budget_left);
-    const least = names.map((name) => Math.min(...history.map((one) => one.budget_left[name] ?? 1)));
-    chart('chart-budget', names.map((name, n) => ({ values: history.map((one) => one.budget_left[name] ?? 1), top: 1, second: n % 2 === 1 })),
-      names.length === 0 ? 'Okta was not asked yet'
-        : names.map((name, n) => `${name}: ${Math.round(last.budget_left[name] * 100)} % of the scarcest limit left, ` +
-          `${Math.round(least[n] * 100)} % at the least`).join('; '));
-  }
+  const next = status.live_grants.find((grant) => !grant.over && grant.expires_at);
+  ends = next ? [[at('next'), next.expires_at]] : [];
+  if (!next) say('next', 'none');
+  fill('grants', status.live_grants.map((grant) => {
+    const end = make('td', 'when it is revoked', 'ends');
+    if (grant.over) end.replaceChildren(mark(false, `over for ${span((now - new Date(grant.over.due)) / 1000)}`));
+    return row([grant.username, lines(grant.groups.map((group) => `${group.group_id}: ${group.state}`)), end,
+      grant.expires_at ? moment(grant.expires_at) : '', code(grant.grant_id)]);
+  }), 'no grant is live');
+  status.live_grants.forEach((grant, n) => {
+    if (!grant.over && grant.expires_at) ends.push([at('grants').rows[n].cells[2], grant.expires_at]);
+  });
+  tick();
+  fill('endings', status.recent_endings.map((end) => row([moment(end.at), end.how.replaceAll('_', ' '),
+    number(end.late_seconds === null ? '' : late(end.late_seconds)), code(end.user_id), code(end.group_id), code(end.grant_id),
+    lines(end.okta_request_ids, 'ids')])), 'none since the start');
+  charts(status.history);
 };
 
+// Said aloud only when it changes.
 let announced = '';
+const announce = (ok, text, aloud) => {
+  document.title = `apono-connector: ${text}`;
+  say('verdict', text);
+  at('verdict').className = `pill ${ok ? 'good' : 'bad'}`;
+  if (aloud !== announced) at('announcement').textContent = aloud;
+  announced = aloud;
+};
 const ask = async () => {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(new Error(`nothing within ${LIMIT / 1000} s`)), LIMIT);
   try {
-    const answer = await fetch('status', { cache: 'no-store' });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const answer = await fetch('status', { cache: 'no-store', signal: limit.signal });
+    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
     const status = await answer.json();
     show(status);
-    at('freshness').textContent = `as of ${local(status.now)}, asked every ${EVERY / 1000} s`;
-    const verdictNow = status.ready ? 'The connector is ready.' : 'The connector is not ready.';
-    // Spoken only when it changes.
-    if (verdictNow !== announced) at('announcement').textContent = verdictNow;
-    announced = verdictNow;
+    say('freshness', `as of ${local(status.now)}, asked every ${EVERY / 1000} s`);
+    announce(status.ready, status.ready ? 'ready' : 'not ready', `The connector is ${status.ready ? 'ready' : 'not ready'}.`);
   } catch (error) {
-    at('freshness').textContent = `the connector does not answer (${error.message}); what is shown may be old`;
-    if (announced !== 'lost') at('announcement').textContent = 'The connector does not answer.';
-    announced = 'lost';
+    say('freshness', `The connector does not answer (${error.message}). What is shown was so then, and may be old.`);
+    announce(false, 'no answer', 'The connector does not answer.');
   }
+  clearTimeout(timer);
   setTimeout(ask, EVERY);
 };
+setInterval(tick, 1000);
 ask();
