@@ -49,9 +49,7 @@ fn main() {
     let told = |done: usize, tally: &Tally| {
         let Tally { calls, failed, codes } = tally;
         let wall = began.elapsed().as_secs_f64();
-        println!(
-            "{done} rotations, {calls} requests, {failed} failed; grants: {codes:?}; {wall:.0} s"
-        );
+        println!("{done} rotations, {calls} requests, {failed} failed; grants: {codes:?}; {wall:.0} s");
     };
     let Tally { calls, failed, codes } = runtime.block_on(rotate(rotations, told));
     let report = json!({

@@ -5,7 +5,8 @@
 //! - It takes no input: whatever woke it, it looks at the whole book and does what is due. After a restart the same
 //!   loop does what was left.
 //! - A grant ends at its expiry by this loop alone, with or without Apono (invariant 3).
-//! - Removals have places of their own; additions cannot fill them.
+//! - Removals have places of their own; additions cannot fill them, and no setting makes them scarce: a removal waits
+//!   between its looks most of the time, and what all of them ask is bounded by the budget.
 //! - A step that was begun is never cut off: a stop waits for it.
 //!
 //! # Not here
@@ -66,6 +67,10 @@ pub struct Progress {
     /// Why a removal waits for a person, if one does.
     pub stuck: Option<String>,
 }
+
+/// Removals at once. Each is seen to be gone twice, a second apart: so many end about a hundred memberships a second, where
+/// Okta's limits allow that.
+const REMOVALS: usize = 128;
 
 /// What a step that failed waits for.
 #[derive(Clone, Debug)]
@@ -245,14 +250,15 @@ impl Reconciler {
         self.steps.insert(key, (handle.id(), step));
     }
 
-    /// Free places: as many for removals as for everything else.
+    /// Free places.
     fn places(&self, step: Step) -> usize {
         let removes = |step: Step| match step {
             Step::Remove => true,
             Step::Release | Step::Grant => false,
         };
         let taken = self.steps.values().filter(|(_, running)| removes(*running) == removes(step)).count();
-        self.parallelism.saturating_sub(taken)
+        let all = if removes(step) { self.parallelism.max(REMOVALS) } else { self.parallelism };
+        all.saturating_sub(taken)
     }
 
     fn finish(&mut self, finished: Result<(Id, Result<(), StepError>), JoinError>) -> Result<(), StepDied> {

@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
         Kind::Integer { least: 1, most: 64 },
         Some("8"),
         "APONO_ACTIONS_PARALLELISM",
-        "Grants, and as many removals, worked on at once.",
+        "Grants worked on at once. Removals have places of their own.",
     ),
     key(
         "okta[].access.look_interval",

@@ -155,6 +155,41 @@ async fn a_crawl_that_empties_the_bucket_delays_no_grant_and_no_removal() {
 }
 
 /// A thousand at once: as fast as the organization's limits allow, and no faster.
+/// Short grants come at 25 a second for minutes: their removals keep up, and none that comes again for the same user and
+/// group waits for the end of the one before.
+#[tokio::test(start_paused = true)]
+async fn removals_keep_up_with_many_short_grants() {
+    const A_SECOND: usize = 25;
+    let mut world = World::quiet();
+    world.settings = world.settings.replace("[state]", "[okta.directory]\nenabled = false\n[state]");
+    world.okta.configure(|settings| settings.limits = Limits::unlimited());
+    let groups: Vec<_> = (0..10).map(|n| world.okta.add_group(NewGroup::named(&format!("g{n}")))).collect();
+    let logins: Vec<_> = (0..100).map(|n| format!("u{n}@example.com")).collect();
+    for login in &logins {
+        world.okta.add_user(NewUser::active(login, "U", "X"));
+    }
+    let connector = world.start().await;
+    let (mut tasks, mut most_due) = (Vec::new(), 0);
+    for second in 0..60 {
+        for n in second * A_SECOND..(second + 1) * A_SECOND {
+            let (login, group) = (&logins[n % logins.len()], &groups[n / logins.len() % groups.len()]);
+            let grant = Grant::new(INTEGRATION, login, &[group]).until(world.after(Duration::from_secs(20)));
+            tasks.push(world.apono.grant(grant).task_id);
+        }
+        world.pass(Duration::from_secs(1)).await;
+        most_due = most_due.max((connector.facts)().organizations[0].removals_due);
+    }
+    for task in tasks {
+        assert_eq!(world.result(&task).await["code"], "granted");
+    }
+    // Each is seen to be gone after a little more than a second.
+    assert!(most_due <= 3 * A_SECOND, "{most_due} removals were due at once");
+    world.pass(Duration::from_secs(25)).await;
+    assert_eq!(world.okta.membership_count(), 0);
+    println!("1500 grants of 20 s at 25 a second: {most_due} removals were due at the most");
+    connector.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_grants_at_once_are_bounded_by_the_budget_alone() {
     let mut world = World::quiet();
