@@ -366,7 +366,7 @@ impl Metrics {
         }
     }
 
-    /// `OpenMetrics`; see [`classic`] for the format before it.
+    /// `OpenMetrics`; see [`classic()`] for the format before it.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
