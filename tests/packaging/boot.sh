@@ -7,37 +7,14 @@ binary=$(realpath "$1")
 tools=target/packaging
 mkdir -p "$tools"
 
-missing=()
-for pair in systemd-nspawn:systemd-container mmdebstrap:mmdebstrap unshare:util-linux mount:mount; do
-    command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-    else
-        echo "missing: ${missing[*]}; install these packages" >&2
-        exit 1
-    fi
-fi
-if [ "$(id -u)" != 0 ]; then
-    echo 'a container is booted by root only' >&2
-    exit 1
-fi
+. tests/packaging/tools.inc.sh
 
-# The release of this machine, whose libraries the binary was built with. It is never written to, and has nothing that is
-# not needed: no certificates, no D-Bus.
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-root=$tools/boot-$release
-if [ ! -d "$root" ]; then
-    rm -rf "$root.new"
-    # In memory it takes a third of the time.
-    unshare --mount bash -euc 'mount -t tmpfs tmpfs /mnt
-        mmdebstrap --quiet --variant=essential --include=systemd,systemd-sysv,passwd,procps "$1" /mnt/root
-        cp -a /mnt/root "$2"' - "$release" "$root.new"
-    mv "$root.new" "$root"
-fi
+mapfile -t missing < <(missing_packages systemd-nspawn:systemd-container mmdebstrap:mmdebstrap \
+    unshare:util-linux mount:mount)
+install_packages "${missing[@]}"
+only_root 'a container is booted by root only'
+
+root=$(boot_root)
 
 # Whatever ends this ends all that runs in there.
 setpriv --pdeathsig=KILL unshare --mount --net --pid --fork --kill-child --mount-proc \

@@ -6,26 +6,13 @@ cd "$(dirname "$0")/../.."
 mkdir -p target/packaging
 binary=$(realpath "$1")
 
-missing=()
-for tool in runc skopeo umoci; do
-    command -v "$tool" >/dev/null || missing+=("$tool")
-done
+. tests/packaging/tools.inc.sh
+
+mapfile -t missing < <(missing_packages runc:runc skopeo:skopeo umoci:umoci)
 [ -d /usr/share/ca-certificates/mozilla ] || missing+=(ca-certificates)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-    else
-        echo "missing: ${missing[*]}; install these packages" >&2
-        exit 1
-    fi
-fi
-if [ "$(id -u)" != 0 ]; then
-    echo 'an OCI runtime is started here with users of its own: run this as root' >&2
-    exit 1
-fi
+install_packages "${missing[@]}"
+only_root 'an OCI runtime is started here with users of its own: run this as root'
 tools=target/packaging
 mkdir -p "$tools"
 compose=$tools/docker-compose

@@ -7,42 +7,19 @@ binary=$(realpath "$1")
 tools=target/packaging
 mkdir -p "$tools"
 
-missing=()
-for pair in lintian:lintian rpmlint:rpmlint rpm:rpm dpkg-shlibdeps:dpkg-dev systemd-nspawn:systemd-container \
-    mmdebstrap:mmdebstrap unshare:util-linux nsenter:util-linux; do
-    command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
-done
+. tests/packaging/tools.inc.sh
+
+mapfile -t missing < <(missing_packages lintian:lintian rpmlint:rpmlint rpm:rpm dpkg-shlibdeps:dpkg-dev \
+    systemd-nspawn:systemd-container mmdebstrap:mmdebstrap unshare:util-linux nsenter:util-linux)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 update -qq
-        flock target/packaging/apt.lock apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
-    else
-        echo "missing: ${missing[*]}; install these packages" >&2
-        exit 1
-    fi
-fi
-if [ "$(id -u)" != 0 ]; then
-    echo 'packages are installed by root only' >&2
-    exit 1
-fi
+install_packages "${missing[@]}"
+only_root 'packages are installed by root only'
 if ! "$tools/packages-venv/bin/python" -c 'import cyclonedx.validation.json, jsonschema' 2>/dev/null; then
     [ -x "$tools/packages-venv/bin/pip" ] || python3 -m venv "$tools/packages-venv"
     "$tools/packages-venv/bin/pip" install --quiet 'cyclonedx-python-lib[json-validation]==11.12.0'
 fi
 
-# The release of this machine, whose libraries the binary was built with. It is never written to.
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-root=$tools/boot-$release
-if [ ! -d "$root" ]; then
-    rm -rf "$root.new"
-    # In memory it takes a third of the time.
-    unshare --mount bash -euc 'mount -t tmpfs tmpfs /mnt
-        mmdebstrap --quiet --variant=essential --include=systemd,systemd-sysv,passwd,procps "$1" /mnt/root
-        cp -a /mnt/root "$2"' - "$release" "$root.new"
-    mv "$root.new" "$root"
-fi
+root=$(boot_root)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
