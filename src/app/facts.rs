@@ -89,12 +89,9 @@ impl FactSource {
 
     fn organization(&self, view: &OrganizationView) -> OrganizationFacts {
         let now = self.clock.elapsed();
-        let expires_at = view.tokens.expires_at().map(|at| at.saturating_sub(now));
-        OrganizationFacts {
-            token_expires_at: expires_at.map(|left| clock::after(self.clock.now(), left)),
-            reached: self.reached(&view.url, now),
-            ..view.facts()
-        }
+        let left = view.tokens.expires_at().map(|at| at.saturating_sub(now));
+        let expires_at = left.map(|left| clock::after(self.clock.now(), left));
+        view.facts(expires_at, self.reached(&view.url, now))
     }
 
     fn reached(&self, origin: &str, now: Duration) -> Option<Reached> {
@@ -124,14 +121,14 @@ impl FactSource {
 }
 
 impl OrganizationView {
-    fn facts(&self) -> OrganizationFacts {
+    fn facts(&self, token_expires_at: Option<Timestamp>, reached: Option<Reached>) -> OrganizationFacts {
         let access = self.access.borrow().clone();
         OrganizationFacts {
             integration_id: self.integration.as_str().to_owned(),
             organization_url: self.url.clone(),
             token: self.token(),
-            token_expires_at: None,
-            reached: None,
+            token_expires_at,
+            reached,
             clock_skew_seconds: self.budget.skew_seconds().map(|ours| -ours),
             live_memberships: access.live,
             removals_due: access.removals_due,

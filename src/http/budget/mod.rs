@@ -156,7 +156,6 @@ impl Budget {
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
             drop(slots);
-            let waits_from = now;
             if told.is_none() {
                 told = self.waits.begin((bucket, lane), now, wait);
             }
@@ -164,7 +163,7 @@ impl Budget {
                 () = clock::sleep(wait) => {}
                 () = changed => {}
             }
-            let waited = self.clock.elapsed().saturating_sub(waits_from).as_secs_f64();
+            let waited = self.clock.elapsed().saturating_sub(now).as_secs_f64();
             self.metrics.budget_wait.get_or_create(&self.lane_labels(bucket, lane)).inc_by(waited);
         }
     }

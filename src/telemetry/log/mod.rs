@@ -282,16 +282,16 @@ impl Writer {
     fn write_all(&self, records: Vec<Record>) {
         for record in records {
             self.counts.count(record.level);
-            self.write(&record);
             let line = forms::json(&record);
+            self.write(&record, &line);
             self.with(|state| state.keep(line));
         }
     }
 
-    fn write(&self, record: &Record) {
+    fn write(&self, record: &Record, json: &str) {
         let mut line = match &self.sink {
             Sink::Pretty { ansi } => forms::pretty(record, *ansi),
-            Sink::Json => forms::json(record),
+            Sink::Json => json.to_owned(),
             Sink::Logfmt => forms::logfmt(record),
             Sink::Journal(journal) => match journal.send(record) {
                 Ok(()) => return,
