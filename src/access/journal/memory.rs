@@ -27,7 +27,22 @@ pub struct MemoryJournal {
 #[derive(Debug, Default)]
 struct Kept {
     entries: Vec<Entry>,
-    open: BTreeMap<Subject, bool>,
+    subjects: BTreeMap<Subject, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    open: bool,
+    /// Where its entries are, in order.
+    places: Vec<usize>,
+}
+
+impl Kept {
+    /// The entries of these subjects, in order.
+    fn of<'a>(&self, subjects: impl Iterator<Item = &'a Known>) -> Vec<Entry> {
+        let places: BTreeSet<usize> = subjects.flat_map(|known| known.places.iter().copied()).collect();
+        places.into_iter().map(|place| self.entries[place].clone()).collect()
+    }
 }
 
 impl MemoryJournal {
@@ -63,8 +78,14 @@ impl Journal for MemoryJournal {
             return ready(Err(error)).boxed();
         }
         let mut kept = self.lock();
-        kept.entries.extend(entries);
-        kept.open.extend(standing.into_iter().map(|standing| (standing.subject, standing.open)));
+        let Kept { entries: all, subjects } = &mut *kept;
+        for entry in entries {
+            subjects.entry(entry.record.subject()).or_default().places.push(all.len());
+            all.push(entry);
+        }
+        for Standing { subject, open } in standing {
+            subjects.entry(subject).or_default().open = open;
+        }
         ready(Ok(())).boxed()
     }
 
@@ -74,24 +95,21 @@ impl Journal for MemoryJournal {
 
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
         let kept = self.lock();
-        let is_open = |entry: &&Entry| kept.open.get(&entry.record.subject()) == Some(&true);
-        let entries = kept.entries.iter().filter(is_open).cloned().collect();
+        let entries = kept.of(kept.subjects.values().filter(|known| known.open));
         ready(Ok(entries)).boxed()
     }
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         let kept = self.lock();
-        let entries =
-            kept.entries.iter().filter(|entry| entry.record.subject() == *subject).cloned().collect();
+        let entries = kept.of(kept.subjects.get(subject).into_iter());
         ready(Ok(entries)).boxed()
     }
 
     fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         let kept = self.lock();
-        let about = kept.entries.iter().filter(|entry| entry.record.is_about(grant));
-        let subjects: BTreeSet<_> = about.map(|entry| entry.record.subject()).collect();
-        let is_about = |entry: &&Entry| subjects.contains(&entry.record.subject());
-        let entries = kept.entries.iter().filter(is_about).cloned().collect();
+        let asks =
+            |known: &&Known| known.places.iter().any(|&place| kept.entries[place].record.is_about(grant));
+        let entries = kept.of(kept.subjects.values().filter(asks));
         ready(Ok(entries)).boxed()
     }
 }
