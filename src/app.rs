@@ -100,6 +100,12 @@ pub enum StartError {
     /// TLS.
     #[error("the HTTPS client cannot start")]
     Https(#[source] HttpsError),
+    /// A state that is somewhere else.
+    #[error(
+        "state.url: this version cannot run on PostgreSQL yet; write sqlite:/path/state.db [{}]",
+        ErrorCode::ConfigInvalid
+    )]
+    NotYet,
     /// The state file.
     #[error("the state cannot be opened")]
     State(#[source] OpenError),

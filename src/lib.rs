@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod directory;
 pub mod domain;
 pub mod entropy;

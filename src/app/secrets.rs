@@ -62,6 +62,11 @@ pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {
         let read = Reloading::new("admin token", Some(file.clone()), move || file.read_token());
         read.map_err(|error| problems.push(describe("admin.token_file", &error))).ok()
     });
+    if let Some(file) = settings.state.database.as_ref().and_then(|database| database.password_file.as_ref())
+        && let Err(error) = file.read()
+    {
+        problems.push(describe("state.password_file", &error));
+    }
     match token {
         Some(token) if problems.is_empty() => Ok(Secrets { token, organizations, custom_integration, admin }),
         _ => Err(StartError::Config(ConfigError { problems })),

@@ -22,6 +22,9 @@ const A_LOOK: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 pub(super) async fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
+    if settings.state.database.is_some() {
+        return Err(StartError::NotYet);
+    }
     let organizations = settings
         .okta
         .iter()

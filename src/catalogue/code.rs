@@ -228,6 +228,12 @@ pub enum ErrorCode {
     StrandedGrants = 711,
     /// An address cannot be listened on.
     CannotListen = 712,
+    /// The database does not answer.
+    DatabaseAway = 713,
+    /// The database refuses the connector.
+    DatabaseRefuses = 714,
+    /// A statement fails at the database.
+    DatabaseFails = 715,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -383,6 +389,9 @@ impl ErrorCode {
         Self::StoreFails,
         Self::StrandedGrants,
         Self::CannotListen,
+        Self::DatabaseAway,
+        Self::DatabaseRefuses,
+        Self::DatabaseFails,
         Self::RoleMissing,
         Self::SourceIncomplete,
         Self::EvidenceDisagrees,

@@ -99,7 +99,7 @@ impl From<Exit> for ExitCode {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Config(_) | StartError::Https(_) => Self::Config,
+            StartError::Config(_) | StartError::Https(_) | StartError::NotYet => Self::Config,
             StartError::State(OpenError::InUse { .. }) => Self::TryLater,
             StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
                 Self::NotPermitted

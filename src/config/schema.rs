@@ -297,9 +297,20 @@ pub const KEYS: &[Key] = &[
         "state.url",
         Kind::Text,
         Some("\"sqlite:/var/lib/apono-connector/state.db\""),
-        "Where grants and results are kept.",
+        "Where grants and results are kept: a file of this host, or postgres://user@host/database.",
     ),
-    key("state.password_file", Kind::File, None, "File with the database password (PostgreSQL)."),
+    key(
+        "state.password_file",
+        Kind::File,
+        None,
+        "File with the database password (PostgreSQL); read for each new connection.",
+    ),
+    key(
+        "state.directory",
+        Kind::Text,
+        None,
+        "Folder for this host's own files when the state is in PostgreSQL. Default: $STATE_DIRECTORY, else /var/lib/apono-connector.",
+    ),
     key("audit.file", Kind::File, Some("\"/var/lib/apono-connector/audit.jsonl\""), "The audit trail."),
     key("admin.listen", Kind::Listen, Some("\"127.0.0.1:8080\""), "Health, metrics and status."),
     key(

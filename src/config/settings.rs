@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::access::policy::Policy;
+use crate::database::DatabaseSettings;
 use crate::directory::breaker::Limits;
 use crate::directory::mapping::Mapping;
 use crate::directory::plan::NameChange;
@@ -62,6 +63,7 @@ impl Settings {
             files.extend(organization.directory.as_ref().and_then(|directory| directory.scim.token.as_ref()));
         }
         files.extend(self.custom_integration.as_ref().map(|custom| &custom.token));
+        files.extend(self.state.database.as_ref().and_then(|database| database.password_file.as_ref()));
         files.extend(&self.admin.token);
         let connection = &self.http.connection;
         files.extend(connection.proxy_credentials.as_ref());
@@ -175,8 +177,10 @@ pub struct CustomIntegration {
 /// `[state]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The SQLite file.
+    /// The SQLite file. With a database, nothing is there, but this host's files are beside it and named after it.
     pub file: PathBuf,
+    /// Where the state is, if not in that file.
+    pub database: Option<DatabaseSettings>,
 }
 
 impl State {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::load::{duration, pointer};
 use super::settings::{
-    Access, Admin, Apono, AponoToken, Audit, Directory, Log, LogFormat, Organization, Scim, Settings, State,
+    Access, Admin, Apono, AponoToken, Audit, Directory, Log, LogFormat, Organization, Scim, Settings,
 };
 use super::{Problem, schema};
 use crate::access::hours::{Hours, HoursError};
@@ -61,9 +61,8 @@ pub(super) fn validate(
         (0..organizations).filter_map(|index| reader.organization(index, url.as_ref())).collect();
     reader.unique("integration_id", organizations);
     reader.unique("organization_url", organizations);
-    reader.not_in_this_version();
     let custom_integration = reader.custom_integration(organizations);
-    let state = reader.state();
+    let state = reader.state(&extra.environment);
     let audit = reader.audit();
     let token = reader.file("admin.token_file");
     let admin = reader.listen("admin.listen").map(|listen| Admin { listen, token });
@@ -333,43 +332,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Keys that are part of the design and that this version cannot honor.
-    fn not_in_this_version(&mut self) {
-        if self.text("state.password_file").is_some() {
-            let message =
-                "this version keeps its state in SQLite only, which has no password; leave this out";
-            self.problem("state.password_file", message.to_owned());
-        }
-    }
-
-    fn state(&mut self) -> Option<State> {
-        let url = self.text("state.url").unwrap_or_default();
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            self.problem(
-                "state.url",
-                "this version keeps its state in SQLite only; write sqlite:/path/state.db".to_owned(),
-            );
-            return None;
-        }
-        match url.strip_prefix("sqlite:") {
-            // SQLite's name for a database that a crash forgets.
-            Some(path) if path.contains(":memory:") => {
-                let message = "the state must be in a file: what is in memory is forgotten in a crash, and with it whose access must end";
-                self.problem("state.url", message.to_owned());
-                None
-            }
-            Some(path) if !path.trim_start_matches('/').is_empty() => {
-                // Both sqlite:/path and sqlite:///path are common.
-                let path = path.strip_prefix("//").unwrap_or(path);
-                Some(State { file: PathBuf::from(path) })
-            }
-            Some(_) | None => {
-                self.problem("state.url", format!("{url:?} is not sqlite:/path/state.db"));
-                None
-            }
-        }
-    }
-
     fn audit(&mut self) -> Option<Audit> {
         let file = PathBuf::from(self.text("audit.file").unwrap_or_default());
         if file.file_name().is_none() {
@@ -468,5 +430,6 @@ impl Reader<'_> {
 
 mod custom;
 mod network;
+mod state;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ pub mod contact;
 mod echo;
 pub mod exchange;
 pub mod mounted_token;
-mod obstacle;
+pub(crate) mod obstacle;
 pub mod peer_clock;
 pub mod proxy;
 pub mod retry;

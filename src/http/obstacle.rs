@@ -15,7 +15,7 @@ use rustls::{AlertDescription, CertificateError};
 use crate::catalogue::ErrorCode;
 
 /// What kept us from connecting, where that can be told.
-pub(super) fn obstacle(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
+pub(crate) fn obstacle(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
     let mut found = None;
     let mut next = Some(error);
     while let Some(error) = next {
@@ -31,7 +31,7 @@ pub(super) fn obstacle(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
             }
         }
         let text = error.to_string();
-        if text.starts_with("dns error") {
+        if text.starts_with("dns error") || text.starts_with("failed to lookup address") {
             found = found.or(Some(ErrorCode::NameNotResolved));
         } else if text.contains("proxy authorization required") {
             found = found.or(Some(ErrorCode::ProxyWantsCredentials));

@@ -78,6 +78,21 @@ impl MountedFile {
     }
 }
 
+/// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
+const BUNDLE_LIMIT: u64 = 8 * 1024 * 1024;
+
+impl MountedFile {
+    /// Reads a bundle of certificates, at most 8 MiB. They are nobody's secret.
+    pub fn read_bundle(&self) -> io::Result<Vec<u8>> {
+        let mut pem = Vec::new();
+        File::open(&self.0)?.take(BUNDLE_LIMIT + 1).read_to_end(&mut pem)?;
+        if u64::try_from(pem.len()).unwrap_or(u64::MAX) > BUNDLE_LIMIT {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
+        }
+        Ok(pem)
+    }
+}
+
 /// A secret that was handed over as a value (`APONO_TOKEN`); it cannot be rotated without a restart.
 #[derive(Clone)]
 pub struct SecretValue(SecretString);

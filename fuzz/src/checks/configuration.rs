@@ -61,7 +61,7 @@ fn is_shown_whole(loaded: &Loaded) {
 }
 
 fn is_the_same_again(loaded: &Loaded, environment: &BTreeMap<String, String>) {
-    let of_their_own = ["APONO_TOKEN", "CONNECTOR_METADATA"];
+    let of_their_own = ["APONO_TOKEN", "CONNECTOR_METADATA", "STATE_DIRECTORY"];
     let kept = environment.iter().filter(|(name, _)| of_their_own.contains(&name.as_str()));
     let mut again = Sources {
         file: Some(written("again.toml", b"")),

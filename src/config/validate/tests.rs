@@ -138,7 +138,7 @@ level = "info"
         "okta[0].access.policy.max_live_grants: \"many\" is not a whole number",
         "okta[0].credentials_file: this is required",
         "okta[1].private_key_file: client_id needs private_key_file",
-        "state.url: \"/var/lib/state.db\" is not sqlite:/path/state.db",
+        "state.url: \"/var/lib/state.db\" is neither sqlite:/path/state.db, nor postgres://user@host/database",
         "admin.listen: \"8080\" is not an address with a port",
         "logging: there is no such key; did you mean log?",
     ] {
@@ -155,8 +155,58 @@ fn an_organization_has_one_table_and_the_state_is_in_a_file() {
     assert!(found.contains("okta[1].organization_url") && found.contains("stands at okta[0]"), "{found}");
     let found = problems(&format!("{MINIMAL}[state]\nurl = \"sqlite::memory:\"\n")).join("\n");
     assert!(found.contains("state.url: the state must be in a file"), "{found}");
-    let found = problems(&format!("{MINIMAL}[state]\npassword_file = \"/run/db\"\n")).join("\n");
-    assert!(found.contains("state.password_file"), "{found}");
+    for (key, expected) in [("password_file", "has no password"), ("directory", "are beside it")] {
+        let found = problems(&format!("{MINIMAL}[state]\n{key} = \"/run/db\"\n")).join("\n");
+        assert!(found.starts_with(&format!("state.{key}: the state is in SQLite")), "{found}");
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn the_state_may_be_in_a_database_and_this_hosts_files_have_a_folder_then() {
+    let state = |lines: &str, environment: &[(&str, &str)]| {
+        let loaded = load_with(&format!("{MINIMAL}[state]\n{lines}"), environment, &[]).unwrap();
+        (loaded.settings.state.clone(), loaded)
+    };
+    let url = "url = \"postgres://connector@db.example.com/grants\"\n";
+    let (plain, _) = state(url, &[]);
+    assert_eq!(plain.file.to_str(), Some("/var/lib/apono-connector/state.db"));
+    assert_eq!(plain.socket().to_str(), Some("/var/lib/apono-connector/state.db.sock"));
+    let database = plain.database.unwrap();
+    assert_eq!(database.url.to_string(), "grants at db.example.com:5432");
+    assert_eq!((database.password_file, database.connect_timeout.as_secs()), (None, 3));
+
+    let (by_systemd, _) = state(url, &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]);
+    assert_eq!(by_systemd.file.to_str(), Some("/var/lib/a/state.db"));
+    let more = format!("{url}directory = \"/srv/connector\"\npassword_file = \"/run/secrets/db/password\"\n");
+    let (said, loaded) = state(&more, &[("STATE_DIRECTORY", "/var/lib/a")]);
+    assert_eq!(said.file.to_str(), Some("/srv/connector/state.db"));
+    let followed = loaded.settings.secret_files();
+    assert!(followed.iter().any(|file| file.path().ends_with("db/password")), "{followed:?}");
+    let warned = |url: &str| {
+        let warnings = state(&format!("url = \"{url}\"\n"), &[]).1.warnings;
+        warnings.iter().any(|warning| warning.starts_with("state.url: sslmode=disable"))
+    };
+    assert!(warned("postgres://u@db.example.com/g?sslmode=disable"));
+    assert!(!warned("postgres://u@localhost/g?sslmode=disable"));
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_told_without_its_password() {
+    for (lines, expected) in [
+        ("url = \"postgres://u@h/g?sslmode=prefer\"", "state.url: sslmode=prefer does not make sure"),
+        ("url = \"postgres://u@h/g?sslmode=allow\"", "write sslmode=verify-full"),
+        ("url = \"postgres://u@h/g?sslmode=verify-ca\"", "http.ca_bundle_file"),
+        ("url = \"postgres://u@h/g?sslrootcert=/ca\"", "name the file in http.ca_bundle_file"),
+        ("url = \"postgres://h/g\"", "state.url: it names no user"),
+        ("url = \"postgresql://u@h\"", "state.url: it names no database"),
+        ("url = \"postgres://u@h/g\"\ndirectory = \"here\"", "state.directory: \"here\" is no absolute path"),
+        ("url = \"postgres://u:hunter2@h/g\"", "put it into a file and name that in state.password_file"),
+        ("url = \"postgresl://u:hunter2@h/g\"", "state.url: this is neither sqlite:/path/state.db"),
+    ] {
+        let found = problems(&format!("{MINIMAL}[state]\n{lines}\n")).join("\n");
+        assert!(found.contains(expected) && !found.contains("hunter2"), "{lines}: {found}");
+    }
 }
 
 #[test]

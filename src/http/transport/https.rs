@@ -11,8 +11,7 @@
 //! # Not here
 //! Which connections go through the proxy: `http::proxy`. What stands in their way: `http::obstacle`.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -181,8 +180,7 @@ fn builder(settings: &HttpsSettings) -> Result<reqwest::ClientBuilder, HttpsErro
     builder = builder.tls_certs_merge(known.map_err(HttpsError::Start)?);
     if let Some(file) = &settings.ca_bundle {
         let path = || file.path().to_owned();
-        let pem =
-            read_bundle(file.path()).map_err(|source| HttpsError::BundleFile { path: path(), source })?;
+        let pem = file.read_bundle().map_err(|source| HttpsError::BundleFile { path: path(), source })?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem)
             .map_err(|source| HttpsError::Bundle { path: path(), source: Some(source) })?;
         if roots.is_empty() {
@@ -219,17 +217,6 @@ fn identity(of: &ClientCertificate) -> Result<reqwest::Identity, HttpsError> {
 
 fn not_a_pair(of: &ClientCertificate, source: reqwest::Error) -> HttpsError {
     HttpsError::ClientCertificate { path: of.certificate.path().to_owned(), source }
-}
-
-/// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
-fn read_bundle(path: &Path) -> io::Result<Vec<u8>> {
-    const LIMIT: u64 = 8 * 1024 * 1024;
-    let mut pem = Vec::new();
-    File::open(path)?.take(LIMIT + 1).read_to_end(&mut pem)?;
-    if u64::try_from(pem.len()).unwrap_or(u64::MAX) > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
-    }
-    Ok(pem)
 }
 
 impl Transport for HttpsTransport {

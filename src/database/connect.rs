@@ -1,0 +1,218 @@
+//! # Purpose
+//! Makes connections: to the server that can be written to, with the password as its file has it now.
+//!
+//! # Invariants kept here
+//! - A server that says nothing takes its own time and not that of the next one.
+//! - The password is read for each new connection; one that the database took is not forgotten before it takes another.
+//! - No connection is handed out before its limits are in force: no statement and no lock is waited for without end.
+//!
+//! # Not here
+//! How many connections there are: the pool in `database`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinSet;
+use tokio_postgres::config::{ChannelBinding, SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::error::{DatabaseError, Place, Silence};
+use super::tls::tls;
+use super::url::{Binding, Host};
+use super::{DatabaseSettings, DatabaseUrl};
+use crate::clock;
+use crate::secrets::{Reloading, SecretSource};
+use crate::telemetry::chain;
+
+/// The limits of a session. The server's keepalives are for a daemon whose host is gone: what it had locked is free
+/// within seconds.
+const SESSION: &str = "\
+    SET statement_timeout = '5s'; \
+    SET lock_timeout = '3s'; \
+    SET idle_in_transaction_session_timeout = '5s'; \
+    SET synchronous_commit = 'on'; \
+    SET search_path = apono_connector; \
+    SET tcp_keepalives_idle = 5; \
+    SET tcp_keepalives_interval = 2; \
+    SET tcp_keepalives_count = 3";
+
+/// A server that has gone silent is noticed after this.
+const SILENCE: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(3);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVES: u32 = 2;
+
+/// Makes connections for the pool.
+pub(super) struct Connector {
+    url: DatabaseUrl,
+    place: Place,
+    limit: Duration,
+    password: Option<Reloading<SecretString>>,
+    /// The password that the database took last.
+    taken: Mutex<Option<Arc<SecretString>>>,
+    tls: Option<Reloading<MakeRustlsConnect>>,
+    /// The server to begin with: the one that took us last, or the one after that which did not.
+    first: AtomicUsize,
+}
+
+/// A connection. Dropping it closes it at once, whatever is under way on it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    /// Moves the bytes.
+    _driver: JoinSet<()>,
+}
+
+impl Connector {
+    pub(super) fn new(settings: &DatabaseSettings, place: Place) -> Result<Self, DatabaseError> {
+        let password = match settings.password_file.clone() {
+            None => None,
+            Some(file) => {
+                let read = move || file.read().map_err(DatabaseError::Password);
+                Some(Reloading::new("database password", settings.password_file.clone(), read)?)
+            }
+        };
+        let url = settings.url.clone();
+        let tls = if url.uses_tls() { Some(tls(settings.ca_bundle.as_ref())?) } else { None };
+        let (limit, taken, first) = (settings.connect_timeout, Mutex::default(), AtomicUsize::new(0));
+        Ok(Self { url, place, limit, password, taken, tls, first })
+    }
+
+    /// At the first server that takes us and can be written to.
+    async fn open(&self) -> Result<Session, DatabaseError> {
+        let hosts = self.url.hosts();
+        let first = self.first.load(Ordering::Relaxed);
+        let mut told: Option<DatabaseError> = None;
+        for at in (0..hosts.len()).map(|n| (first + n) % hosts.len()) {
+            // Whoever asked may give up before this one has; the next attempt is not to begin with it again.
+            self.first.store(at + 1, Ordering::Relaxed);
+            let opened = clock::timeout(self.limit, self.open_at(&hosts[at])).await;
+            match opened.unwrap_or_else(|| self.silent()) {
+                Ok(session) => {
+                    self.first.store(at, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                // What passes counts for more: the server that is away may be the one that would take us.
+                Err(error) if told.as_ref().is_none_or(|told| !told.is_away()) => told = Some(error),
+                Err(_) => {}
+            }
+        }
+        told.map_or_else(|| self.silent(), Err)
+    }
+
+    fn silent<T>(&self) -> Result<T, DatabaseError> {
+        Err(DatabaseError::silent(&self.place, Silence::Connecting(self.limit)))
+    }
+
+    async fn open_at(&self, host: &Host) -> Result<Session, DatabaseError> {
+        let Some(file) = &self.password else { return self.open_with(host, None).await };
+        let password = file.current();
+        let refusal = match self.open_with(host, Some(&password)).await {
+            Err(error) if error.is_about_the_password() => error,
+            opened => return self.noted(opened, password),
+        };
+        // The file was replaced in this very moment, or before the database was told.
+        let former = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for other in [Some(file.current()), former].into_iter().flatten() {
+            if other.expose_secret() != password.expose_secret() {
+                let opened = self.open_with(host, Some(&other)).await;
+                return self.noted(opened, other);
+            }
+        }
+        Err(refusal)
+    }
+
+    fn noted(
+        &self,
+        opened: Result<Session, DatabaseError>,
+        password: Arc<SecretString>,
+    ) -> Result<Session, DatabaseError> {
+        if opened.is_ok() {
+            *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(password);
+        }
+        opened
+    }
+
+    async fn open_with(
+        &self,
+        host: &Host,
+        password: Option<&SecretString>,
+    ) -> Result<Session, DatabaseError> {
+        let mut config = self.config(host);
+        if let Some(password) = password {
+            config.password(password.expose_secret());
+        }
+        match &self.tls {
+            Some(tls) if self.url.is_encrypted(host) => {
+                let tls = MakeRustlsConnect::clone(&tls.current());
+                self.session(config.ssl_mode(SslMode::Require), tls).await
+            }
+            Some(_) | None => self.session(config.ssl_mode(SslMode::Disable), NoTls).await,
+        }
+        .map_err(|error| DatabaseError::of_connecting(&self.place, error))
+    }
+
+    fn config(&self, host: &Host) -> Config {
+        let mut config = Config::new();
+        match host {
+            Host::Network { name, port } => config.host(name).port(*port),
+            Host::Socket { folder, port } => config.host_path(folder).port(*port),
+        };
+        config
+            .user(self.url.user())
+            .dbname(self.url.database())
+            .application_name("apono-connector")
+            .connect_timeout(self.limit)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVES)
+            .tcp_user_timeout(SILENCE)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .channel_binding(match self.url.binding() {
+                Binding::Prefer => ChannelBinding::Prefer,
+                Binding::Require => ChannelBinding::Require,
+                Binding::Disable => ChannelBinding::Disable,
+            });
+        config
+    }
+
+    async fn session<T>(&self, config: &Config, tls: T) -> Result<Session, tokio_postgres::Error>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
+        let (client, connection) = config.connect(tls).await?;
+        let mut driver = JoinSet::new();
+        let place = self.place.clone();
+        driver.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(error = %chain(&error), "a connection to {place} has ended: {}", chain(&error));
+            }
+        });
+        client.batch_execute(SESSION).await?;
+        Ok(Session { client, _driver: driver })
+    }
+}
+
+impl Manager for Connector {
+    type Type = Session;
+    type Error = DatabaseError;
+
+    async fn create(&self) -> Result<Session, DatabaseError> {
+        // A handshake has a large future, and most callers find a connection that is there.
+        Box::pin(self.open()).await
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if session.client.is_closed() {
+            return Err(RecycleError::message("it was closed"));
+        }
+        Ok(())
+    }
+}

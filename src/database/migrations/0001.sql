@@ -1,0 +1,1 @@
+-- The first format. What is created here is created in the schema apono_connector.
