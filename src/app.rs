@@ -23,15 +23,17 @@ mod storage;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::access::journal::{Journal, OpenError};
+use crate::access::journal::{Journal, OpenError, SharedOpenError};
 use crate::access::ledger::{Ledger, LedgerError};
 use crate::access::outbox::Outbox;
 use crate::apono::custom::EndpointError;
@@ -45,6 +47,7 @@ use crate::directory::store::{Failing, PlannedOperation, Store, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun};
 use crate::domain::IntegrationId;
 use crate::entropy::{SharedEntropy, SystemEntropy};
+use crate::fleet::Members;
 use crate::http::Transport;
 use crate::http::address::Address;
 use crate::http::transport::{HttpsError, HttpsTransport};
@@ -100,12 +103,18 @@ pub enum StartError {
     /// TLS.
     #[error("the HTTPS client cannot start")]
     Https(#[source] HttpsError),
-    /// A state that is somewhere else.
-    #[error(
-        "state.url: this version cannot run on PostgreSQL yet; write sqlite:/path/state.db [{}]",
-        ErrorCode::ConfigInvalid
-    )]
-    NotYet,
+    /// The folder for this host's files.
+    #[error("state.directory: {} cannot be used; see that it is writable for the connector's user [{}]", path.display(), ErrorCode::StateUnusable)]
+    LocalFolder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state in a database.
+    #[error("the state cannot be opened")]
+    Shared(#[source] SharedOpenError),
     /// The state file.
     #[error("the state cannot be opened")]
     State(#[source] OpenError),
@@ -163,6 +172,7 @@ pub struct App {
     listening: Option<SocketAddr>,
     custom: Option<Reachable>,
     directories: Directories,
+    members: Option<Arc<Members>>,
 }
 
 impl App {
@@ -276,7 +286,13 @@ impl App {
 
     /// Runs until a signal, a cancelled stop token, or the death of a task.
     pub async fn run(self, signals: Option<&mut Signals>) -> Ending {
-        let Self { supervisor, control, ledger, stores, metrics, connection, clock, .. } = self;
+        let Self { supervisor, control, ledger, stores, metrics, connection, clock, members, .. } = self;
+        // Beside the others' tasks: while these finish, the daemon lives.
+        let (mut speaking, silence) = (JoinSet::new(), CancellationToken::new());
+        if let Some(members) = members.clone() {
+            let silence = silence.clone();
+            speaking.spawn(async move { members.run(silence).await });
+        }
         let ending = supervisor.run(signals).await;
         let was_connected = *connection.borrow() == Connection::Connected;
         ledger.close().await;
@@ -293,6 +309,11 @@ impl App {
         }
         // A connection that somebody leaves open holds all of this, and whoever comes next wants the files.
         ledger.release().await;
+        silence.cancel();
+        while speaking.join_next().await.is_some() {}
+        if let Some(members) = members {
+            members.leave().await;
+        }
         for store in stores {
             store.close().await;
         }

@@ -19,6 +19,7 @@ pub mod database;
 pub mod directory;
 pub mod domain;
 pub mod entropy;
+pub mod fleet;
 pub mod http;
 pub mod okta;
 pub mod runtime;

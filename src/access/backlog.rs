@@ -97,6 +97,12 @@ impl Backlog {
         self.standing = standing;
     }
 
+    /// This waits, and nothing else; `standing` says so of the subjects of what no longer does, too.
+    pub(super) fn replace(&mut self, entries: Vec<Entry>, standing: Vec<Standing>) {
+        self.entries = entries;
+        self.standing = standing.into_iter().map(|standing| (standing.subject, standing.open)).collect();
+    }
+
     /// All of it is on disk.
     pub(super) fn written(&mut self) {
         self.entries.clear();

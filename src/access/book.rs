@@ -100,8 +100,7 @@ impl Book {
         membership: &Membership,
         but: &GrantId,
     ) -> bool {
-        let key = (integration.clone(), membership.clone());
-        self.holders.get(&key).is_some_and(|holders| holders.iter().any(|holder| holder != but))
+        self.holders(integration, membership).any(|holder| holder != but)
     }
 
     /// Whether somebody else has the task that asked for the present terms of `grant`: then nothing new is begun.
@@ -134,6 +133,24 @@ impl Book {
         let of_group =
             from.take_while(|((holder, membership), _)| holder == integration && membership.group == *group);
         of_group.map(|((_, membership), _)| membership.user.clone()).collect()
+    }
+
+    /// Whether a subject is at hand.
+    pub fn knows(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Grant(id) => self.grants.contains_key(id),
+            Subject::Task(id) => self.tasks.contains_key(id),
+            Subject::Trail(since) => self.untold.is_open(*since),
+        }
+    }
+
+    /// The grants that owe the removal of this membership.
+    pub fn holders(
+        &self,
+        integration: &IntegrationId,
+        membership: &Membership,
+    ) -> impl Iterator<Item = &GrantId> {
+        self.holders.get(&(integration.clone(), membership.clone())).into_iter().flatten()
     }
 
     /// What the journal's entries, in order, have made. The states in between are nobody's concern.
@@ -250,7 +267,8 @@ impl Book {
         }
     }
 
-    fn is_open(&self, subject: &Subject) -> bool {
+    /// Whether something is left to do about a subject.
+    pub fn is_open(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Grant(id) => self.grants.get(id).is_some_and(|state| state.is_open()),
             Subject::Task(id) => self.tasks.get(id).is_some_and(TaskState::is_open),

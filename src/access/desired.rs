@@ -62,11 +62,19 @@ enum ListingError {
 
 /// More pages than this are a mistake of the listing.
 const MOST_PAGES: usize = 1000;
+/// Between looks whether the organization has become this daemon's.
+const NOT_OURS: Duration = Duration::from_secs(1);
 
 impl DesiredGrants {
     /// Reads the listing again and again until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if !self.ledger.fleet().owns(&self.integration) {
+                // What was absent once for this daemon may be long ago when it looks again.
+                self.absent.clear();
+                let _ = stop.run_until_cancelled(clock::sleep(NOT_OURS)).await;
+                continue;
+            }
             match self.reconcile(&stop).await {
                 Ok(()) | Err(ListingError::Stopped) => {}
                 Err(error) => {

@@ -72,6 +72,20 @@ impl Executor {
 
     /// Carries out `due`. Not to be cancelled half-way: run it in a task that is waited for.
     pub async fn perform(&self, due: &Due) -> Result<(), StepError> {
+        let key = (due.grant.clone(), due.group.clone());
+        let fleet = self.ledger.fleet();
+        match (fleet.claim(&key).await, due.step) {
+            // Without a database: what must end, ends.
+            (Ok(true), _) | (Err(_), Step::Remove | Step::Release) => {}
+            (Ok(false), _) => return Err(StepError::Elsewhere),
+            (Err(source), Step::Grant) => return Err(StepError::Claim { source }),
+        }
+        let done = self.carry_out(due).await;
+        fleet.give_back(&key).await;
+        done
+    }
+
+    async fn carry_out(&self, due: &Due) -> Result<(), StepError> {
         let Some(state) = self.state(&due.grant) else {
             return Ok(());
         };
@@ -140,7 +154,7 @@ impl Executor {
         let due = before.as_ref().and_then(|state| state.due());
         let request_ids = okta_request_ids.clone();
         let event = Event::Ended { group: group.clone(), how, okta_request_ids };
-        let ends = move |state: &GrantState| state.releases(group).then_some(event);
+        let ends = move |state: &GrantState| state.releases(group).then(|| event.clone());
         if !self.record("the end", id, ends).await? {
             // Wanted again in the meantime; the next step gives it back.
             return Ok(());
@@ -171,7 +185,7 @@ impl Executor {
         &self,
         what: &'static str,
         id: &GrantId,
-        decide: impl FnOnce(&GrantState) -> Option<Event> + Send,
+        mut decide: impl FnMut(&GrantState) -> Option<Event> + Send,
     ) -> Result<bool, StepError> {
         let mut decided = false;
         let record = |book: &Book| {
@@ -181,6 +195,12 @@ impl Executor {
         };
         let recorded = self.ledger.record(&[], record).await;
         recorded.map(|()| decided).map_err(|source| StepError::Ledger { what, source })
+    }
+
+    /// Asked right before something is changed in Okta.
+    async fn may_act(&self, id: &GrantId, group: &OktaGroupId, step: Step) -> Result<(), StepError> {
+        let key = (id.clone(), group.clone());
+        self.ledger.fleet().may_act(&key, step).await.map_err(|source| StepError::Claim { source })
     }
 
     fn state(&self, id: &GrantId) -> Option<Arc<GrantState>> {

@@ -126,7 +126,7 @@ fn end(book: &Book, grant: &Grant, reason: EndReason, now: Timestamp) -> Vec<Rec
 
 /// The record that takes on any other task.
 pub fn taken(task: &TaskId, ask: Ask, lease: &Lease) -> Record {
-    Record::Task { id: task.clone(), event: TaskEvent::Taken { ask, lease: lease.clone() } }
+    Record::Task { id: task.clone(), event: TaskEvent::Taken { ask, lease: lease.clone(), by: None } }
 }
 
 /// The records for a task that is answered at once.

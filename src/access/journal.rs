@@ -13,18 +13,22 @@
 //! What entries mean: `machine`, `tasks`, `untold`, `book`.
 
 mod memory;
+mod postgres;
 mod sqlite;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
+pub use postgres::{PostgresJournal, SharedOpenError};
 pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal};
 
+use super::fleet::{Alone, Fleet};
 use super::machine::Event;
 use super::tasks::{Ask, TaskEvent};
 use super::untold::TrailEvent;
@@ -170,6 +174,15 @@ pub enum JournalError {
         /// The journal's file.
         path: PathBuf,
     },
+    /// Whether it was written is not known: the connection broke while it was being written.
+    #[error("the connection broke while the journal was being written [{}]", ErrorCode::JournalFails)]
+    Unsure(#[source] BoxError),
+    /// Others have written since the last look: nothing was written, and what there is to write is decided anew.
+    #[error("others have written to the journal in the meantime")]
+    Behind,
+    /// Another daemon has taken the duty over, and this one was thought to be gone: nothing was written.
+    #[error("another daemon has taken this over")]
+    TakenOver,
     /// Nothing could be read.
     #[error("the journal cannot be read [{}]", ErrorCode::JournalFails)]
     Read(#[source] BoxError),
@@ -189,11 +202,35 @@ pub enum JournalError {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+impl JournalError {
+    /// Whether the journal does not work, as opposed to others having been faster.
+    pub fn is_an_outage(&self) -> bool {
+        match self {
+            Self::Write(_)
+            | Self::Full { .. }
+            | Self::Unsure(_)
+            | Self::Read(_)
+            | Self::Damaged(_)
+            | Self::Entry { .. } => true,
+            Self::Behind | Self::TakenOver => false,
+        }
+    }
+}
+
 /// The seam to the disk. One implementation for each kind of store; one suite of tests for all of them.
 pub trait Journal: Send + Sync + fmt::Debug {
     /// Makes `entries` durable, all or none, and notes which of their subjects are open.
     fn append(&self, entries: Vec<Entry>, standing: Vec<Standing>)
     -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// The same for what came into force while the journal was away: that is so, whoever has taken it over since.
+    fn append_late(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.append(entries, standing)
+    }
 
     /// Proves that the disk takes writes, by writing something of no meaning. What the journal keeps for a full disk is
     /// made whole again, if it is not.
@@ -207,6 +244,35 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// The entries of a grant and of the tasks that have asked about it, open or not, in order.
     fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>>;
+
+    /// The daemons that write to it.
+    fn fleet(&self) -> Arc<dyn Fleet> {
+        Alone::shared()
+    }
+
+    /// Whether other daemons may write to it too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// What others have written since the last look, in order: of subjects that are `known`, what is new; of others, all
+    /// there is.
+    fn news<'a>(
+        &'a self,
+        known: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        let _ = known;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// The entries of all open subjects and of these, in order; nothing where nobody else writes.
+    fn reload<'a>(
+        &'a self,
+        subjects: &'a [Subject],
+    ) -> BoxFuture<'a, Result<Option<Vec<Entry>>, JournalError>> {
+        let _ = subjects;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Waits for what is being written, and lets go of files and locks, whoever still holds the journal. Nothing can be
     /// recorded or read after it.

@@ -62,8 +62,11 @@ impl Leases {
     async fn keep(&mut self, stop: &CancellationToken) {
         let soon = clock::after(self.clock.now(), EARLY);
         let mut working = BTreeMap::new();
+        let fleet = self.ledger.fleet();
         let due: Vec<(TaskId, String)> = self.ledger.read(|book| {
-            let mine = book.tasks().filter(|(_, task)| is_worked_on(task));
+            let mine = book
+                .tasks()
+                .filter(|(id, task)| is_worked_on(task) && fleet.is_mine(task.by.as_ref(), id.as_str()));
             let mut due = Vec::new();
             for (id, task) in mine {
                 let key = (id.clone(), task.lease.token.clone());

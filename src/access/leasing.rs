@@ -183,7 +183,7 @@ impl Leasing {
                     let result = questions.answer(&task.integration, &task.work).await;
                     let answered = |book: &Book| {
                         let unanswered = book.task(&task.id).is_some_and(|known| known.result.is_none());
-                        let event = TaskEvent::Answered { result };
+                        let event = TaskEvent::Answered { result: result.clone() };
                         unanswered.then(|| Record::Task { id: task.id.clone(), event }).into_iter().collect()
                     };
                     log_failure(&task.id, ledger.record(&[subject], answered).await);
@@ -240,14 +240,19 @@ impl Leasing {
     async fn answer(&self, id: &TaskId, lease: &Lease, code: Code, message: &str) {
         let result = TaskResult::whole(code, message, json!({}), self.clock.now());
         let subjects = [Subject::Task(id.clone())];
-        let records = |book: &Book| intake::answered_at_once(book, id, lease, result);
+        let records = |book: &Book| intake::answered_at_once(book, id, lease, result.clone());
         log_failure(id, self.ledger.record(&subjects, records).await);
     }
 
     /// Questions that an earlier process left unanswered are not known any more; Apono asks them again.
     async fn abandon_unanswered_questions(&self) {
+        let fleet = self.ledger.fleet();
         let decide = |book: &Book| {
-            let unanswered = book.tasks().filter(|(_, task)| task.ask == Ask::Other && task.result.is_none());
+            let unanswered = book.tasks().filter(|(id, task)| {
+                task.ask == Ask::Other
+                    && task.result.is_none()
+                    && fleet.is_mine(task.by.as_ref(), id.as_str())
+            });
             let event = TaskEvent::Closed { why: Closure::Abandoned };
             unanswered.map(|(id, _)| Record::Task { id: id.clone(), event: event.clone() }).collect()
         };

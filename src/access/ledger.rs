@@ -9,9 +9,13 @@
 //! - What begins or adds is told to the audit trail before it is done, or is not done. What only ends duties is done
 //!   (invariant 12); while the trail fails, what there is to tell of it is recorded in the same batch, and the trail is
 //!   told by this process or by the next, once it works. A crash right after that may tell it twice.
+//! - Where others write the same journal, what is recorded was decided knowing all that they had written. What came into
+//!   force here while the journal was away is laid over what they have written since, and what no longer fits is left out.
 //!
 //! # Not here
 //! What to record: `intake`, `executor`, `outbox`.
+
+mod turn;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,16 +26,19 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::backlog::Backlog;
 use super::book::{Book, IllegalRecord, Rehearsal};
 use super::conditions::Obstacle;
-use super::journal::{Entry, Journal, JournalError, Record, Standing, Subject};
+use super::fleet::Fleet;
+use super::journal::{Entry, Journal, JournalError, Record, Subject};
+use super::overlay::{self, Overlay};
 use super::telling::{Telling, tell_operators};
-use crate::audit::{Audit, AuditError};
+use crate::audit::{Audit, AuditError, AuditRecord};
 use crate::clock::{self, SharedClock};
 use crate::domain::GrantId;
+use crate::telemetry::chain;
 
 /// See the module.
 #[derive(Debug)]
@@ -53,6 +60,7 @@ struct Shared {
     checked: Mutex<Duration>,
     /// Writes that the audit trail has not taken.
     untaken: Arc<AtomicU64>,
+    fleet: Arc<dyn Fleet>,
 }
 
 /// What the writer of the moment has in hand.
@@ -69,6 +77,8 @@ struct Turn {
     writing: OwnedMutexGuard<Writing>,
     /// Subjects that may be in the book for this turn alone.
     about: Vec<Subject>,
+    /// What the audit trail was told in this turn: deciding anew does not tell it again.
+    told: Vec<AuditRecord>,
 }
 
 /// What a turn will write.
@@ -79,6 +89,10 @@ struct Batch {
     rehearsal: Rehearsal,
 }
 
+/// Times that others may be faster in one turn. Each time somebody got on; so often shows that something is wrong.
+const MOST_TRIES: usize = 200;
+/// Between looks at what others have written.
+const NEWS: Duration = Duration::from_millis(250);
 /// Between looks at a disk that works. A grant should not be the first to find out that it does not.
 const CHECK: Duration = Duration::from_secs(30);
 /// Between looks at a disk that fails.
@@ -119,6 +133,8 @@ impl LedgerError {
     /// What keeps grants from beginning, as this error shows.
     pub fn obstacle(&self) -> Option<Obstacle> {
         match self {
+            // It may have been taken on after all.
+            Self::Journal(JournalError::Unsure(_)) => None,
             Self::Journal(_) | Self::JournalFails => Some(Obstacle::Journal),
             Self::Audit(_) | Self::AuditFails => Some(Obstacle::AuditTrail),
             Self::Illegal(_) => None,
@@ -143,6 +159,7 @@ impl Ledger {
             Writing { backlog: Backlog::default(), telling: Telling::new(audit, Arc::clone(&untaken)) };
         let ledger = Self {
             shared: Arc::new(Shared {
+                fleet: journal.fleet(),
                 journal,
                 clock,
                 book: Mutex::new(book),
@@ -162,6 +179,16 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The daemons that share the journal.
+    pub fn fleet(&self) -> &Arc<dyn Fleet> {
+        &self.shared.fleet
+    }
+
+    /// Whether other daemons may write to the journal too.
+    pub fn is_shared(&self) -> bool {
+        self.shared.journal.is_shared()
+    }
+
     /// Looks at the book.
     pub fn read<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
         look(&self.shared.lock())
@@ -170,17 +197,43 @@ impl Ledger {
     /// Decides on the present state what to record, and records it. Nothing is recorded when nothing was decided.
     ///
     /// `about` names subjects that may be closed: they are in the book while `decide` looks at it.
-    /// Whoever stops waiting for it changes nothing: what was decided is recorded all the same.
+    /// Whoever stops waiting for it changes nothing: what was decided is recorded all the same. Where others write the
+    /// same journal and were faster, it is decided anew.
     pub async fn record(
         &self,
         about: &[Subject],
-        decide: impl FnOnce(&Book) -> Vec<Record> + Send,
+        mut decide: impl FnMut(&Book) -> Vec<Record> + Send,
     ) -> Result<(), LedgerError> {
         let mut turn = self.turn(about).await;
-        turn.recall().await?;
-        match turn.decide(decide)? {
-            None => Ok(()),
-            Some(batch) => self.to_its_end(async move { turn.carry_out(batch).await }).await,
+        for _ in 0..MOST_TRIES {
+            turn.recall().await?;
+            let Some(batch) = turn.decide(&mut decide)? else {
+                return Ok(());
+            };
+            let carried = async move {
+                let outcome = turn.carry_out(batch).await;
+                (turn, outcome)
+            };
+            let (mut again, outcome) = self.to_its_end(carried).await;
+            match outcome {
+                Err(LedgerError::Journal(JournalError::Behind)) => again.catch_up().await?,
+                outcome => return outcome,
+            }
+            turn = again;
+        }
+        Err(LedgerError::Journal(JournalError::Behind))
+    }
+
+    /// Takes in until `stop` what others write to the same journal.
+    pub async fn keep_up(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(clock::sleep(NEWS)).await.is_some() {
+            let mut turn = self.turn(&[]).await;
+            let works = self.shared.health().works;
+            if works && let Err(error) = turn.catch_up().await {
+                debug!(error = %chain(&error), "cannot read what others have written: {}", chain(&error));
+                // Looks again, and notes how the journal does.
+                self.to_its_end(async move { turn.check().await }).await;
+            }
         }
     }
 
@@ -263,7 +316,7 @@ impl Ledger {
 
     async fn turn(&self, about: &[Subject]) -> Turn {
         let writing = Arc::clone(&self.writing).lock_owned().await;
-        Turn { shared: Arc::clone(&self.shared), writing, about: about.to_vec() }
+        Turn { shared: Arc::clone(&self.shared), writing, about: about.to_vec(), told: Vec::new() }
     }
 
     /// Does `work` whole, even when nobody waits for it any more: a disk that was told to write cannot be told to stop,
@@ -297,157 +350,47 @@ impl Ledger {
     }
 }
 
-impl Turn {
-    /// Brings closed subjects back into the book.
-    async fn recall(&self) -> Result<(), LedgerError> {
-        for subject in &self.about {
-            let known = {
-                let book = self.shared.lock();
-                match subject {
-                    Subject::Grant(id) => book.grant(id).is_some(),
-                    Subject::Task(id) => book.task(id).is_some(),
-                    // What is closed is told, and of no use to any decision.
-                    Subject::Trail(_) => true,
-                }
-            };
-            if !known {
-                let entries = self.shared.journal.history(subject).await.map_err(LedgerError::Journal)?;
-                let records: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
-                self.shared.lock().apply(&records).map_err(LedgerError::Illegal)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What is to be written, if anything.
-    fn decide(&self, decide: impl FnOnce(&Book) -> Vec<Record>) -> Result<Option<Batch>, LedgerError> {
-        let at = self.shared.clock.now();
-        let mut book = self.shared.lock();
-        let mut records = decide(&book);
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let mut rehearsal = book.rehearse(&records, at).map_err(LedgerError::Illegal)?;
-        records.append(&mut rehearsal.answers);
-        Ok(Some(Batch { at, records, rehearsal }))
-    }
-
-    async fn carry_out(&mut self, Batch { at, mut records, rehearsal }: Batch) -> Result<(), LedgerError> {
-        let Self { shared, writing, .. } = self;
-        let Writing { backlog, telling } = &mut **writing;
-        let Rehearsal { mut standing, told, .. } = rehearsal;
-        let goes_ahead = records.iter().all(Record::goes_ahead);
-        // Before the journal: an intent that is told and then not recorded has no effect; the other way round an effect
-        // could go untold.
-        let untold = if told.is_empty() {
-            None
-        } else if telling.works() {
-            let told = told.iter().map(|record| (at, record.clone())).collect();
-            telling.tell(told).await.err().map(LedgerError::Audit)
-        } else {
-            Some(LedgerError::AuditFails)
-        };
-        shared.note_audited(telling.works());
-        match untold {
-            Some(error) if !goes_ahead => return Err(error),
-            Some(_) => {
-                let waits = shared.lock().untold().more(at, told);
-                standing.push(Standing { subject: waits.subject(), open: true });
-                records.push(waits);
-            }
-            None => {}
-        }
-        if shared.health().works {
-            let before = backlog.mark();
-            backlog.push(at, &records, standing);
-            if let Err(error) = shared.write(backlog).await
-                && !goes_ahead
-            {
-                backlog.take_back(before);
-                shared.note(backlog, Some(Err(&error)));
-                return Err(LedgerError::Journal(error));
-            }
-        } else if goes_ahead {
-            // `check` alone tries again: every end would carry everything that waits to a disk that fails.
-            backlog.push(at, &records, standing);
-            shared.note(backlog, None);
-        } else {
-            return Err(LedgerError::JournalFails);
-        }
-        shared.lock().apply(&records).map_err(LedgerError::Illegal)?;
-        shared.settle(backlog);
-        shared.version.send_modify(|version| *version += 1);
-        Ok(())
-    }
-
-    async fn check(&mut self) {
-        self.tell_what_waits().await;
-        if self.writing.backlog.is_empty() {
-            let proven = self.shared.journal.prove().await;
-            self.shared.note(&self.writing.backlog, Some(proven.as_ref().copied()));
-        } else {
-            self.write_what_waits().await;
-        }
-    }
-
-    /// Tells the audit trail what waits, if it takes it. That it did goes ahead, as the ends did.
-    async fn tell_what_waits(&mut self) {
-        let Self { shared, writing, .. } = self;
-        let Writing { backlog, telling } = &mut **writing;
-        let now = shared.clock.now();
-        let waiting = shared.lock().untold().records();
-        telling.check(now, waiting).await;
-        shared.note_audited(telling.works());
-        if telling.works() {
-            let told = shared.lock().all_told();
-            let closed = |record: &Record| Standing { subject: record.subject(), open: false };
-            backlog.push(now, &told, told.iter().map(closed).collect());
-        }
-    }
-
-    /// Writes what waits, if anything does.
-    async fn write_what_waits(&mut self) {
-        let Self { shared, writing, .. } = self;
-        let Writing { backlog, .. } = &mut **writing;
-        if !backlog.is_empty() && shared.write(backlog).await.is_ok() {
-            shared.settle(backlog);
-            shared.version.send_modify(|version| *version += 1);
-        }
-    }
-
-    /// The last word of this process in the audit trail.
-    async fn close(&self) {
-        let untold = self.shared.lock().untold().records().len();
-        if untold > 0 {
-            let rest = if self.writing.backlog.is_empty() {
-                "the next start tells them"
-            } else {
-                "nor are all of them in the journal: the next start looks again, and tells what it finds"
-            };
-            warn!(untold, "the audit trail was not told of {untold} events; {rest}");
-        }
-        self.writing.telling.close(self.shared.clock.now()).await;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // What is still to be written must not be read back from the disk.
-        let waits = &self.writing.backlog;
-        let forgettable = self.about.iter().filter(|subject| !waits.holds(subject)).cloned();
-        self.shared.lock().forget_closed(forgettable);
-    }
-}
-
 impl Shared {
     /// Writes what waits, and notes how that went. What was written stays in the backlog until [`Self::settle`].
     async fn write(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
         let written = self.journal.append(backlog.entries().to_vec(), backlog.standing()).await;
+        self.noted(backlog, written)
+    }
+
+    async fn write_late(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
+        let written = self.journal.append_late(backlog.entries().to_vec(), backlog.standing()).await;
+        self.noted(backlog, written)
+    }
+
+    fn noted(&self, backlog: &mut Backlog, written: Result<(), JournalError>) -> Result<(), JournalError> {
         if written.is_ok() {
             backlog.written();
         }
-        self.note(backlog, Some(written.as_ref().copied()));
+        let tried = written.as_ref().copied();
+        self.note(backlog, tried.err().is_none_or(JournalError::is_an_outage).then_some(tried));
         written
+    }
+
+    /// Where others have written while the journal was away: the book is made anew from it, and what waits is laid over
+    /// that. What is there already, by us or by others, waits no longer.
+    async fn lay_over(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
+        let subjects: Vec<_> = backlog.standing().into_iter().map(|standing| standing.subject).collect();
+        let Some(entries) = self.journal.reload(&subjects).await? else {
+            return Ok(());
+        };
+        let laid = overlay::lay_over(entries, backlog.entries(), self.clock.now());
+        let Overlay { book, entries, standing, left_out } =
+            laid.map_err(|error| JournalError::Read(error.into()))?;
+        for record in left_out {
+            warn!(
+                "what was recorded of {} while the journal was away is left out: others were there before",
+                record.subject()
+            );
+        }
+        backlog.replace(entries, standing);
+        *self.lock() = book;
+        self.version.send_modify(|version| *version += 1);
+        Ok(())
     }
 
     /// Forgets what is closed, once it is on disk.

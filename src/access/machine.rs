@@ -288,7 +288,12 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
             Holding::Refused { code: *code, message: message.clone() }
         }
         (Event::StandingFound { .. }, Holding::Wanted) if !released => Holding::Standing { missing: false },
-        (Event::GrantIntended { .. }, Holding::Wanted | Holding::Granting) if !released => Holding::Granting,
+        // A membership that was given is given again when one of ours has taken it by mistake (`overlay`).
+        (Event::GrantIntended { .. }, Holding::Wanted | Holding::Granting | Holding::Active { .. })
+            if !released =>
+        {
+            Holding::Granting
+        }
         // The answer may come in after the grant was ended.
         (
             Event::Granted { verified, okta_request_ids, .. },

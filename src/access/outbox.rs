@@ -85,9 +85,11 @@ impl Outbox {
         let now = self.clock.elapsed();
         // What a crash could take back is not told; the ledger's next change is the end of that.
         let complete = self.ledger.health().complete;
+        let fleet = self.ledger.fleet();
         let (batch, pending) = self.ledger.read(|book| {
             pauses.one.retain(|id, _| book.task(id).is_some_and(TaskState::is_ready));
-            let ready = || book.tasks().filter(|(_, task)| task.is_ready());
+            let mine = |id: &TaskId, task: &TaskState| fleet.is_mine(task.by.as_ref(), id.as_str());
+            let ready = || book.tasks().filter(|(id, task)| task.is_ready() && mine(id, task));
             let free = ready().filter(|(id, _)| pauses.one.get(*id).is_none_or(|(_, until)| *until <= now));
             let batch: Vec<_> = free.take(BATCH).map(|(id, task)| (id.clone(), task.clone())).collect();
             (batch, ready().count())

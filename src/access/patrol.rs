@@ -77,6 +77,9 @@ impl Patrol {
         let mut wait = self.interval;
         while stop.run_until_cancelled(clock::sleep(wait)).await.is_some() {
             let begun = self.clock.elapsed();
+            if !self.ledger.fleet().owns(self.executor.integration()) {
+                continue;
+            }
             let round = self.ledger.read(|book| round(book, self.executor.integration()));
             let live: BTreeSet<_> = round.values().flatten().cloned().collect();
             self.reported.retain(|told| live.contains(told));

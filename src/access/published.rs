@@ -195,7 +195,7 @@ impl Published {
     async fn record(
         &self,
         label: &'static str,
-        decide: impl FnOnce(&Book) -> Decision + Send,
+        mut decide: impl FnMut(&Book) -> Decision + Send,
     ) -> Result<Decision, LedgerError> {
         let mut decision = Decision::default();
         let records = |book: &Book| {

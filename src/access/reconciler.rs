@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -173,13 +174,18 @@ impl Reconciler {
         let integration = self.executor.integration().clone();
         let switched_off = self.executor.watch().is_switched_off();
         let deadlines = &mut self.deadlines;
+        let fleet = Arc::clone(self.ledger.fleet());
         let decide = |book: &Book| {
             let expired = |due| Event::EndRequested { reason: EndReason::Expired, due, by: None };
             let over = deadlines.run_out(book, &integration, now);
             if switched_off {
                 return intake::switch_off(book, &integration, now.wall);
             }
-            over.into_iter().map(|(id, due)| Record::Grant { id, event: expired(due) }).collect()
+            let wall = now.wall;
+            let over = over.into_iter().filter(|(id, due)| {
+                fleet.is_mine(None, id.as_str()) || clock::until(*due, wall) >= fleet.grace()
+            });
+            over.map(|(id, due)| Record::Grant { id, event: expired(due) }).collect()
         };
         // A disk that fails does not make it fail: ends go ahead.
         if let Err(error) = self.ledger.record(&[], decide).await {
@@ -215,7 +221,9 @@ impl Reconciler {
                 .then(|| self.pauses.get(&(grant.clone(), group.clone())).map(|pause| pause.tried))
                 .flatten()
         };
-        let wanted = |step: Step, grant: &GrantId, group: &OktaGroupId| {
+        let fleet = Arc::clone(ledger.fleet());
+        let wall = self.clock.now();
+        let wanted = |step: Step, since: Timestamp, grant: &GrantId, group: &OktaGroupId| {
             if places == (0, 0) || !self.gate.admits(running, now) {
                 return None;
             }
@@ -224,7 +232,11 @@ impl Reconciler {
                 Step::Release | Step::Grant => &mut places.1,
             };
             let key = (grant.clone(), group.clone());
-            if *place == 0 || self.waits(&key, now) || self.steps.contains_key(&key) {
+            // Only what ends falls to one of several: what begins is begun by whoever hears of it.
+            let left = step != Step::Grant
+                && !fleet.is_mine(None, grant.as_str())
+                && clock::until(since, wall) < fleet.grace();
+            if *place == 0 || left || self.waits(&key, now) || self.steps.contains_key(&key) {
                 return Some(false);
             }
             *place -= 1;
@@ -288,6 +300,12 @@ impl Reconciler {
 
     fn failed(&mut self, key: Key, error: &StepError, now: Duration) {
         let (grant, group) = &key;
+        if error.is_elsewhere() {
+            debug!(grant.id = %grant, okta.group_id = %group, "another daemon does it");
+            let pause = Pause { failures: 0, until: now + LOOK, outage: false, tried: now, stuck: None };
+            self.pauses.insert(key, pause);
+            return;
+        }
         let outage = error.is_outage();
         let before = self.pauses.get(&key).map_or(0, |pause| pause.failures);
         // While Okta is not to be had, the failures are not the step's.

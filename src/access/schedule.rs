@@ -36,7 +36,7 @@ pub fn due(
     book: &Book,
     integration: &IntegrationId,
     rank: impl Fn(&GrantId, &OktaGroupId) -> Rank,
-    mut wanted: impl FnMut(Step, &GrantId, &OktaGroupId) -> Option<bool>,
+    mut wanted: impl FnMut(Step, Timestamp, &GrantId, &OktaGroupId) -> Option<bool>,
 ) -> Vec<Due> {
     let mut due: Vec<(Rank, Step, Timestamp, &GrantId, &OktaGroupId)> = Vec::new();
     for (id, state) in of_integration(book, integration) {
@@ -54,7 +54,7 @@ pub fn due(
     due.sort_unstable();
     let mut taken = Vec::new();
     for (_, step, since, grant, group) in due {
-        match wanted(step, grant, group) {
+        match wanted(step, since, grant, group) {
             Some(true) => taken.push(Due { step, since, grant: grant.clone(), group: group.clone() }),
             Some(false) => {}
             None => break,
@@ -128,7 +128,7 @@ mod tests {
             book.apply(&[event(id, Event::EndRequested { reason: EndReason::Expired, due, by: None })])
                 .unwrap();
         }
-        let all = |integration: &IntegrationId| due(&book, integration, |_, _| None, |_, _, _| Some(true));
+        let all = |integration: &IntegrationId| due(&book, integration, |_, _| None, |_, _, _, _| Some(true));
         let order: Vec<_> =
             all(&int).into_iter().map(|due| (due.step, due.grant.as_str().to_owned())).collect();
         let expected = [(Step::Remove, "c"), (Step::Remove, "b"), (Step::Grant, "a"), (Step::Grant, "d")];

@@ -8,6 +8,7 @@
 //! # Not here
 //! Pauses: `reconciler`.
 
+use super::journal::JournalError;
 use super::ledger::LedgerError;
 use crate::http::Class;
 use crate::okta::OktaError;
@@ -33,6 +34,16 @@ pub enum StepError {
         #[source]
         source: LedgerError,
     },
+    /// Another daemon is at it.
+    #[error("another daemon does it")]
+    Elsewhere,
+    /// The claim cannot be had, or does not stand any more.
+    #[error("cannot claim it")]
+    Claim {
+        /// Why not.
+        #[source]
+        source: JournalError,
+    },
     /// Okta accepted the removal and goes on showing the membership.
     #[error("Okta accepted the removal, but still shows the membership")]
     StillMember,
@@ -56,7 +67,11 @@ impl StepError {
     pub fn class(&self) -> Class {
         match self {
             Self::Okta { source, .. } => source.class(),
-            Self::Ledger { .. } | Self::StillMember | Self::Contradiction => Class::Transient,
+            Self::Ledger { .. }
+            | Self::Elsewhere
+            | Self::Claim { .. }
+            | Self::StillMember
+            | Self::Contradiction => Class::Transient,
             Self::RightsInDoubt | Self::RuleManaged => Class::Misconfigured,
         }
     }
@@ -66,6 +81,24 @@ impl StepError {
         match self {
             Self::Okta { source, .. } => source.is_outage(),
             Self::Ledger { .. }
+            | Self::Elsewhere
+            | Self::Claim { .. }
+            | Self::StillMember
+            | Self::Contradiction
+            | Self::RightsInDoubt
+            | Self::RuleManaged => false,
+        }
+    }
+
+    /// Whether another daemon does it, or has taken it over: nothing is wrong.
+    pub fn is_elsewhere(&self) -> bool {
+        let taken_over = |error: &JournalError| matches!(error, JournalError::TakenOver);
+        match self {
+            Self::Elsewhere => true,
+            Self::Claim { source } => taken_over(source),
+            Self::Ledger { source: LedgerError::Journal(source), .. } => taken_over(source),
+            Self::Ledger { .. }
+            | Self::Okta { .. }
             | Self::StillMember
             | Self::Contradiction
             | Self::RightsInDoubt
@@ -78,7 +111,7 @@ impl StepError {
         match self {
             Self::Okta { source, .. } => source.answer().is_some() && !source.is_outage(),
             Self::StillMember | Self::Contradiction | Self::RightsInDoubt | Self::RuleManaged => true,
-            Self::Ledger { .. } => false,
+            Self::Ledger { .. } | Self::Elsewhere | Self::Claim { .. } => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{EndReason, GrantState, Holding, Seen};
 use crate::apono::{Code, Lease, ResourceResult, TaskResult};
-use crate::domain::{GrantId, OktaGroupId, Revision};
+use crate::domain::{GrantId, OktaGroupId, Revision, SessionId};
 
 /// Something that has happened to a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub enum TaskEvent {
         ask: Ask,
         /// The right to answer it.
         lease: Lease,
+        /// By which of several daemons.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<SessionId>,
     },
     /// Its result is known.
     Answered {
@@ -93,6 +96,8 @@ pub struct TaskState {
     pub ask: Ask,
     /// The latest right to answer it.
     pub lease: Lease,
+    /// The daemon that has it, of several.
+    pub by: Option<SessionId>,
     /// The answer, once it is known.
     pub result: Option<TaskResult>,
     /// Whether somebody else has the lease.
@@ -109,14 +114,18 @@ pub struct IllegalTaskEvent(&'static str);
 /// The state after `event`. Used live and at replay.
 pub fn apply(state: Option<&TaskState>, event: &TaskEvent) -> Result<TaskState, IllegalTaskEvent> {
     match (state, event) {
-        (None, TaskEvent::Taken { ask, lease }) => {
-            let (ask, lease) = (ask.clone(), lease.clone());
-            Ok(TaskState { ask, lease, result: None, lease_lost: false, closed: false })
+        (None, TaskEvent::Taken { ask, lease, by }) => {
+            let (ask, lease, by) = (ask.clone(), lease.clone(), by.clone());
+            Ok(TaskState { ask, lease, by, result: None, lease_lost: false, closed: false })
         }
         // Handed out again: the new lease is the one to answer with, and what was answered is answered again.
-        (Some(known), TaskEvent::Taken { lease, .. }) => {
-            Ok(TaskState { lease: lease.clone(), lease_lost: false, closed: false, ..known.clone() })
-        }
+        (Some(known), TaskEvent::Taken { lease, by, .. }) => Ok(TaskState {
+            lease: lease.clone(),
+            by: by.clone(),
+            lease_lost: false,
+            closed: false,
+            ..known.clone()
+        }),
         (Some(known), TaskEvent::Answered { result }) if known.result.is_none() => {
             Ok(TaskState { result: Some(result.clone()), ..known.clone() })
         }

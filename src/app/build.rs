@@ -27,14 +27,13 @@ use super::facts::{DirectoryView, FactSource, OrganizationView};
 use super::questions::Answers;
 use super::reach::Reaching;
 use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
-use super::state::{open_state, store_path};
+use super::state::{open_journal, store_path};
 use super::storage::Places;
 use super::{App, Outside, StartError};
 use crate::access::book::Book;
 use crate::access::desired::DesiredGrants;
 use crate::access::desk::Desk;
 use crate::access::executor::Executor;
-use crate::access::journal::Journal;
 use crate::access::leases::Leases;
 use crate::access::leasing::{Leasing, Questions};
 use crate::access::ledger::Ledger;
@@ -51,6 +50,7 @@ use crate::config::{self, Organization, Settings};
 use crate::directory::store::{Between, Store};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
+use crate::fleet::Members;
 use crate::http::bearer::ExpectedToken;
 use crate::http::budget::BudgetSettings;
 use crate::http::classify::by_status;
@@ -92,6 +92,7 @@ pub(super) struct Builder {
     reaches: Vec<Reach>,
     recent: Recent,
     admin_token: Option<Reloading<SecretString>>,
+    members: Option<Arc<Members>>,
 }
 
 impl Builder {
@@ -106,10 +107,8 @@ impl Builder {
         let Secrets { token, organizations: secrets, custom_integration: custom_token, admin: admin_token } =
             read_secrets(&settings)?;
         let metrics = Arc::new(Metrics::new());
-        let journal: Arc<dyn Journal> = match &outside.journal {
-            Some(journal) => Arc::clone(journal),
-            None => Arc::new(open_state(&settings, &outside).await?),
-        };
+        let session = SessionId::from(outside.entropy.uuid().to_string());
+        let (journal, members) = open_journal(&settings, &outside, &session).await?;
         let audit: Arc<dyn Audit> = match &outside.audit {
             Some(audit) => Arc::clone(audit),
             None => Arc::new(AuditTrail::new(&settings.audit.file, settings.apono.connector_id.clone())),
@@ -127,7 +126,7 @@ impl Builder {
             exchange("apono", &outside, &metrics, None),
             Arc::clone(&token),
             settings.apono.connector_id.clone(),
-            SessionId::from(outside.entropy.uuid().to_string()),
+            session,
             settings.http.request_timeout,
         );
         Ok(Self {
@@ -153,6 +152,7 @@ impl Builder {
             reaches: Vec::new(),
             recent: Recent::default(),
             admin_token,
+            members,
         })
     }
 
@@ -344,7 +344,9 @@ impl Builder {
             tracker,
             failing,
         };
-        let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval);
+        let fleet = Arc::clone(self.ledger.fleet());
+        let (directory_loop, asker) =
+            DirectoryLoop::new(reconciler, settings.interval, integration.clone(), fleet);
         self.answers.directory(integration.clone(), asker);
         self.runs("directory", |stop| async move { directory_loop.run(stop).await });
         Ok((runs, view))
@@ -378,6 +380,10 @@ impl Builder {
         self.runs("leases", |stop| async move { leases.run(stop).await });
         let checked = Arc::clone(&ledger);
         self.runs("journal", |stop| async move { checked.keep_checking(stop).await });
+        if ledger.is_shared() {
+            let kept_up = Arc::clone(&ledger);
+            self.runs("fleet", |stop| async move { kept_up.keep_up(stop).await });
+        }
 
         let outbox = Outbox {
             control: Arc::clone(&self.control),
@@ -447,6 +453,7 @@ impl Builder {
             listening,
             custom,
             directories,
+            members: self.members,
         }
     }
 

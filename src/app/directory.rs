@@ -5,6 +5,7 @@
 //! - One run at a time; whoever asks during a run gets the next one, which sees everything that was there before.
 //! - What a plan shows is what the same values would carry out; between a plan and its approval nothing is remembered but
 //!   hashes.
+//! - Of several daemons, the one that owns the organization runs its directory.
 //!
 //! # Not here
 //! What a run does: `directory`.
@@ -15,16 +16,22 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use tracing::info;
+
+use crate::access::fleet::Fleet;
 use crate::clock;
 use crate::directory::progress::Progress;
 use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
+use crate::domain::IntegrationId;
 
 /// The loop of one organization.
 pub(super) struct DirectoryLoop {
     reconciler: Arc<Reconciler>,
     interval: Duration,
     asked: mpsc::Receiver<Wish>,
+    integration: IntegrationId,
+    fleet: Arc<dyn Fleet>,
 }
 
 /// What somebody wants.
@@ -45,19 +52,42 @@ pub(super) struct Asker {
 const SOON: Duration = Duration::from_mins(1);
 /// After one that a person must mend, a little sooner: a crawl that cannot succeed costs the organization's limits.
 const LATER: Duration = Duration::from_mins(10);
+/// Between looks whose the organization is.
+const LOOK: Duration = Duration::from_millis(500);
 /// Who asks while so many wait already is told so.
 const WAITERS: usize = 16;
 
 impl DirectoryLoop {
-    pub(super) fn new(reconciler: Reconciler, interval: Duration) -> (Self, Asker) {
+    pub(super) fn new(
+        reconciler: Reconciler,
+        interval: Duration,
+        integration: IntegrationId,
+        fleet: Arc<dyn Fleet>,
+    ) -> (Self, Asker) {
         let (wishes, asked) = mpsc::channel(WAITERS);
         let reconciler = Arc::new(reconciler);
-        (Self { reconciler: Arc::clone(&reconciler), interval, asked }, Asker { wishes, reconciler })
+        (
+            Self { reconciler: Arc::clone(&reconciler), interval, asked, integration, fleet },
+            Asker { wishes, reconciler },
+        )
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        // Cut off by a stop: every write of a run stands for itself, and the next run goes on.
-        stop.run_until_cancelled(self.run_on()).await;
+        while !stop.is_cancelled() {
+            if !self.fleet.owns(&self.integration) {
+                // Nobody is answered here: the daemon that owns the organization does.
+                while self.asked.try_recv().is_ok() {}
+                let _ = stop.run_until_cancelled(clock::sleep(LOOK)).await;
+                continue;
+            }
+            let lost = lost(Arc::clone(&self.fleet), self.integration.clone());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = lost => info!(integration.id = %self.integration, "another daemon owns the organization now; its directory is left to that one"),
+                // Cut off: every write of a run stands for itself, and the next run goes on.
+                () = self.run_on() => {}
+            }
+        }
     }
 
     async fn run_on(&mut self) {
@@ -103,6 +133,16 @@ impl DirectoryLoop {
             Outcome::Completed | Outcome::Held | Outcome::Partial if run.resumed => self.interval.min(SOON),
             Outcome::Completed | Outcome::Held | Outcome::Partial => self.interval,
         }
+    }
+}
+
+/// Until the organization is another daemon's.
+async fn lost(fleet: Arc<dyn Fleet>, integration: IntegrationId) {
+    if fleet.me().is_none() {
+        std::future::pending::<()>().await;
+    }
+    while fleet.owns(&integration) {
+        clock::sleep(LOOK).await;
     }
 }
 

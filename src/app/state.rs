@@ -7,30 +7,83 @@
 //! # Not here
 //! What is in them: `access`, `directory`.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::{Outside, StartError};
-use crate::access::journal::{OpenError, Owner, SqliteJournal};
+use crate::access::journal::{Journal, OpenError, Owner, PostgresJournal, SharedOpenError, SqliteJournal};
 use crate::clock;
 use crate::config::Settings;
-use crate::domain::IntegrationId;
-use crate::runtime::whoami;
+use crate::database::{Database, DatabaseSettings};
+use crate::domain::{IntegrationId, SessionId};
+use crate::fleet::{Itself, Members};
+use crate::runtime::{hostname, whoami};
 
 /// A command that looks at the journal of a connector that does not run has it for a moment.
 const A_LOOK: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
-pub(super) async fn open_state(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
-    if settings.state.database.is_some() {
-        return Err(StartError::NotYet);
+/// The journal, and with a database the fleet that shares it, in which this daemon is `session`.
+pub(super) async fn open_journal(
+    settings: &Settings,
+    outside: &Outside,
+    session: &SessionId,
+) -> Result<(Arc<dyn Journal>, Option<Arc<Members>>), StartError> {
+    match (&outside.journal, &settings.state.database) {
+        (Some(journal), _) => Ok((Arc::clone(journal), None)),
+        (None, None) => Ok((Arc::new(open_file(settings, outside).await?), None)),
+        (None, Some(database)) => {
+            let (journal, members) = join(settings, database, outside, session).await?;
+            Ok((Arc::new(journal), Some(members)))
+        }
     }
+}
+
+async fn join(
+    settings: &Settings,
+    database: &DatabaseSettings,
+    outside: &Outside,
+    session: &SessionId,
+) -> Result<(PostgresJournal, Arc<Members>), StartError> {
+    let shared = |error| StartError::Shared(SharedOpenError::Database(error));
+    let folder = folder_of(&settings.state.file);
+    let unusable = |source| StartError::LocalFolder { path: folder.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    let database = Database::new(database).map_err(shared)?;
+    if database.is_plain() {
+        warn!(
+            "{} is used without TLS (sslmode=disable): its password is safe, but everybody on the way reads and can change what is written",
+            database.place()
+        );
+    }
+    let itself = Itself {
+        id: session.clone(),
+        host: hostname(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: outside.clock.now(),
+    };
+    let integrations = settings.okta.iter().map(|organization| organization.integration_id.clone()).collect();
+    let members = Arc::new(Members::new(database.clone(), itself, integrations, Arc::clone(&outside.clock)));
+    let journal = PostgresJournal::open(database, &owner(settings), Arc::clone(&members)).await;
+    Ok((journal.map_err(StartError::Shared)?, members))
+}
+
+fn owner(settings: &Settings) -> Owner {
     let organizations = settings
         .okta
         .iter()
         .map(|organization| (organization.integration_id.as_str().to_owned(), organization.url.origin()))
         .collect();
-    let owner = Owner { connector: settings.apono.connector_id.as_str().to_owned(), organizations };
+    Owner { connector: settings.apono.connector_id.as_str().to_owned(), organizations }
+}
+
+async fn open_file(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
+    let owner = owner(settings);
     let whoami = whoami(outside.clock.now());
     let limit = outside.clock.elapsed() + A_LOOK;
     loop {
@@ -41,6 +94,10 @@ pub(super) async fn open_state(settings: &Settings, outside: &Outside) -> Result
             opened => return opened.map_err(StartError::State),
         }
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Beside the state file, one file an organization.

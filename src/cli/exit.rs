@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use crate::access::journal::OpenError;
+use crate::access::journal::{OpenError, SharedOpenError};
 use crate::app::StartError;
 use crate::runtime::Ending;
 
@@ -99,8 +99,11 @@ impl From<Exit> for ExitCode {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Config(_) | StartError::Https(_) | StartError::NotYet => Self::Config,
+            StartError::Config(_) | StartError::Https(_) => Self::Config,
             StartError::State(OpenError::InUse { .. }) => Self::TryLater,
+            StartError::Shared(error) if error.is_away() => Self::TryLater,
+            StartError::Shared(SharedOpenError::Foreign { .. }) => Self::NotPermitted,
+            StartError::Shared(SharedOpenError::Database(_)) => Self::Config,
             StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
                 Self::NotPermitted
             }
@@ -111,6 +114,7 @@ impl From<&StartError> for Exit {
                 | OpenError::Damaged(_)
                 | OpenError::TooNew { .. },
             )
+            | StartError::LocalFolder { .. }
             | StartError::Ledger(_)
             | StartError::Store(_)
             | StartError::Listen { .. }

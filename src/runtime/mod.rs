@@ -12,7 +12,7 @@ mod manager;
 mod memory;
 mod supervise;
 
-pub use instance::whoami;
+pub use instance::{hostname, whoami};
 pub use manager::{Manager, Pulse};
 pub use memory::keep_memory_private;
 pub use supervise::{Asked, Ending, Signals, Supervisor};

@@ -3,7 +3,18 @@
 //! Needs PostgreSQL 15 or later, which `tests/fleet/setup.sh` installs.
 
 #![expect(unreachable_pub, reason = "one binary, no library")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "../../simulator/tests/contract/checker.rs"]
+#[expect(dead_code, reason = "written for another test, which uses more of it")]
+mod checker;
+mod daemons;
 mod database;
+#[path = "../it/oracle.rs"]
+#[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
+mod oracle;
 mod postgres;
+mod troubles;
+#[path = "../e2e/world.rs"]
+#[expect(dead_code, reason = "written for tests of one daemon, which use more of it")]
+mod world;

@@ -142,7 +142,7 @@ impl Executor {
                 let event = Event::StandingFound { group: group.clone(), okta_request_ids: look.request_ids };
                 info!(event = "standing_noticed", grant.id = %id, okta.group_id = %group, okta.user_id = %membership.user,
                     "{} was in group {group} before grant {id}; the membership will be kept", membership.user);
-                self.record("the standing membership", id, move |_| Some(event)).await?;
+                self.record("the standing membership", id, move |_| Some(event.clone())).await?;
                 Ok(false)
             }
             // In by one of ours, or not in.
@@ -172,6 +172,7 @@ impl Executor {
     /// The intent is durable: write, and look until the membership shows.
     async fn add(&self, id: &GrantId, membership: &Membership) -> Result<(), StepError> {
         let group = membership.group.clone();
+        self.may_act(id, &group, Step::Grant).await?;
         let written = match self.memberships.add(membership).await {
             Ok(written) => written,
             Err(source) if source.class() == Class::Transient || source.may_have_happened() => {
@@ -198,7 +199,7 @@ impl Executor {
             if verified { "" } else { ", though Okta does not show it yet" }
         );
         let event = Event::Granted { group, verified, okta_request_ids: ids };
-        self.record("the addition", id, move |_| Some(event)).await.map(|_| ())
+        self.record("the addition", id, move |_| Some(event.clone())).await.map(|_| ())
     }
 
     /// Okta said no. That is final only once the user is proven not to be a member: an earlier try may have landed.
@@ -213,7 +214,7 @@ impl Executor {
         let absent = match self.sight.watch(membership, Lane::Verification).await? {
             Shown::Member => {
                 let event = Event::Granted { group, verified: true, okta_request_ids: Vec::new() };
-                return self.record("the addition", id, move |_| Some(event)).await.map(|_| ());
+                return self.record("the addition", id, move |_| Some(event.clone())).await.map(|_| ());
             }
             // User and group were there a moment ago; one that is new is not known to all of Okta at once.
             Shown::Absent if source.is_not_found() => {
@@ -266,7 +267,7 @@ impl Executor {
         // The sentence names people and groups; it goes to Apono and not into the log.
         info!(event = "membership_refused", grant.id = %id, okta.group_id = %group, result.code = code.as_str(), "refused grant {id}: {}", code.as_str());
         let event = Event::Refused { group: group.clone(), code, message, proven_absent };
-        self.record("the refusal", id, move |_| Some(event)).await.map(|_| ())
+        self.record("the refusal", id, move |_| Some(event.clone())).await.map(|_| ())
     }
 }
 

@@ -67,6 +67,7 @@ impl Executor {
             // Wanted again while we looked.
             return Ok(());
         }
+        self.may_act(id, group, Step::Remove).await?;
         let written = match self.memberships.remove(&membership).await {
             Ok(written) => written,
             Err(error) if error.is_not_found() => return self.not_found(id, &membership, before).await,

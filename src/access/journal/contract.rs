@@ -161,14 +161,18 @@ fn told() -> Record {
 }
 
 fn taken(id: &TaskId) -> Record {
-    let event =
-        TaskEvent::Taken { ask: Ask::Other, lease: Lease { token: "opaque".to_owned(), expires_at: None } };
+    let event = TaskEvent::Taken {
+        ask: Ask::Other,
+        lease: Lease { token: "opaque".to_owned(), expires_at: None },
+        by: None,
+    };
     Record::Task { id: id.clone(), event }
 }
 
 fn asked(id: &TaskId, grant: &GrantId) -> Record {
     let ask = Ask::Revoke { grant: grant.clone(), groups: Vec::new() };
-    let event = TaskEvent::Taken { ask, lease: Lease { token: "opaque".to_owned(), expires_at: None } };
+    let event =
+        TaskEvent::Taken { ask, lease: Lease { token: "opaque".to_owned(), expires_at: None }, by: None };
     Record::Task { id: id.clone(), event }
 }
 

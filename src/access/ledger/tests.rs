@@ -72,7 +72,7 @@ async fn what_nobody_waits_for_any_more_is_recorded_once() {
     let (first, second) = (GrantId::from("grt_1"), GrantId::from("grt_2"));
     let accept = |id: &GrantId| {
         let record = contract::accepted(id);
-        move |_: &Book| vec![record]
+        move |_: &Book| vec![record.clone()]
     };
     // Given up while the disk writes.
     assert!(ledger.record(&[], accept(&first)).now_or_never().is_none());
@@ -105,7 +105,7 @@ async fn a_turn_that_is_given_up_leaves_no_closed_subject_in_the_book() {
     // It is not terminal, so it stays; what is closed goes.
     ledger.record(&[], |_| vec![over(&id)]).await.unwrap();
     let ended = Event::Ended { group: "00g1".into(), how: Ending::NotMember, okta_request_ids: Vec::new() };
-    ledger.record(&[], |_| vec![Record::Grant { id: id.clone(), event: ended }]).await.unwrap();
+    ledger.record(&[], |_| vec![Record::Grant { id: id.clone(), event: ended.clone() }]).await.unwrap();
     assert!(ledger.read(|book| book.grant(&id).is_none()));
     let turn = ledger.turn(std::slice::from_ref(&subject)).await;
     turn.recall().await.unwrap();
@@ -122,7 +122,7 @@ async fn what_waits_for_a_failing_disk_is_not_carried_to_it_by_every_end() {
     let ledger = ledger(&journal).await;
     let ids: Vec<_> = (0..MANY).map(|number| GrantId::from(format!("grt_{number}"))).collect();
     let accepted: Vec<_> = ids.iter().map(contract::accepted).collect();
-    ledger.record(&[], |_| accepted).await.unwrap();
+    ledger.record(&[], |_| accepted.clone()).await.unwrap();
     journal.tries.store(0, Ordering::SeqCst);
     journal.inner.break_writes(true);
     for id in &ids {
@@ -154,8 +154,8 @@ async fn a_task_that_is_handed_out_again_and_again_waits_once() {
     for number in 0..50 {
         let lease = Lease { token: format!("lease {number}"), expires_at: None };
         let ask = Ask::Revoke { grant: id.clone(), groups: Vec::new() };
-        let taken = Record::Task { id: "tsk_1".into(), event: TaskEvent::Taken { ask, lease } };
-        ledger.record(&[], |_| vec![taken]).await.unwrap();
+        let taken = Record::Task { id: "tsk_1".into(), event: TaskEvent::Taken { ask, lease, by: None } };
+        ledger.record(&[], |_| vec![taken.clone()]).await.unwrap();
     }
     journal.inner.break_writes(false);
     ledger.check().await;
@@ -219,7 +219,7 @@ fn minute(minutes: i64) -> Timestamp {
 async fn record(ledger: &Ledger, id: &GrantId, events: impl IntoIterator<Item = Event>) {
     for event in events {
         let record = Record::Grant { id: id.clone(), event };
-        ledger.record(&[], |_| vec![record]).await.unwrap();
+        ledger.record(&[], |_| vec![record.clone()]).await.unwrap();
     }
 }
 

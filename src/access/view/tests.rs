@@ -45,8 +45,10 @@ fn over(id: &str) -> Record {
 fn a_story_has_a_line_for_every_event_and_oktas_ids() {
     let lease = Lease { token: "opaque".to_owned(), expires_at: None };
     let ask = Ask::Grant { grant: "grt_1".into(), revision: Revision(1), groups: Vec::new() };
-    let mut records =
-        vec![Record::Task { id: "tsk_1".into(), event: TaskEvent::Taken { ask, lease: lease.clone() } }];
+    let mut records = vec![Record::Task {
+        id: "tsk_1".into(),
+        event: TaskEvent::Taken { ask, lease: lease.clone(), by: None },
+    }];
     records.extend(given("grt_1", "ada@example.com"));
     records.push(Record::Task { id: "tsk_1".into(), event: TaskEvent::Closed { why: Closure::Delivered } });
     records.push(over("grt_1"));

@@ -82,6 +82,9 @@ pub const FIELDS: &[Field] = &[
     count("exit", "The exit code"),
     count("failed", "Operations of a plan that failed"),
     count("failures", "How often the same has failed in a row"),
+    text("daemon.host", "The host of a daemon that shares the state"),
+    text("daemon.id", "A daemon that shares the state, by one run of its process"),
+    text("daemon.version", "The version of a daemon that shares the state"),
     text("file", "A file of this host"),
     text("grant.id", "The grant, as Apono names it"),
     count("groups", "Groups that Okta shows"),
@@ -147,11 +150,23 @@ pub const EVENTS: &[Named] = &[
     ),
     named("budget_wait", "A request waits for Okta's next rate limit window.", ""),
     named("budget_wait_over", "A request that has waited goes on.", ""),
+    named(
+        "companion_lost",
+        "A daemon that shares the state is gone. What it had falls to the others.",
+        "See what has become of its host.",
+    ),
+    named("companion_seen", "Another daemon shares the state.", ""),
     named("directory_run_begins", "A directory run begins.", ""),
     named(
         "directory_run_ends",
         "A directory run has ended: `outcome` says how.",
         "Where it is not `completed`, the message says why.",
+    ),
+    named("fleet_back", "The database that daemons share answers again.", ""),
+    named(
+        "fleet_lost",
+        "The database that daemons share does not answer. Grants that this daemon knows of end on time; none begins.",
+        "See to the database, and run `apono-connector doctor`.",
     ),
     named("grant_withdrawn", "Apono no longer lists a grant, which is ended.", ""),
     named(

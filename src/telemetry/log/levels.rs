@@ -17,8 +17,20 @@ use tracing_subscriber::EnvFilter;
 use super::LogError;
 
 /// What can be raised by itself.
-pub const TARGETS: [&str; 11] =
-    ["access", "apono", "app", "audit", "cli", "database", "directory", "http", "okta", "runtime", "secrets"];
+pub const TARGETS: [&str; 12] = [
+    "access",
+    "apono",
+    "app",
+    "audit",
+    "cli",
+    "database",
+    "directory",
+    "fleet",
+    "http",
+    "okta",
+    "runtime",
+    "secrets",
+];
 
 /// The levels, from the gravest on.
 pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];

@@ -1,0 +1,279 @@
+//! # Purpose
+//! The journal in PostgreSQL, shared by several daemons.
+//!
+//! # Invariants kept here
+//! - One order of entries for all: an append counts on all that was written before it, or nothing is written
+//!   ([`JournalError::Behind`]). One statement does it, so that no daemon can hold the others up between two.
+//! - An append about a step that was claimed is written only while the claim stands ([`JournalError::TakenOver`]).
+//! - A commit that was answered is durable (`synchronous_commit`); one that was not may be ([`JournalError::Unsure`]).
+//! - State belongs to (organizations, connector id); another's is refused (invariant 16).
+//!
+//! # Not here
+//! Connections and formats: [`crate::database`]. Who lives: [`crate::fleet`].
+
+mod claims;
+mod rows;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_postgres::IsolationLevel;
+use tokio_postgres::types::Type;
+
+use claims::Claims;
+
+use self::rows::Batch;
+use super::{Entry, Journal, JournalError, Owner, Standing, Subject};
+use crate::access::fleet::Fleet;
+use crate::catalogue::ErrorCode;
+use crate::database::{Database, DatabaseError};
+use crate::domain::GrantId;
+use crate::fleet::Members;
+
+/// What is written or read for a turn.
+const LIMIT: Duration = Duration::from_secs(3);
+/// All that is open, at the start.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Debug)]
+pub struct PostgresJournal {
+    database: Database,
+    claims: Arc<Claims>,
+    /// The last entry that the book knows of.
+    seen: Mutex<i64>,
+}
+
+/// The state cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedOpenError {
+    /// The database.
+    #[error("the state cannot be opened")]
+    Database(#[source] DatabaseError),
+    /// It is somebody else's.
+    #[error(
+        "{place} belongs to {theirs}, not to {ours}; correct the configuration, or give this connector its own database [{}]",
+        ErrorCode::StateForeign
+    )]
+    Foreign {
+        /// Which database.
+        place: String,
+        /// Whose it is.
+        theirs: String,
+        /// Who we are.
+        ours: String,
+    },
+}
+
+impl SharedOpenError {
+    /// Whether it passes.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_away(),
+            Self::Foreign { .. } => false,
+        }
+    }
+}
+
+impl PostgresJournal {
+    /// Brings the tables up to date, makes sure that they are ours, and joins the fleet.
+    pub async fn open(
+        database: Database,
+        owner: &Owner,
+        members: Arc<Members>,
+    ) -> Result<Self, SharedOpenError> {
+        database.migrate().await.map_err(SharedOpenError::Database)?;
+        let claimed = database.run(LIMIT, async |client| rows::claim(client, owner).await).await;
+        if let Some((theirs, ours)) = claimed.map_err(SharedOpenError::Database)? {
+            return Err(SharedOpenError::Foreign { place: database.place().to_string(), theirs, ours });
+        }
+        members.beat().await.map_err(SharedOpenError::Database)?;
+        let claims = Arc::new(Claims::new(database.clone(), members));
+        Ok(Self { database, claims, seen: Mutex::new(0) })
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), JournalError> {
+        let seen = *self.seen();
+        let me = self.claims.me();
+        let written =
+            self.database.run(LIMIT, async |client| rows::append(client, &me, seen, &batch).await).await;
+        match written {
+            Ok(Some(last)) => {
+                *self.seen() = last;
+                Ok(())
+            }
+            Ok(None) => {
+                let head = self.database.run(LIMIT, async |client| rows::head(client).await).await;
+                let head = head.map_err(|error| JournalError::Write(error.into()))?;
+                if head == seen {
+                    self.claims.lost(&batch.fences());
+                    return Err(JournalError::TakenOver);
+                }
+                Err(JournalError::Behind)
+            }
+            // What was refused was not written; what was not answered may have been.
+            Err(error) if error.is_away() && error.sql_state().is_none() => {
+                Err(JournalError::Unsure(error.into()))
+            }
+            Err(error) => Err(JournalError::Write(error.into())),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, i64> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is open, and all about `subjects`, as of one moment.
+    async fn whole(&self, subjects: &[Subject]) -> Result<Vec<Entry>, JournalError> {
+        let subjects: Vec<_> = subjects.iter().map(rows::name).collect();
+        let read = async |client: &mut tokio_postgres::Client| {
+            let transaction =
+                client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+            let transaction = transaction.start().await?;
+            let head = rows::head(transaction.client()).await?;
+            let found = transaction.query_typed(rows::WHOLE, &[(&subjects, Type::TEXT_ARRAY)]).await?;
+            transaction.commit().await?;
+            Ok((head, found))
+        };
+        let (head, found) =
+            self.database.run(WHOLE, read).await.map_err(|error| JournalError::Read(error.into()))?;
+        let entries = found.iter().map(rows::entry).collect::<Result<Vec<_>, _>>()?;
+        *self.seen() = head;
+        Ok(entries)
+    }
+
+    async fn read(
+        &self,
+        sql: &str,
+        text: &(dyn tokio_postgres::types::ToSql + Sync),
+        of: Type,
+    ) -> Result<Vec<Entry>, JournalError> {
+        let read = async |client: &mut tokio_postgres::Client| {
+            Ok(client.query_typed(sql, &[(text, of.clone())]).await?)
+        };
+        let found = self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+        found.iter().map(rows::entry).collect()
+    }
+}
+
+impl Journal for PostgresJournal {
+    fn append(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        async move {
+            let fences = self.claims.fences(&entries)?;
+            self.write(Batch::new(&entries, &standing, fences)?).await
+        }
+        .boxed()
+    }
+
+    fn append_late(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        async move { self.write(Batch::new(&entries, &standing, Vec::new())?).await }.boxed()
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        let prove = async |client: &mut tokio_postgres::Client| {
+            client.batch_execute("UPDATE apono_connector.head SET proofs = proofs + 1").await?;
+            Ok(())
+        };
+        let proven = async move { self.database.run(LIMIT, prove).await };
+        proven.map(|proven| proven.map_err(|error| JournalError::Write(error.into()))).boxed()
+    }
+
+    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+        self.whole(&[]).boxed()
+    }
+
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        async move {
+            // Up to what the book knows: what comes after is news.
+            let (name, seen) = (vec![rows::name(subject)], *self.seen());
+            let read = async |client: &mut tokio_postgres::Client| {
+                let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+                    [(&name, Type::TEXT_ARRAY), (&seen, Type::INT8)];
+                Ok(client.query_typed(rows::HISTORY, &parameters).await?)
+            };
+            let found =
+                self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+            found.iter().map(rows::entry).collect()
+        }
+        .boxed()
+    }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        async move {
+            let name = rows::clean(grant.as_str());
+            self.read(rows::ABOUT, &name, Type::TEXT).await
+        }
+        .boxed()
+    }
+
+    fn fleet(&self) -> Arc<dyn Fleet> {
+        Arc::clone(&self.claims) as Arc<dyn Fleet>
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news<'a>(
+        &'a self,
+        known: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        async move {
+            let seen = *self.seen();
+            let read = async |client: &mut tokio_postgres::Client| {
+                Ok(client.query_typed(rows::NEWS, &[(&seen, Type::INT8)]).await?)
+            };
+            let found =
+                self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+            let Some(last) = found.last().map(rows::seq) else {
+                return Ok(Vec::new());
+            };
+            let mut news = Vec::with_capacity(found.len());
+            let mut unknown = std::collections::BTreeSet::new();
+            for row in &found {
+                let entry = rows::entry(row)?;
+                let subject = entry.record.subject();
+                if known(&subject) {
+                    news.push((rows::seq(row), entry));
+                } else {
+                    unknown.insert(rows::name(&subject));
+                }
+            }
+            if !unknown.is_empty() {
+                let unknown: Vec<_> = unknown.into_iter().collect();
+                let read = async |client: &mut tokio_postgres::Client| {
+                    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+                        [(&unknown, Type::TEXT_ARRAY), (&last, Type::INT8)];
+                    Ok(client.query_typed(rows::HISTORY, &parameters).await?)
+                };
+                let found =
+                    self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+                for row in &found {
+                    news.push((rows::seq(row), rows::entry(row)?));
+                }
+                news.sort_by_key(|(seq, _)| *seq);
+            }
+            // Nothing is awaited after this: who is told of the news has them.
+            *self.seen() = last;
+            Ok(news.into_iter().map(|(_, entry)| entry).collect())
+        }
+        .boxed()
+    }
+
+    fn reload<'a>(
+        &'a self,
+        subjects: &'a [Subject],
+    ) -> BoxFuture<'a, Result<Option<Vec<Entry>>, JournalError>> {
+        async move { self.whole(subjects).await.map(Some) }.boxed()
+    }
+}

@@ -1,0 +1,325 @@
+//! # Purpose
+//! A daemon's place in the fleet: it says that it lives, sees who else does, and owns organizations.
+//!
+//! # Invariants kept here
+//! - A daemon counts as gone [`LIFE`] after it was last heard, by the database's clock. It counts itself as taken for gone
+//!   before that, by its own monotonic clock, from before it spoke.
+//! - An organization has one owner at a time; each change of owner has a new epoch.
+//! - Who leaves in order is gone at once.
+//!
+//! # Not here
+//! What falls to whom: `lot`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::lot::falls_to;
+use crate::clock::{self, SharedClock};
+use crate::database::{Database, DatabaseError};
+use crate::domain::{IntegrationId, SessionId};
+use crate::telemetry::chain;
+
+/// After this long without a word a daemon counts as gone.
+const LIFE: Duration = Duration::from_secs(4);
+/// Between two words.
+const BEAT: Duration = Duration::from_secs(1);
+/// A word that takes longer is none.
+const LIMIT: Duration = Duration::from_secs(2);
+/// So much earlier a daemon counts itself as gone.
+const MARGIN: Duration = Duration::from_millis(500);
+/// Rows of daemons that were not heard for so long are of no use to anybody.
+const FORGOTTEN: &str = "1 day";
+
+/// Who this daemon is.
+#[derive(Clone, Debug)]
+pub struct Itself {
+    /// One run of the process.
+    pub id: SessionId,
+    /// The host's name, for people.
+    pub host: String,
+    /// The connector's version.
+    pub version: String,
+    /// When the process began.
+    pub started_at: Timestamp,
+}
+
+/// A daemon, as the fleet knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// One run of its process.
+    pub id: SessionId,
+    /// Its host's name.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// When its process began.
+    pub started_at: Timestamp,
+    /// Since when it was not heard, by the database's clock.
+    pub silent: Duration,
+    /// Whether it counts as living.
+    pub lives: bool,
+}
+
+/// Who owns an organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// The daemon; it may be gone.
+    pub daemon: SessionId,
+    /// Counts the changes of owner.
+    pub epoch: i64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Members {
+    database: Database,
+    itself: Itself,
+    clock: SharedClock,
+    organizations: Vec<IntegrationId>,
+    seen: Mutex<Seen>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Until when this daemon does not count as gone, on the monotonic clock.
+    valid_until: Duration,
+    companions: Vec<Companion>,
+    owners: BTreeMap<IntegrationId, Ownership>,
+    away: bool,
+}
+
+impl Members {
+    /// Not known to the others before the first [`Members::beat`].
+    pub fn new(
+        database: Database,
+        itself: Itself,
+        organizations: Vec<IntegrationId>,
+        clock: SharedClock,
+    ) -> Self {
+        let (seen, changes) = (Mutex::default(), watch::Sender::default());
+        Self { database, itself, clock, organizations, seen, changes }
+    }
+
+    /// This daemon.
+    pub fn itself(&self) -> &Itself {
+        &self.itself
+    }
+
+    /// Speaks until `stop`, then leaves.
+    pub async fn run(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(clock::sleep(BEAT)).await.is_some() {
+            // Noted inside; what follows from it is everybody's own.
+            let _ = self.beat().await;
+        }
+    }
+
+    /// Says that this daemon lives, looks who else does, and takes over what nobody owns.
+    pub async fn beat(&self) -> Result<(), DatabaseError> {
+        let asked = self.clock.elapsed();
+        let spoken = self.database.run(LIMIT, async |client| speak(client, &self.itself).await).await;
+        let spoken = match spoken {
+            Ok(companions) => self.own(&companions).await.map(|owners| (companions, owners)),
+            Err(error) => Err(error),
+        };
+        let mut seen = self.lock();
+        match spoken {
+            Ok((companions, owners)) => {
+                if std::mem::take(&mut seen.away) {
+                    info!(event = "fleet_back", "the fleet's database answers again");
+                }
+                tell_changes(&self.itself.id, &seen.companions, &companions);
+                let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
+                *seen = Seen { valid_until: asked + LIFE - MARGIN, companions, owners, away: false };
+                drop(seen);
+                if changed {
+                    self.changes.send_modify(|changes| *changes += 1);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut seen.away, true) {
+                    warn!(event = "fleet_lost", error = %chain(&error), "the fleet's database does not answer: {}", chain(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Who owns which organization, after this daemon has taken what nobody has.
+    async fn own(
+        &self,
+        companions: &[Companion],
+    ) -> Result<BTreeMap<IntegrationId, Ownership>, DatabaseError> {
+        let wanted: Vec<&str> = self
+            .organizations
+            .iter()
+            .filter(|integration| {
+                let living = companions.iter().filter(|companion| companion.lives);
+                let key = format!("organization:{integration}");
+                falls_to(living.map(|companion| companion.id.as_str()), &key) == Some(self.itself.id.as_str())
+            })
+            .map(IntegrationId::as_str)
+            .collect();
+        let all: Vec<&str> = self.organizations.iter().map(IntegrationId::as_str).collect();
+        let me = self.itself.id.as_str();
+        let rows = self
+            .database
+            .run(LIMIT, async |client| {
+                if !wanted.is_empty() {
+                    client.query_typed(TAKE, &[(&me, Type::TEXT), (&wanted, Type::TEXT_ARRAY)]).await?;
+                }
+                Ok(client.query_typed(OWNERS, &[(&all, Type::TEXT_ARRAY)]).await?)
+            })
+            .await?;
+        let owner = |row: &tokio_postgres::Row| {
+            let ownership = Ownership { daemon: SessionId::from(row.get::<_, &str>(1)), epoch: row.get(2) };
+            (IntegrationId::from(row.get::<_, &str>(0)), ownership)
+        };
+        Ok(rows.iter().map(owner).collect())
+    }
+
+    /// Leaves in order: what this daemon has is free at once.
+    pub async fn leave(&self) {
+        let me = self.itself.id.as_str();
+        let left = self
+            .database
+            .run(LIMIT, async |client| {
+                client
+                    .query_typed("DELETE FROM apono_connector.daemons WHERE id = $1", &[(&me, Type::TEXT)])
+                    .await?;
+                Ok(())
+            })
+            .await;
+        self.lock().valid_until = Duration::ZERO;
+        if let Err(error) = left {
+            debug!(error = %chain(&error), "the fleet was not told that this daemon stops; it finds out within {LIFE:?}");
+        }
+    }
+
+    /// Whether this daemon certainly does not count as gone.
+    pub fn is_current(&self) -> bool {
+        self.clock.elapsed() < self.lock().valid_until
+    }
+
+    /// Whether the last word was not heard.
+    pub fn is_away(&self) -> bool {
+        self.lock().away
+    }
+
+    /// Whether what `by` began is this daemon's, as far as it knows: while the database is away, those live who lived last.
+    pub fn is_mine(&self, by: Option<&SessionId>, key: &str) -> bool {
+        let seen = self.lock();
+        if by == Some(&self.itself.id) {
+            return true;
+        }
+        let living = || seen.companions.iter().filter(|companion| companion.lives);
+        if by.is_some_and(|by| living().any(|companion| companion.id == *by)) {
+            return false;
+        }
+        falls_to(living().map(|companion| companion.id.as_str()), key) == Some(self.itself.id.as_str())
+    }
+
+    /// Whether this daemon owns the organization.
+    pub fn owns(&self, integration: &IntegrationId) -> bool {
+        let seen = self.lock();
+        self.clock.elapsed() < seen.valid_until
+            && seen.owners.get(integration).is_some_and(|owner| owner.daemon == self.itself.id)
+    }
+
+    /// Who owns the organization.
+    pub fn owner(&self, integration: &IntegrationId) -> Option<Ownership> {
+        self.lock().owners.get(integration).cloned()
+    }
+
+    /// All daemons that were heard lately.
+    pub fn companions(&self) -> Vec<Companion> {
+        self.lock().companions.clone()
+    }
+
+    /// Tells of changes of who lives and who owns.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those without an owner that lives.
+const TAKE: &str = "
+    UPDATE apono_connector.organizations o SET daemon = $1, epoch = o.epoch + 1, since = clock_timestamp()
+    WHERE o.integration IN (
+        SELECT free.integration FROM apono_connector.organizations free
+        WHERE free.integration = ANY ($2) AND NOT EXISTS (
+            SELECT FROM apono_connector.daemons d WHERE d.id = free.daemon AND d.alive_until > clock_timestamp())
+        ORDER BY free.integration FOR UPDATE SKIP LOCKED)";
+
+const OWNERS: &str = "
+    SELECT integration, daemon, epoch FROM apono_connector.organizations
+    WHERE integration = ANY ($1) AND daemon IS NOT NULL";
+
+async fn speak(client: &tokio_postgres::Client, itself: &Itself) -> Result<Vec<Companion>, DatabaseError> {
+    const SPEAK: &str = "
+        INSERT INTO apono_connector.daemons (id, host, version, started_at, heard_at, alive_until)
+        VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5 * interval '1 millisecond')
+        ON CONFLICT (id) DO UPDATE SET heard_at = excluded.heard_at, alive_until = excluded.alive_until";
+    const LOOK: &str = "
+        SELECT id, host, version, started_at,
+               greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint,
+               alive_until > clock_timestamp()
+        FROM apono_connector.daemons ORDER BY id";
+    let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
+    let (id, host, version) = (itself.id.as_str(), itself.host.as_str(), itself.version.as_str());
+    client
+        .query_typed(
+            SPEAK,
+            &[
+                (&id, Type::TEXT),
+                (&host, Type::TEXT),
+                (&version, Type::TEXT),
+                (&itself.started_at, Type::TIMESTAMPTZ),
+                (&life, Type::INT8),
+            ],
+        )
+        .await?;
+    client.query_typed(&format!("DELETE FROM apono_connector.daemons WHERE heard_at < clock_timestamp() - interval '{FORGOTTEN}'"), &[]).await?;
+    let rows = client.query_typed(LOOK, &[]).await?;
+    let companion = |row: &tokio_postgres::Row| Companion {
+        id: SessionId::from(row.get::<_, &str>(0)),
+        host: row.get(1),
+        version: row.get(2),
+        started_at: row.get(3),
+        silent: Duration::from_millis(u64::try_from(row.get::<_, i64>(4)).unwrap_or(0)),
+        lives: row.get(5),
+    };
+    Ok(rows.iter().map(companion).collect())
+}
+
+fn lives(companions: &[Companion]) -> Vec<&SessionId> {
+    companions.iter().filter(|companion| companion.lives).map(|companion| &companion.id).collect()
+}
+
+fn tell_changes(me: &SessionId, before: &[Companion], after: &[Companion]) {
+    let others = |companions: &[Companion]| -> BTreeMap<SessionId, Companion> {
+        let living = companions.iter().filter(|companion| companion.lives && companion.id != *me);
+        living.map(|companion| (companion.id.clone(), companion.clone())).collect()
+    };
+    let (before, after) = (others(before), others(after));
+    for (id, companion) in after.iter().filter(|(id, _)| !before.contains_key(id)) {
+        info!(event = "companion_seen", daemon.id = %id, daemon.host = companion.host, daemon.version = companion.version,
+            "daemon {id} on {} shares the state", companion.host);
+    }
+    for (id, companion) in before.iter().filter(|(id, _)| !after.contains_key(id)) {
+        warn!(event = "companion_lost", daemon.id = %id, daemon.host = companion.host,
+            "daemon {id} on {} is gone; what it had falls to the others", companion.host);
+    }
+}

@@ -1,0 +1,177 @@
+//! Several daemons, one Apono, one Okta, one database; and what they have promised.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use apono_connector::clock;
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+use simulator::apono::Grant;
+use simulator::okta::{Limits, NewGroup, NewUser, WriteEffect};
+
+use super::oracle::{Life, Promised, at_the_end, one_result, second_answers, too_early};
+use super::postgres::Base;
+use super::world::{Connector, INTEGRATION, World};
+
+/// Nothing may take longer; generous, because CI machines are slow and this is not a measurement.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// See the module.
+pub struct Fleet {
+    pub world: World,
+    pub users: Vec<(String, String)>,
+    pub groups: Vec<String>,
+    pub promised: Promised,
+    daemons: BTreeMap<usize, Connector>,
+    given: usize,
+}
+
+impl Fleet {
+    /// Nobody runs yet. Every user stands in one group.
+    pub fn new(base: &Base, users: usize, groups: usize) -> Self {
+        let world = World::new();
+        world.okta.configure(|settings| settings.limits = Limits::unlimited());
+        let text = world.configuration("[okta.directory]\nenabled = false\n");
+        let (before, after) = text.split_once("[state]").unwrap();
+        let after = after.split_once("[audit]").unwrap().1;
+        let shared = |directory: &str, audit: &str| {
+            let after = after
+                .replacen("state/audit.jsonl", audit, 1)
+                .replace("level = \"debug\"", "level = \"info\"");
+            format!(
+                "{before}\n[state]\nurl = \"{}\"\npassword_file = \"{}\"\ndirectory = \"{directory}\"\n[audit]{after}",
+                base.url,
+                base.password_file.display()
+            )
+        };
+        for n in 0..8 {
+            let folder = world.path(&format!("host{n}"));
+            fs::create_dir_all(&folder).unwrap();
+            let text = shared(&folder.display().to_string(), &format!("host{n}/audit.jsonl"));
+            fs::write(world.path(&format!("host{n}.toml")), text).unwrap();
+        }
+        let user = |n: usize| {
+            let login = format!("user{n}@example.com");
+            (world.okta.add_user(NewUser::active(&login, "User", "Number")), login)
+        };
+        let users: Vec<_> = (0..users).map(user).collect();
+        let groups: Vec<_> =
+            (0..groups).map(|n| world.okta.add_group(NewGroup::named(&format!("group{n}")))).collect();
+        let mut promised = Promised::default();
+        for (n, (user, _)) in users.iter().enumerate() {
+            let group = &groups[n % groups.len()];
+            world.okta.add_member(group, user);
+            promised.standing.insert((group.clone(), user.clone()));
+        }
+        Self { world, users, groups, promised, daemons: BTreeMap::new(), given: 0 }
+    }
+
+    /// Starts the daemon of a host and waits until it is ready to take tasks.
+    pub async fn start(&mut self, host: usize) {
+        let mut command = World::bare_command(&["run"]);
+        command.arg("--config").arg(self.world.path(&format!("host{host}.toml")));
+        let mut daemon = self.world.start_command(command);
+        daemon.admin().await;
+        self.daemons.insert(host, daemon);
+    }
+
+    pub async fn kill(&mut self, host: usize) {
+        self.daemons.remove(&host).unwrap().kill().await;
+    }
+
+    pub fn signal(&self, host: usize, signal: Signal) {
+        self.daemons[&host].signal(signal);
+    }
+
+    pub fn daemon(&mut self, host: usize) -> &mut Connector {
+        self.daemons.get_mut(&host).unwrap()
+    }
+
+    /// Gives the next user of the next group access for so long. No two live grants are about the same.
+    pub fn grant(&mut self, lasts: Duration) -> String {
+        let n = self.given;
+        self.given += 1;
+        let (user, login) = &self.users[n % self.users.len()];
+        let group = &self.groups[n / self.users.len() % self.groups.len()];
+        let until =
+            World::now().checked_add(SignedDuration::try_from(lasts).unwrap()).unwrap_or(Timestamp::MAX);
+        let granted = self.world.apono.grant(Grant::new(INTEGRATION, login, &[group]).until(until));
+        self.promised.tasks.insert(granted.task_id.clone(), Vec::new());
+        self.promised.lives.push(Life {
+            grant: granted.grant_id,
+            task: granted.task_id.clone(),
+            group: group.clone(),
+            user: user.clone(),
+            until,
+        });
+        granted.task_id
+    }
+
+    pub fn is_over(&self) -> bool {
+        let is_answered = |task: &String| self.world.apono.result(task).is_some();
+        self.promised.tasks.keys().all(is_answered)
+            && self.promised.lives.iter().all(|life| life.until < World::now())
+            && self.world.okta.memberships() == self.promised.standing
+    }
+
+    /// Waits until everything is over.
+    pub async fn until_over(&self) {
+        let waiting = async {
+            while !self.is_over() {
+                let (changed, member) = (self.world.apono.changed(), self.world.okta.membership_changed());
+                let last = self.promised.lives.iter().map(|life| life.until).max();
+                let expiry = last.map_or(Duration::ZERO, |last| clock::until(World::now(), last));
+                tokio::select! {
+                    () = changed => {}
+                    () = member => {}
+                    () = clock::sleep(expiry), if !expiry.is_zero() => {}
+                }
+            }
+        };
+        // What is not over then is told below.
+        let _ = tokio::time::timeout(LIMIT, waiting).await;
+    }
+
+    /// How late each removal was that a grant owed, sorted.
+    pub fn lags(&self) -> Vec<Duration> {
+        let removed: Vec<_> = self.world.okta.membership_writes();
+        let removed: Vec<_> = removed.iter().filter(|write| write.effect == WriteEffect::Removed).collect();
+        let lag = |life: &Life| {
+            let of_life = removed.iter().filter(|write| write.group == life.group && write.user == life.user);
+            let end = of_life.map(|write| write.at).find(|at| *at >= life.until)?;
+            Some(clock::until(life.until, end))
+        };
+        let mut lags: Vec<_> = self.promised.lives.iter().filter_map(lag).collect();
+        lags.sort();
+        lags
+    }
+
+    /// What was broken; stops everybody.
+    pub async fn judge(mut self) -> Vec<String> {
+        let (okta, apono) = (self.world.okta.clone(), self.world.apono.clone());
+        let mut breaches = second_answers(&apono);
+        at_the_end(&okta, &self.promised, &mut breaches);
+        for task in self.promised.tasks.keys() {
+            one_result(&apono, task, &[], &mut breaches);
+            if apono.conflicting_posts(task) > 0 {
+                breaches.push(format!("{task} was answered twice"));
+            }
+        }
+        too_early(&okta, &apono, &self.promised, &mut breaches);
+        for write in okta.membership_writes() {
+            let stands = self.promised.standing.contains(&(write.group.clone(), write.user.clone()));
+            if stands && write.operation == "remove_member" {
+                breaches
+                    .push(format!("{} was removed from {}, where it stood before", write.user, write.group));
+            }
+        }
+        breaches.extend(apono.violations());
+        for (host, daemon) in std::mem::take(&mut self.daemons) {
+            if !daemon.stop().await.success() {
+                breaches.push(format!("the daemon of host {host} did not stop well"));
+            }
+        }
+        breaches
+    }
+}
