@@ -23,7 +23,6 @@ mod storage;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,15 +102,6 @@ pub enum StartError {
     /// TLS.
     #[error("the HTTPS client cannot start")]
     Https(#[source] HttpsError),
-    /// The folder for this host's files.
-    #[error("state.directory: {} cannot be used; see that it is writable for the connector's user [{}]", path.display(), ErrorCode::StateUnusable)]
-    LocalFolder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The state in a database.
     #[error("the state cannot be opened")]
     Shared(#[source] SharedOpenError),

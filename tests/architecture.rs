@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("apono", &["catalogue", "http", "domain", "clock", "secrets", "telemetry"]),
     ("scim", &["catalogue", "http", "domain"]),
     ("audit", &["catalogue", "domain", "telemetry"]),
-    ("fleet", &["clock", "database", "domain", "telemetry"]),
+    ("fleet", &["clock", "database", "domain", "http", "telemetry"]),
     (
         "access",
         &["catalogue", "fleet", "okta", "apono", "audit", "database", "http", "domain", "clock", "telemetry"],

@@ -103,6 +103,13 @@ pub fn project(
                 ..blank(id, after, group, Kind::AdditionNoticed)
             }]
         }
+        Event::AddedLate { group, okta_request_ids } => vec![AuditRecord {
+            detail: Some("the grant was over when it came to be; it is taken back".to_owned()),
+            before: MemberState::Unknown,
+            after: MemberState::Member,
+            okta_request_ids: okta_request_ids.clone(),
+            ..blank(id, after, group, Kind::Added)
+        }],
         Event::EndRequested { reason, due, by } => open_groups(after)
             .map(|group| AuditRecord {
                 detail: Some(format!("{}; due since {due}", end_reason(*reason, by.as_deref()))),

@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
 pub use postgres::{PostgresJournal, SharedOpenError};
-pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal};
+pub use sqlite::{
+    Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal, holder_beside, lock_beside,
+};
 
 use super::fleet::{Alone, Fleet};
 use super::machine::Event;
@@ -125,6 +127,7 @@ impl Record {
         match self {
             Self::Grant { event, .. } => match event {
                 Event::Granted { .. }
+                | Event::AddedLate { .. }
                 | Event::EndRequested { .. }
                 | Event::RevokeIntended { .. }
                 | Event::Ended { .. } => true,
@@ -180,6 +183,10 @@ pub enum JournalError {
     /// Others have written since the last look: nothing was written, and what there is to write is decided anew.
     #[error("others have written to the journal in the meantime")]
     Behind,
+    /// The journal has lost entries that this daemon has seen: it was restored, or a standby that had not got them was made
+    /// the primary.
+    #[error("the journal has lost entries that were written [{}]", ErrorCode::JournalRewound)]
+    Rewound,
     /// Another daemon has taken the duty over, and this one was thought to be gone: nothing was written.
     #[error("another daemon has taken this over")]
     TakenOver,
@@ -209,6 +216,7 @@ impl JournalError {
             Self::Write(_)
             | Self::Full { .. }
             | Self::Unsure(_)
+            | Self::Rewound
             | Self::Read(_)
             | Self::Damaged(_)
             | Self::Entry { .. } => true,
@@ -248,6 +256,11 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// The daemons that write to it.
     fn fleet(&self) -> Arc<dyn Fleet> {
         Alone::shared()
+    }
+
+    /// The number of the last entry that was read or written here, where others may write too.
+    fn position(&self) -> Option<i64> {
+        None
     }
 
     /// Whether other daemons may write to it too.

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::backlog::Backlog;
 use super::book::{Book, IllegalRecord, Rehearsal};
@@ -38,7 +38,6 @@ use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError, AuditRecord};
 use crate::clock::{self, SharedClock};
 use crate::domain::GrantId;
-use crate::telemetry::chain;
 
 /// See the module.
 #[derive(Debug)]
@@ -189,6 +188,11 @@ impl Ledger {
         self.shared.journal.is_shared()
     }
 
+    /// The last entry of a shared journal that the book knows of.
+    pub fn position(&self) -> Option<i64> {
+        self.shared.journal.position()
+    }
+
     /// Looks at the book.
     pub fn read<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
         look(&self.shared.lock())
@@ -216,7 +220,15 @@ impl Ledger {
             };
             let (mut again, outcome) = self.to_its_end(carried).await;
             match outcome {
-                Err(LedgerError::Journal(JournalError::Behind)) => again.catch_up().await?,
+                Err(LedgerError::Journal(JournalError::Behind)) => {
+                    if let Err(error) = again.catch_up().await {
+                        // What ends goes ahead without knowing what others wrote.
+                        again.note_outage(&error);
+                        if !matches!(&error, LedgerError::Journal(_)) {
+                            return Err(error);
+                        }
+                    }
+                }
                 outcome => return outcome,
             }
             turn = again;
@@ -224,16 +236,20 @@ impl Ledger {
         Err(LedgerError::Journal(JournalError::Behind))
     }
 
+    /// Takes in what others have written until now, where that can be read.
+    pub async fn catch_up(&self) {
+        if self.is_shared() && self.health().works {
+            let mut turn = self.turn(&[]).await;
+            if let Err(error) = turn.catch_up().await {
+                turn.note_outage(&error);
+            }
+        }
+    }
+
     /// Takes in until `stop` what others write to the same journal.
     pub async fn keep_up(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(clock::sleep(NEWS)).await.is_some() {
-            let mut turn = self.turn(&[]).await;
-            let works = self.shared.health().works;
-            if works && let Err(error) = turn.catch_up().await {
-                debug!(error = %chain(&error), "cannot read what others have written: {}", chain(&error));
-                // Looks again, and notes how the journal does.
-                self.to_its_end(async move { turn.check().await }).await;
-            }
+            self.catch_up().await;
         }
     }
 
@@ -254,6 +270,10 @@ impl Ledger {
 
     /// Looks whether the disk works (again), and writes what has waited for it. Cheap while all is well.
     pub async fn check(&self) {
+        // Nobody's turn is held up by a database that says nothing.
+        if self.is_shared() && !self.health().works && self.shared.journal.prove().await.is_err() {
+            return;
+        }
         let mut turn = self.turn(&[]).await;
         self.to_its_end(async move { turn.check().await }).await;
         *self.shared.checked.lock().unwrap_or_else(PoisonError::into_inner) = self.shared.clock.elapsed();

@@ -7,7 +7,7 @@
 //! - A holding owes a removal from the moment its addition is intended (invariant 1) until its end, or the proof that
 //!   nothing was added, is recorded (invariant 2). [`Holding::owes_removal`] matches exhaustively.
 //! - A standing membership has no way to [`Holding::Removing`] (invariant 4).
-//! - The end of a grant is final; nothing brings it back (invariant 5).
+//! - The end of a grant is final; nothing brings it back (invariant 5). An addition that came to be after it is a duty again.
 //!
 //! # Not here
 //! Who is due when: `schedule`. Doing it: `executor`. Overlaps of grants: `book`.
@@ -227,6 +227,7 @@ pub fn advance(state: &mut Option<GrantState>, event: &Event) -> Result<(), Ille
             | Event::StandingFound { .. }
             | Event::FoundMissing { .. }
             | Event::AddedByOthers { .. }
+            | Event::AddedLate { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::EndRequested { .. }
@@ -264,6 +265,7 @@ pub fn advance(state: &mut Option<GrantState>, event: &Event) -> Result<(), Ille
         | Event::StandingFound { group, .. }
         | Event::FoundMissing { group, .. }
         | Event::AddedByOthers { group, .. }
+        | Event::AddedLate { group, .. }
         | Event::GrantIntended { group }
         | Event::Granted { group, .. }
         | Event::RevokeIntended { group }
@@ -319,6 +321,7 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
         ) if !released => {
             Holding::Active { seen: Seen::ByOthers, okta_request_ids: okta_request_ids.clone() }
         }
+        (Event::AddedLate { .. }, Holding::Ended { .. }) if released => Holding::Removing,
         (Event::RevokeIntended { .. }, Holding::Granting | Holding::Active { .. } | Holding::Removing)
             if released =>
         {
@@ -337,6 +340,7 @@ fn follow(holding: &Holding, event: &Event, released: bool) -> Option<Holding> {
             | Event::StandingFound { .. }
             | Event::FoundMissing { .. }
             | Event::AddedByOthers { .. }
+            | Event::AddedLate { .. }
             | Event::GrantIntended { .. }
             | Event::Granted { .. }
             | Event::RevokeIntended { .. }

@@ -4,6 +4,7 @@
 //! # Invariants kept here
 //! - Pure: entries in, a book and what is still to be written out.
 //! - Nothing is recorded twice, and what no longer fits is left out: the journal was first.
+//! - An addition that came to be after others had ended its grant is a duty again.
 //! - A membership that was taken while a grant that others had taken on meanwhile counted on it is given again.
 //!
 //! # Not here
@@ -45,7 +46,13 @@ pub(super) fn lay_over(
         }
         match book.apply(std::slice::from_ref(&entry.record)) {
             Ok(()) => kept.push(entry),
-            Err(_) => left_out.push(entry.record),
+            // Its own addition came to be all the same.
+            Err(_) => {
+                match late(&entry).filter(|late| book.apply(std::slice::from_ref(&late.record)).is_ok()) {
+                    Some(late) => kept.push(late),
+                    None => left_out.push(entry.record),
+                }
+            }
         }
     }
     for record in taken.iter().flat_map(|(id, group)| given_again(&book, id, group)).collect::<Vec<_>>() {
@@ -56,6 +63,16 @@ pub(super) fn lay_over(
         kept.iter().map(|entry| entry.record.subject()).chain(left_out.iter().map(Record::subject));
     let standing = subjects.map(|subject| Standing { open: book.is_open(&subject), subject }).collect();
     Ok(Overlay { book, entries: kept, standing, left_out })
+}
+
+/// That an addition came to be after the end of its grant.
+fn late(entry: &Entry) -> Option<Entry> {
+    let Record::Grant { id, event: Event::Granted { group, okta_request_ids, .. } } = &entry.record else {
+        return None;
+    };
+    let (group, okta_request_ids) = (group.clone(), okta_request_ids.clone());
+    let record = Record::Grant { id: id.clone(), event: Event::AddedLate { group, okta_request_ids } };
+    Some(Entry { at: entry.at, record })
 }
 
 /// The intents to give a membership again that was taken for `id`, while others count on it.
@@ -76,4 +93,105 @@ fn given_again(book: &Book, id: &GrantId, group: &OktaGroupId) -> Vec<Record> {
         event: Event::GrantIntended { group: group.clone() },
     };
     others.map(intent).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::journal::contract;
+    use crate::access::machine::{EndReason, Seen, Source, Step};
+    use crate::domain::{Grant, IntegrationId, OktaUserId, Revision};
+
+    fn group() -> OktaGroupId {
+        OktaGroupId::from("00g1")
+    }
+
+    fn of(grant: &str, event: Event) -> Entry {
+        contract::entry(0, Record::Grant { id: grant.into(), event })
+    }
+
+    fn given(grant: &str) -> Vec<Entry> {
+        let terms = Grant {
+            id: grant.into(),
+            revision: Revision(1),
+            integration: IntegrationId::from("int"),
+            username: "ada@example.com".to_owned(),
+            groups: [group()].into(),
+            expires_at: None,
+            request: None,
+        };
+        let added = Event::Granted { group: group(), verified: true, okta_request_ids: Vec::new() };
+        [
+            Event::Accepted { grant: terms, by: Source::Task },
+            Event::UserResolved { user: OktaUserId::from("00u1") },
+            Event::GrantIntended { group: group() },
+            added,
+        ]
+        .map(|event| of(grant, event))
+        .into()
+    }
+
+    fn taken(grant: &str) -> Vec<Entry> {
+        [
+            Event::EndRequested { reason: EndReason::Expired, due: Timestamp::UNIX_EPOCH, by: None },
+            Event::RevokeIntended { group: group() },
+            Event::Ended { group: group(), how: Ending::Revoked, okta_request_ids: Vec::new() },
+        ]
+        .map(|event| of(grant, event))
+        .into()
+    }
+
+    fn events(entries: &[Entry]) -> Vec<String> {
+        let name = |entry: &Entry| match &entry.record {
+            Record::Grant { id, event } => format!("{id} {}", event.name()),
+            Record::Task { .. } | Record::Trail { .. } => String::new(),
+        };
+        entries.iter().map(name).collect()
+    }
+
+    #[test]
+    fn what_waits_is_laid_over_what_is_there_and_nothing_twice() {
+        let waiting = taken("g1");
+        let laid = lay_over(given("g1"), &waiting, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(laid.entries, waiting);
+        assert!(!laid.book.grant(&"g1".into()).unwrap().is_open());
+        assert_eq!(laid.standing, vec![contract::standing(waiting[0].record.subject(), false); 3]);
+
+        // It was written after all, and the answer was lost.
+        let laid =
+            lay_over([given("g1"), waiting.clone()].concat(), &waiting, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(laid.entries.is_empty() && laid.left_out.is_empty());
+    }
+
+    #[test]
+    fn others_who_were_first_are_right() {
+        let others: Vec<_> =
+            taken("g1").into_iter().map(|entry| Entry { at: Timestamp::MIN, ..entry }).collect();
+        let laid = lay_over([given("g1"), others].concat(), &taken("g1"), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(laid.entries.is_empty());
+        assert_eq!(laid.left_out.len(), 3);
+    }
+
+    #[test]
+    fn an_addition_that_came_to_be_after_the_end_is_a_duty_again() {
+        let mut log = [given("g1"), taken("g1")].concat();
+        let late = log.remove(3);
+        log.splice(3..3, [of("g1", Event::GrantIntended { group: group() })]);
+        let laid = lay_over(log, &[late], Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(events(&laid.entries), ["g1 AddedLate"]);
+        assert_eq!(laid.book.grant(&"g1".into()).unwrap().step(&group()), Some(Step::Remove));
+        assert!(laid.standing[0].open);
+    }
+
+    #[test]
+    fn what_was_taken_while_another_grant_counted_on_it_is_given_again() {
+        let log = [given("g1"), given("g2")].concat();
+        let laid = lay_over(log, &taken("g1"), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(events(&laid.entries).last().unwrap(), "g2 GrantIntended");
+        let other = laid.book.grant(&"g2".into()).unwrap();
+        assert_eq!(other.step(&group()), Some(Step::Grant));
+
+        let still_there = laid.book.grant(&"g1".into()).unwrap();
+        assert!(!matches!(still_there.holdings[&group()], Holding::Active { seen: Seen::There, .. }));
+    }
 }

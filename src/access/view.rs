@@ -281,6 +281,9 @@ fn happened(event: &Event) -> String {
         Event::AddedByOthers { group, by, .. } => {
             format!("{group}: {} has added the user as well", by.as_deref().unwrap_or("somebody else"))
         }
+        Event::AddedLate { group, .. } => {
+            format!("{group}: an addition came to be after the end, and will be taken back")
+        }
         Event::EndRequested { reason: why, due, by } => {
             let by = by.as_ref().map_or_else(String::new, |by| format!(" ({by})"));
             format!("over: {}{by}; removals are due since {due}", reason(*why))
@@ -302,6 +305,7 @@ fn request_ids(event: &Event) -> &[String] {
         | Event::Granted { okta_request_ids, .. }
         | Event::FoundMissing { okta_request_ids, .. }
         | Event::AddedByOthers { okta_request_ids, .. }
+        | Event::AddedLate { okta_request_ids, .. }
         | Event::Ended { okta_request_ids, .. } => okta_request_ids,
         Event::Accepted { .. }
         | Event::Revised { .. }

@@ -365,6 +365,7 @@ impl Builder {
             apono: self.settings.apono.url.origin(),
             organizations: std::mem::take(&mut self.views),
             metadata: self.settings.metadata.clone(),
+            members: self.members.clone(),
         });
         self.answers.facts(Arc::clone(&facts));
 

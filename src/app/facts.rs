@@ -22,10 +22,14 @@ use crate::clock::{self, SharedClock};
 use crate::directory::store::Failing;
 use crate::directory::{DirectoryRun, Outcome, Tracker};
 use crate::domain::{ConnectorId, IntegrationId};
+use crate::fleet::{Companion, Members, Ownership, State};
 use crate::http::contact::{Contact, Contacts};
 use crate::http::{Budget, Class};
 use crate::okta::{TokenStatus, Tokens};
-use crate::server::{DirectoryFacts, Facts, OrganizationFacts, PeerFact, Reached, Stopped, TokenFact};
+use crate::server::{
+    DaemonFacts, DirectoryFacts, Facts, FleetFacts, OrganizationFacts, OwnerFacts, PeerFact, Reached,
+    Stopped, TokenFact,
+};
 use crate::telemetry::chain;
 
 /// Where facts come from.
@@ -40,6 +44,7 @@ pub(super) struct FactSource {
     pub(super) apono: String,
     pub(super) organizations: Vec<OrganizationView>,
     pub(super) metadata: Value,
+    pub(super) members: Option<Arc<Members>>,
 }
 
 /// One organization's parts.
@@ -84,6 +89,7 @@ impl FactSource {
                 .ledger
                 .read(|book| book.tasks().filter(|(_, task)| task.is_ready()).count()),
             organizations: self.organizations.iter().map(|view| self.organization(view)).collect(),
+            fleet: self.members.as_ref().map(|members| fleet(members, &self.ledger, now)),
         }
     }
 
@@ -91,7 +97,9 @@ impl FactSource {
         let now = self.clock.elapsed();
         let left = view.tokens.expires_at().map(|at| at.saturating_sub(now));
         let expires_at = left.map(|left| clock::after(self.clock.now(), left));
-        view.facts(expires_at, self.reached(&view.url, now))
+        let mut facts = view.facts(expires_at, self.reached(&view.url, now));
+        facts.owner = self.members.as_ref().and_then(|members| owner(members, &view.integration));
+        facts
     }
 
     fn reached(&self, origin: &str, now: Duration) -> Option<Reached> {
@@ -120,6 +128,38 @@ impl FactSource {
     }
 }
 
+fn fleet(members: &Members, ledger: &Ledger, now: Duration) -> FleetFacts {
+    let State { answers, heard_at, last_entry, companions } = members.state();
+    let known = ledger.position().unwrap_or(last_entry);
+    let daemon = |companion: Companion| DaemonFacts {
+        id: companion.id.as_str().to_owned(),
+        host: companion.host,
+        version: companion.version,
+        started_at: companion.started_at,
+        silent: companion.silent,
+        lives: companion.lives,
+    };
+    FleetFacts {
+        database: members.place(),
+        answers,
+        heard: now.saturating_sub(heard_at),
+        entries_behind: u64::try_from(last_entry.saturating_sub(known)).unwrap_or(0),
+        this_daemon: members.itself().id.as_str().to_owned(),
+        daemons: companions.into_iter().map(daemon).collect(),
+    }
+}
+
+fn owner(members: &Members, integration: &IntegrationId) -> Option<OwnerFacts> {
+    let Ownership { daemon, epoch } = members.owner(integration)?;
+    let host = members.state().companions.into_iter().find(|companion| companion.id == daemon);
+    Some(OwnerFacts {
+        host: host.map(|companion| companion.host),
+        is_this: daemon == members.itself().id,
+        daemon: daemon.as_str().to_owned(),
+        epoch,
+    })
+}
+
 impl OrganizationView {
     fn facts(&self, token_expires_at: Option<Timestamp>, reached: Option<Reached>) -> OrganizationFacts {
         let access = self.access.borrow().clone();
@@ -139,6 +179,7 @@ impl OrganizationView {
                 .obstacle
                 .map(|obstacle| Stopped { message: obstacle.message(), wanted: obstacle.is_wanted() }),
             budget: self.budget.known(),
+            owner: None,
             last_directory_run: self.last_run.borrow().clone(),
             directory: self.directory.as_ref().map(|directory| DirectoryFacts {
                 progress: directory.tracker.look(),

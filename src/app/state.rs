@@ -7,8 +7,6 @@
 //! # Not here
 //! What is in them: `access`, `directory`.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +14,9 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::{Outside, StartError};
-use crate::access::journal::{Journal, OpenError, Owner, PostgresJournal, SharedOpenError, SqliteJournal};
+use crate::access::journal::{
+    Journal, OpenError, Owner, PostgresJournal, SharedOpenError, SqliteJournal, lock_beside,
+};
 use crate::clock;
 use crate::config::Settings;
 use crate::database::{Database, DatabaseSettings};
@@ -51,9 +51,7 @@ async fn join(
     session: &SessionId,
 ) -> Result<(PostgresJournal, Arc<Members>), StartError> {
     let shared = |error| StartError::Shared(SharedOpenError::Database(error));
-    let folder = folder_of(&settings.state.file);
-    let unusable = |source| StartError::LocalFolder { path: folder.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    let lock = patiently(outside, |whoami| lock_beside(&settings.state.file, whoami)).await?;
     let database = Database::new(database).map_err(shared)?;
     if database.is_plain() {
         warn!(
@@ -69,7 +67,7 @@ async fn join(
     };
     let integrations = settings.okta.iter().map(|organization| organization.integration_id.clone()).collect();
     let members = Arc::new(Members::new(database.clone(), itself, integrations, Arc::clone(&outside.clock)));
-    let journal = PostgresJournal::open(database, &owner(settings), Arc::clone(&members)).await;
+    let journal = PostgresJournal::open(database, &owner(settings), Arc::clone(&members), lock).await;
     Ok((journal.map_err(StartError::Shared)?, members))
 }
 
@@ -84,20 +82,24 @@ fn owner(settings: &Settings) -> Owner {
 
 async fn open_file(settings: &Settings, outside: &Outside) -> Result<SqliteJournal, StartError> {
     let owner = owner(settings);
+    patiently(outside, |whoami| SqliteJournal::open(&settings.state.file, &owner, whoami)).await
+}
+
+/// Waits for a look that a command takes.
+async fn patiently<T>(
+    outside: &Outside,
+    mut open: impl FnMut(&str) -> Result<T, OpenError>,
+) -> Result<T, StartError> {
     let whoami = whoami(outside.clock.now());
     let limit = outside.clock.elapsed() + A_LOOK;
     loop {
-        match SqliteJournal::open(&settings.state.file, &owner, &whoami) {
+        match open(&whoami) {
             Err(OpenError::InUse { .. }) if outside.clock.elapsed() < limit => {
                 clock::sleep(BETWEEN_TRIES).await;
             }
             opened => return opened.map_err(StartError::State),
         }
     }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Beside the state file, one file an organization.

@@ -234,6 +234,8 @@ pub enum ErrorCode {
     DatabaseRefuses = 714,
     /// A statement fails at the database.
     DatabaseFails = 715,
+    /// The shared journal has lost entries.
+    JournalRewound = 716,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -392,6 +394,7 @@ impl ErrorCode {
         Self::DatabaseAway,
         Self::DatabaseRefuses,
         Self::DatabaseFails,
+        Self::JournalRewound,
         Self::RoleMissing,
         Self::SourceIncomplete,
         Self::EvidenceDisagrees,

@@ -146,6 +146,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[],
     },
     Entry {
+        code: ErrorCode::JournalRewound,
+        title: "The journal has lost entries that this daemon has seen",
+        cause: "The database was restored from a copy, or a standby that lagged behind was made the primary.",
+        cure: "Keep the daemon running until `status` shows no live grants: it ends on time what it knows, and nothing begins. Then start it anew. Use a synchronous standby.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
         code: ErrorCode::RoleMissing,
         title: "The connector sees no users or no groups at all",
         cause: "Its administrator role was taken away, or never assigned: Okta answers with empty lists, not with an error.",

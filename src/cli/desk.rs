@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::runtime::wait_for;
 use super::{Exit, complain};
 use crate::access::book::{Book, IllegalRecord};
-use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged};
+use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged, holder_beside};
 use crate::access::view::{self, Filter, Listing, Story};
 use crate::catalogue::ErrorCode;
 use crate::config::{Sources, State, load};
@@ -258,6 +258,10 @@ fn query(filter: &Filter) -> Vec<(&'static str, String)> {
 impl Client {
     /// The way to the daemon that has this state, if one has.
     pub(super) fn to_daemon(state: &State) -> Result<Option<Self>, DeskError> {
+        if state.database.is_some() {
+            let holder = holder_beside(&state.file).map_err(DeskError::State)?;
+            return holder.map(|by| Self::new(by, state.socket())).transpose();
+        }
         match Inspection::open(&state.file) {
             Ok(_) => Ok(None),
             Err(OpenError::InUse { by, .. }) => Self::new(by, state.socket()).map(Some),

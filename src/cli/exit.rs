@@ -114,7 +114,6 @@ impl From<&StartError> for Exit {
                 | OpenError::Damaged(_)
                 | OpenError::TooNew { .. },
             )
-            | StartError::LocalFolder { .. }
             | StartError::Ledger(_)
             | StartError::Store(_)
             | StartError::Listen { .. }

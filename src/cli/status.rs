@@ -84,6 +84,7 @@ fn text(document: &Value) -> Result<Vec<String>, serde_json::Error> {
         lines.push(format!("{}: {mark}{}", word(&check["name"]), word(&check["message"])));
     }
     lines.push(storage(&document["storage"]));
+    lines.extend(fleet(&facts["fleet"])?);
     for organization in facts["organizations"].as_array().into_iter().flatten() {
         lines.extend(of_organization(organization)?);
     }
@@ -101,6 +102,15 @@ fn of_organization(organization: &Value) -> Result<Vec<String>, serde_json::Erro
             organization["live_memberships"], organization["removals_due"]
         ),
     ];
+    let owner = &organization["owner"];
+    if !owner.is_null() {
+        let who = if owner["is_this"] == Value::Bool(true) {
+            "this daemon".to_owned()
+        } else {
+            format!("the daemon on {}", owner["host"].as_str().unwrap_or("a host that is gone"))
+        };
+        lines.push(format!("  its directory and listings are done by {who} (epoch {})", owner["epoch"]));
+    }
     for bucket in organization["budget"].as_array().into_iter().flatten() {
         lines.push(format!("  budget of {}: {} of {} left", word(&bucket[0]), bucket[2], bucket[1]));
     }
@@ -114,6 +124,34 @@ fn of_organization(organization: &Value) -> Result<Vec<String>, serde_json::Erro
         lines.extend(progress.map(|progress| format!("  {}", progress.sentence())));
         let failing: Failing = serde_json::from_value(directory["failing"].clone())?;
         lines.extend(failing_lines(&failing).into_iter().map(|line| format!("  {line}")));
+    }
+    Ok(lines)
+}
+
+/// The daemons that share the state.
+fn fleet(fleet: &Value) -> Result<Vec<String>, serde_json::Error> {
+    if fleet.is_null() {
+        return Ok(Vec::new());
+    }
+    let away = if fleet["answers"] == Value::Bool(true) { "" } else { ", which DOES NOT ANSWER" };
+    let mut lines = vec![format!(
+        "daemons that share {}{away} ({} entries behind):",
+        word(&fleet["database"]),
+        fleet["entries_behind"]
+    )];
+    for daemon in fleet["daemons"].as_array().into_iter().flatten() {
+        let silent: Duration = serde_json::from_value(daemon["silent"].clone())?;
+        let state = match (daemon["id"] == fleet["this_daemon"], daemon["lives"] == Value::Bool(true)) {
+            (true, _) => "this one".to_owned(),
+            (false, true) => "there".to_owned(),
+            (false, false) => format!("GONE, not heard for {} s", silent.as_secs()),
+        };
+        lines.push(format!(
+            "  {} (version {}, {}): {state}",
+            word(&daemon["host"]),
+            word(&daemon["version"]),
+            word(&daemon["id"])
+        ));
     }
     Ok(lines)
 }

@@ -76,6 +76,19 @@ pub struct Ownership {
     pub epoch: i64,
 }
 
+/// What a daemon knows of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Whether the database took the last word.
+    pub answers: bool,
+    /// When the last word was taken, on the monotonic clock.
+    pub heard_at: Duration,
+    /// The journal's last entry then.
+    pub last_entry: i64,
+    /// All daemons that were heard within a day.
+    pub companions: Vec<Companion>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Members {
@@ -94,6 +107,8 @@ struct Seen {
     companions: Vec<Companion>,
     owners: BTreeMap<IntegrationId, Ownership>,
     away: bool,
+    heard_at: Duration,
+    last_entry: i64,
 }
 
 impl Members {
@@ -126,18 +141,21 @@ impl Members {
         let asked = self.clock.elapsed();
         let spoken = self.database.run(LIMIT, async |client| speak(client, &self.itself).await).await;
         let spoken = match spoken {
-            Ok(companions) => self.own(&companions).await.map(|owners| (companions, owners)),
+            Ok((companions, last_entry)) => {
+                self.own(&companions).await.map(|owners| (companions, last_entry, owners))
+            }
             Err(error) => Err(error),
         };
         let mut seen = self.lock();
         match spoken {
-            Ok((companions, owners)) => {
+            Ok((companions, last_entry, owners)) => {
                 if std::mem::take(&mut seen.away) {
                     info!(event = "fleet_back", "the fleet's database answers again");
                 }
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
-                *seen = Seen { valid_until: asked + LIFE - MARGIN, companions, owners, away: false };
+                let valid_until = asked + LIFE - MARGIN;
+                *seen = Seen { valid_until, companions, owners, away: false, heard_at: asked, last_entry };
                 drop(seen);
                 if changed {
                     self.changes.send_modify(|changes| *changes += 1);
@@ -239,9 +257,20 @@ impl Members {
         self.lock().owners.get(integration).cloned()
     }
 
-    /// All daemons that were heard lately.
-    pub fn companions(&self) -> Vec<Companion> {
-        self.lock().companions.clone()
+    /// What this daemon knows of the fleet.
+    pub fn state(&self) -> State {
+        let seen = self.lock();
+        State {
+            answers: !seen.away,
+            heard_at: seen.heard_at,
+            last_entry: seen.last_entry,
+            companions: seen.companions.clone(),
+        }
+    }
+
+    /// The database, for messages.
+    pub fn place(&self) -> String {
+        self.database.place().to_string()
     }
 
     /// Tells of changes of who lives and who owns.
@@ -267,7 +296,11 @@ const OWNERS: &str = "
     SELECT integration, daemon, epoch FROM apono_connector.organizations
     WHERE integration = ANY ($1) AND daemon IS NOT NULL";
 
-async fn speak(client: &tokio_postgres::Client, itself: &Itself) -> Result<Vec<Companion>, DatabaseError> {
+/// All daemons, and the journal's last entry.
+async fn speak(
+    client: &tokio_postgres::Client,
+    itself: &Itself,
+) -> Result<(Vec<Companion>, i64), DatabaseError> {
     const SPEAK: &str = "
         INSERT INTO apono_connector.daemons (id, host, version, started_at, heard_at, alive_until)
         VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5 * interval '1 millisecond')
@@ -275,7 +308,7 @@ async fn speak(client: &tokio_postgres::Client, itself: &Itself) -> Result<Vec<C
     const LOOK: &str = "
         SELECT id, host, version, started_at,
                greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint,
-               alive_until > clock_timestamp()
+               alive_until > clock_timestamp(), (SELECT seq FROM apono_connector.head)
         FROM apono_connector.daemons ORDER BY id";
     let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
     let (id, host, version) = (itself.id.as_str(), itself.host.as_str(), itself.version.as_str());
@@ -301,7 +334,8 @@ async fn speak(client: &tokio_postgres::Client, itself: &Itself) -> Result<Vec<C
         silent: Duration::from_millis(u64::try_from(row.get::<_, i64>(4)).unwrap_or(0)),
         lives: row.get(5),
     };
-    Ok(rows.iter().map(companion).collect())
+    let last_entry = rows.first().map_or(0, |row| row.get(6));
+    Ok((rows.iter().map(companion).collect(), last_entry))
 }
 
 fn lives(companions: &[Companion]) -> Vec<&SessionId> {

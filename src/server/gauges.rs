@@ -51,8 +51,19 @@ pub(super) fn set(
     metrics.ready.set(i64::from(readiness(facts).ready));
     metrics.slowest_loop.set(facts.slowest_loop.as_secs_f64());
     metrics.started.set(facts.started_at.as_second());
+    if let Some(fleet) = &facts.fleet {
+        let living = fleet.daemons.iter().filter(|daemon| daemon.lives).count();
+        metrics.fleet_daemons.set(i64::try_from(living).unwrap_or(i64::MAX));
+        metrics.fleet_database_up.set(i64::from(fleet.answers));
+        metrics.fleet_heard_age.set(fleet.heard.as_secs_f64());
+        metrics.fleet_entries_behind.set(i64::try_from(fleet.entries_behind).unwrap_or(i64::MAX));
+    }
     for organization in &facts.organizations {
         let labels = IntegrationLabels { integration: organization.integration_id.clone() };
+        if let Some(owner) = &organization.owner {
+            metrics.fleet_owner.get_or_create(&labels).set(i64::from(owner.is_this));
+            metrics.fleet_epoch.get_or_create(&labels).set(owner.epoch);
+        }
         if let Some(expires) = organization.token_expires_at {
             metrics.token_expiry.get_or_create(&labels).set(expires.as_second());
         }

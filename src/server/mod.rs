@@ -19,7 +19,7 @@ mod router;
 pub use gauges::{Process, Storage};
 pub use history::History;
 pub use readiness::{
-    Check, DirectoryFacts, Facts, OrganizationFacts, PeerFact, Reached, Readiness, Stopped, TokenFact,
-    is_live, one_line, readiness,
+    Check, DaemonFacts, DirectoryFacts, Facts, FleetFacts, OrganizationFacts, OwnerFacts, PeerFact, Reached,
+    Readiness, Stopped, TokenFact, is_live, one_line, readiness,
 };
 pub use router::{Detail, Source, router, serve};

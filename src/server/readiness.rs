@@ -42,6 +42,56 @@ pub struct Facts {
     pub results_pending: usize,
     /// One entry an organization.
     pub organizations: Vec<OrganizationFacts>,
+    /// The daemons that share the state; nothing where it is this one's alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetFacts>,
+}
+
+/// What is so among the daemons that share a state.
+#[derive(Clone, Debug, Serialize)]
+pub struct FleetFacts {
+    /// The database, without a password.
+    pub database: String,
+    /// Whether it answered when this daemon said last that it lives.
+    pub answers: bool,
+    /// How long ago this daemon was heard last.
+    pub heard: Duration,
+    /// Entries of the journal that this daemon did not know yet then.
+    pub entries_behind: u64,
+    /// This daemon, by one run of its process.
+    pub this_daemon: String,
+    /// All daemons that were heard within a day.
+    pub daemons: Vec<DaemonFacts>,
+}
+
+/// One daemon of several.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaemonFacts {
+    /// By one run of its process.
+    pub id: String,
+    /// Its host's name.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// When its process began.
+    pub started_at: Timestamp,
+    /// For how long it was not heard.
+    pub silent: Duration,
+    /// Whether it counts as there; what one that does not had is the others'.
+    pub lives: bool,
+}
+
+/// Whose an organization is, among several daemons.
+#[derive(Clone, Debug, Serialize)]
+pub struct OwnerFacts {
+    /// The daemon, by one run of its process.
+    pub daemon: String,
+    /// Its host's name, where it was heard within a day.
+    pub host: Option<String>,
+    /// Whether that is this daemon.
+    pub is_this: bool,
+    /// Counts the changes of owner.
+    pub epoch: i64,
 }
 
 /// What is so in one organization.
@@ -73,6 +123,9 @@ pub struct OrganizationFacts {
     pub last_directory_run: Option<DirectoryRun>,
     /// Its directory, where that is reconciled.
     pub directory: Option<DirectoryFacts>,
+    /// Which of several daemons runs its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerFacts>,
 }
 
 /// What is so with one organization's directory.
@@ -328,7 +381,9 @@ mod tests {
             apono,
             apono_reached: None,
             results_pending: 0,
+            fleet: None,
             organizations: vec![OrganizationFacts {
+                owner: None,
                 integration_id: "int".to_owned(),
                 organization_url: "https://example.okta.com".to_owned(),
                 token,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use apono_connector::clock;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use simulator::apono::Grant;
 use simulator::okta::{Limits, NewGroup, NewUser, WriteEffect};
 
@@ -30,6 +32,11 @@ pub struct Fleet {
 impl Fleet {
     /// Nobody runs yet. Every user stands in one group.
     pub fn new(base: &Base, users: usize, groups: usize) -> Self {
+        Self::at(&base.url, base, users, groups)
+    }
+
+    /// The same, with the database at another address.
+    pub fn at(url: &str, base: &Base, users: usize, groups: usize) -> Self {
         let world = World::new();
         world.okta.configure(|settings| settings.limits = Limits::unlimited());
         let text = world.configuration("[okta.directory]\nenabled = false\n");
@@ -41,7 +48,7 @@ impl Fleet {
                 .replace("level = \"debug\"", "level = \"info\"");
             format!(
                 "{before}\n[state]\nurl = \"{}\"\npassword_file = \"{}\"\ndirectory = \"{directory}\"\n[audit]{after}",
-                base.url,
+                url,
                 base.password_file.display()
             )
         };
@@ -108,6 +115,64 @@ impl Fleet {
         granted.task_id
     }
 
+    /// Gives so many grants a second, for so many seconds, each for three to six seconds. `then` is done after each second.
+    pub async fn keep_giving(
+        &mut self,
+        seconds: usize,
+        a_second: usize,
+        mut then: impl AsyncFnMut(&mut Self, usize),
+    ) {
+        for second in 0..seconds {
+            for n in 0..a_second {
+                let extra = u64::try_from(3000 * n / a_second).unwrap();
+                self.grant(Duration::from_millis(3000 + extra));
+            }
+            clock::sleep(Duration::from_secs(1)).await;
+            then(self, second).await;
+        }
+    }
+
+    /// Runs a command on a host; what it printed.
+    pub async fn command(&self, host: usize, arguments: &[&str]) -> String {
+        let mut command = World::bare_command(arguments);
+        command.arg("--config").arg(self.world.path(&format!("host{host}.toml")));
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Waits until a daemon's status fits.
+    pub async fn until_status(&mut self, host: usize, fits: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let (_, text) = self.daemon(host).ask("/status").await;
+                let status: Value = serde_json::from_str(&text).unwrap();
+                if fits(&status) {
+                    return status;
+                }
+                clock::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, look).await.expect("the status fits")
+    }
+
+    /// Waits until a fault of this operation has fired.
+    pub async fn until_asked(&self, operation: &str) {
+        let mut requests = self.world.requests.clone();
+        let asked = async {
+            while self.world.okta.faults().fired(operation) == 0 {
+                requests.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(LIMIT, asked).await.expect("Okta is asked");
+    }
+
+    /// Waits until nothing is left of what grants gave, answered or not.
+    pub async fn until_ended(&self) {
+        let ended = self.world.okta.until(|okta| okta.memberships() == self.promised.standing);
+        tokio::time::timeout(LIMIT, ended).await.expect("what grants gave ends");
+    }
+
     pub fn is_over(&self) -> bool {
         let is_answered = |task: &String| self.world.apono.result(task).is_some();
         self.promised.tasks.keys().all(is_answered)
@@ -145,6 +210,24 @@ impl Fleet {
         let mut lags: Vec<_> = self.promised.lives.iter().filter_map(lag).collect();
         lags.sort();
         lags
+    }
+
+    /// In words: how many ended, and how late.
+    pub fn lateness(&self) -> String {
+        let lags = self.lags();
+        let at = |part: usize| lags.get(lags.len() * part / 100);
+        let refused = self.promised.tasks.keys().filter(|task| {
+            self.world.apono.result(task).is_some_and(|result| result["code"] == "refused_degraded")
+        });
+        format!(
+            "{} grants, {} refused while the database was away, {} memberships ended; late: half {:?}, 99 % {:?}, the last {:?}",
+            self.promised.lives.len(),
+            refused.count(),
+            lags.len(),
+            at(50).unwrap_or(&Duration::ZERO),
+            at(99).unwrap_or(&Duration::ZERO),
+            lags.last().unwrap_or(&Duration::ZERO)
+        )
     }
 
     /// What was broken; stops everybody.

@@ -166,6 +166,18 @@ impl Cluster {
         command.arg(format!("-p {}", self.port)).run()
     }
 
+    /// A loopback port on which nobody listens.
+    pub fn another_port(&self) -> u16 {
+        free_port()
+    }
+
+    /// Stops it as a crash would, and starts it on another port.
+    pub fn move_to(&mut self, port: u16) {
+        self.kill();
+        self.port = port;
+        self.start_again();
+    }
+
     /// Stops it in order: whoever is connected is told.
     pub fn stop(&self) {
         self.stop_by("fast");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use apono_connector::clock;
 use nix::sys::signal::Signal;
+use simulator::fault::Fault;
 
 use super::daemons::Fleet;
 use super::postgres::{Cluster, shared};
@@ -23,8 +24,7 @@ async fn daemons_share_the_work_and_do_it_once() {
         fleet.world.result(&task).await;
     }
     fleet.until_over().await;
-    let lags = fleet.lags();
-    println!("{} ended, the last {:?} late", lags.len(), lags.last());
+    println!("{}", fleet.lateness());
     assert_eq!(fleet.judge().await, Vec::<String>::new());
 }
 
@@ -38,27 +38,14 @@ async fn access_ends_while_one_daemon_after_the_other_is_killed() {
     }
     let seconds: usize =
         std::env::var("FLEET_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
-    for second in 0..seconds {
-        for n in 0..20 {
-            fleet.grant(Duration::from_millis(3000 + 150 * n));
-        }
-        clock::sleep(Duration::from_secs(1)).await;
-        match second % 10 {
-            4 => fleet.kill(second / 10 % 3).await,
-            8 => fleet.start(second / 10 % 3).await,
-            _ => {}
-        }
-    }
+    let kill = async |fleet: &mut Fleet, second: usize| match second % 10 {
+        4 => fleet.kill(second / 10 % 3).await,
+        8 => fleet.start(second / 10 % 3).await,
+        _ => {}
+    };
+    fleet.keep_giving(seconds, 20, kill).await;
     fleet.until_over().await;
-    let lags = fleet.lags();
-    let at = |part: usize| lags.get(lags.len() * part / 1000);
-    println!(
-        "{} ended; late: half {:?}, 99 % {:?}, the last {:?}",
-        lags.len(),
-        at(500),
-        at(990),
-        lags.last()
-    );
+    println!("{}", fleet.lateness());
     assert_eq!(fleet.judge().await, Vec::<String>::new());
 }
 
@@ -103,11 +90,196 @@ async fn access_ends_on_time_without_the_database() {
     let life = fleet.promised.lives.pop().unwrap();
     assert_eq!(life.task, refused);
     fleet.until_over().await;
-    println!("{:?}", fleet.lags());
+    println!("{}", fleet.lateness());
     cluster.start_again();
     for host in 0..3 {
         let back = |line: &serde_json::Value| line["event"] == "fleet_back";
         fleet.daemon(host).until_logged("that the database is back", back).await;
     }
     assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// Every connection is cut each second, and the server is restarted twice.
+#[tokio::test]
+async fn access_ends_while_connections_are_cut_and_the_database_restarts() {
+    let cluster = Cluster::start();
+    let base = cluster.new_database().await;
+    let mut fleet = Fleet::new(&base, 50, 20);
+    for host in 0..3 {
+        fleet.start(host).await;
+    }
+    let cut = async |_: &mut Fleet, second: usize| match second {
+        4 | 8 => cluster.restart(),
+        _ => {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'apono-connector'";
+            cluster.admin("postgres").await.batch_execute(sql).await.unwrap();
+        }
+    };
+    fleet.keep_giving(12, 10, cut).await;
+    fleet.until_over().await;
+    println!("{}", fleet.lateness());
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// The database stands still: connections stay, and nothing is answered.
+#[tokio::test]
+async fn access_ends_while_the_database_is_silent() {
+    let cluster = Cluster::start();
+    let base = cluster.new_database().await;
+    let mut fleet = Fleet::new(&base, 12, 4);
+    for host in 0..3 {
+        fleet.start(host).await;
+    }
+    let tasks: Vec<_> = (0..12).map(|_| fleet.grant(Duration::from_secs(6))).collect();
+    for task in tasks {
+        fleet.world.result(&task).await;
+    }
+    cluster.freeze();
+    fleet.until_ended().await;
+    println!("{}", fleet.lateness());
+    cluster.thaw();
+    fleet.until_over().await;
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// The database moves to the other address that the daemons know.
+#[tokio::test]
+async fn a_database_that_has_moved_is_found() {
+    let mut cluster = Cluster::start();
+    let base = cluster.new_database().await;
+    let other = cluster.another_port();
+    let both = base.url.replacen(
+        &format!("127.0.0.1:{}", cluster.port()),
+        &format!("127.0.0.1:{},127.0.0.1:{other}", cluster.port()),
+        1,
+    );
+    let mut fleet = Fleet::at(&both, &base, 50, 20);
+    for host in 0..3 {
+        fleet.start(host).await;
+    }
+    fleet.keep_giving(3, 10, async |_: &mut Fleet, _| {}).await;
+    cluster.move_to(other);
+    fleet.keep_giving(6, 10, async |_: &mut Fleet, _| {}).await;
+    // That a grant is given proves that it was found.
+    loop {
+        let task = fleet.grant(Duration::from_secs(3));
+        if fleet.world.result(&task).await["code"] != "refused_degraded" {
+            break;
+        }
+    }
+    fleet.until_over().await;
+    println!("{}", fleet.lateness());
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// The tables of the next version, which lets this one read: two versions side by side.
+#[tokio::test]
+async fn a_newer_version_may_have_added_to_the_tables() {
+    let base = shared().new_database().await;
+    let mut fleet = Fleet::new(&base, 12, 4);
+    fleet.start(0).await;
+    let admin = shared().admin(&base.name).await;
+    admin
+        .batch_execute(
+            "ALTER TABLE apono_connector.entries ADD COLUMN more text;
+             ALTER TABLE apono_connector.duties ADD COLUMN more text DEFAULT 'x' NOT NULL;
+             CREATE TABLE apono_connector.more (one int);
+             INSERT INTO apono_connector.formats (format, applied_at, oldest_reader) VALUES (99, now(), 1)",
+        )
+        .await
+        .unwrap();
+    fleet.start(1).await;
+    fleet.keep_giving(3, 4, async |_: &mut Fleet, _| {}).await;
+    fleet.until_over().await;
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_fleet_shows_who_is_there_and_who_owns_what() {
+    let base = shared().new_database().await;
+    let mut fleet = Fleet::new(&base, 2, 2);
+    for host in 0..2 {
+        fleet.start(host).await;
+    }
+    let two = |document: &serde_json::Value| {
+        let daemons = document["facts"]["fleet"]["daemons"].as_array().map_or(0, Vec::len);
+        let owner = &document["facts"]["organizations"][0]["owner"];
+        daemons == 2 && !owner.is_null()
+    };
+    let mut owners = 0;
+    for host in 0..2 {
+        let status = fleet.until_status(host, two).await;
+        owners += usize::from(status["facts"]["organizations"][0]["owner"]["is_this"] == true);
+        let (_, metrics) = fleet.daemon(host).ask("/metrics").await;
+        for line in ["apono_connector_fleet_daemons 2", "apono_connector_fleet_database_up 1"] {
+            assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+        }
+        let screen = fleet.command(host, &["status"]).await;
+        assert!(screen.contains("daemons that share the database"), "{screen}");
+        assert_eq!(screen.matches("this one").count(), 1, "{screen}");
+    }
+    assert_eq!(owners, 1);
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// A daemon is stopped while Okta still has its addition in hand; the others give and end the grant; then the addition comes
+/// to be.
+#[tokio::test]
+async fn an_addition_that_comes_to_be_after_the_end_is_taken_back() {
+    let base = shared().new_database().await;
+    let mut fleet = Fleet::new(&base, 1, 2);
+    fleet.start(0).await;
+    fleet.world.okta.faults().once("add_member", Fault::Delay(Duration::from_secs(20)));
+    // The first is of the group in which the user stands: nothing is added for it.
+    fleet.grant(Duration::from_secs(8));
+    fleet.grant(Duration::from_secs(8));
+    let second = fleet.groups[1].clone();
+    fleet.until_asked("add_member").await;
+    fleet.signal(0, Signal::SIGSTOP);
+    fleet.start(1).await;
+    let user = fleet.users[0].0.clone();
+    fleet.world.until_member(&second, &user, true).await;
+    fleet.world.until_member(&second, &user, false).await;
+    // The first daemon's addition.
+    fleet.world.until_member(&second, &user, true).await;
+    fleet.signal(0, Signal::SIGCONT);
+    let late = |line: &serde_json::Value| line["event"] == "membership_late";
+    fleet.daemon(0).until_logged("that the addition was late", late).await;
+    fleet.until_over().await;
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
+/// The database is set back, as by a standby that lagged behind; or a newer version has written what this one does not
+/// understand. What each daemon knows ends on time, and nothing begins.
+#[tokio::test]
+async fn access_ends_though_the_log_cannot_be_followed() {
+    for what in [
+        "DELETE FROM apono_connector.entries WHERE seq > (SELECT seq / 2 FROM apono_connector.head);
+         UPDATE apono_connector.head SET seq = seq / 2",
+        "INSERT INTO apono_connector.entries (seq, subject, at, record, daemon)
+             SELECT seq + 1, 'grant:x', '2026-01-01T00:00:00Z', '{\"of\":\"later\"}', 'x' FROM apono_connector.head;
+         INSERT INTO apono_connector.subjects VALUES ('grant:x', true);
+         UPDATE apono_connector.head SET seq = seq + 1",
+    ] {
+        let base = shared().new_database().await;
+        let mut fleet = Fleet::new(&base, 12, 4);
+        for host in 0..2 {
+            fleet.start(host).await;
+        }
+        let tasks: Vec<_> = (0..12).map(|_| fleet.grant(Duration::from_secs(8))).collect();
+        for task in tasks {
+            fleet.world.result(&task).await;
+        }
+        shared().admin(&base.name).await.batch_execute(what).await.unwrap();
+        fleet.until_ended().await;
+        println!("{}", fleet.lateness());
+        for host in 0..2 {
+            let (status, text) = fleet.daemon(host).ask("/readyz?verbose").await;
+            assert_eq!(status, 503, "{text}");
+        }
+        let refused = fleet.grant(Duration::from_secs(60));
+        assert_eq!(fleet.world.result(&refused).await["code"], "refused_degraded");
+        fleet.promised.lives.pop();
+        assert_eq!(fleet.judge().await, Vec::<String>::new());
+    }
 }

@@ -11,8 +11,10 @@
 //! # Not here
 //! Ending it: `removing`.
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use super::super::book::Book;
+use super::super::journal::{Record, Subject};
 use super::super::machine::{Event, GrantState, Holding, Step};
 use super::super::policy::review_conditions;
 use super::super::sight::Shown;
@@ -198,8 +200,36 @@ impl Executor {
             membership.user,
             if verified { "" } else { ", though Okta does not show it yet" }
         );
-        let event = Event::Granted { group, verified, okta_request_ids: ids };
-        self.record("the addition", id, move |_| Some(event.clone())).await.map(|_| ())
+        let event = Event::Granted { group, verified, okta_request_ids: ids.clone() };
+        let recorded = self.record("the addition", id, move |_| Some(event.clone())).await;
+        if !matches!(recorded, Ok(true)) {
+            self.take_back_if_late(id, &membership.group, &ids).await?;
+        }
+        recorded.map(|_| ())
+    }
+
+    /// Where others have ended the grant while this daemon was stopped between its last look and Okta's answer, what it has
+    /// added is a duty again.
+    async fn take_back_if_late(
+        &self,
+        id: &GrantId,
+        group: &OktaGroupId,
+        okta_request_ids: &[String],
+    ) -> Result<(), StepError> {
+        let mut is_late = false;
+        let late = |book: &Book| {
+            let ended = book.grant(id).and_then(|state| state.holdings.get(group));
+            is_late = matches!(ended, Some(Holding::Ended { .. }));
+            let event =
+                || Event::AddedLate { group: group.clone(), okta_request_ids: okta_request_ids.to_vec() };
+            is_late.then(|| Record::Grant { id: id.clone(), event: event() }).into_iter().collect()
+        };
+        let recorded = self.ledger.record(&[Subject::Grant(id.clone())], late).await;
+        if is_late {
+            warn!(event = "membership_late", grant.id = %id, okta.group_id = %group,
+                "grant {id} was over when what it gave in group {group} came to be; it is taken back");
+        }
+        recorded.map_err(|source| StepError::Ledger { what: "a late addition", source })
     }
 
     /// Okta said no. That is final only once the user is proven not to be a member: an earlier try may have landed.

@@ -203,6 +203,23 @@ impl SqliteJournal {
     }
 }
 
+/// Makes the folder of `file` and takes the lock beside it, though the state itself is elsewhere: one process of a host has
+/// the files that belong to it. The lock is held as long as the answer is.
+pub fn lock_beside(file: &Path, whoami: &str) -> Result<File, OpenError> {
+    let failed = |source| OpenError::File { path: file.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder_of(file)).map_err(failed)?;
+    lock::take(file, &beside(file, ".lock"), whoami)
+}
+
+/// Who has the lock that [`lock_beside`] takes, in its own words.
+pub fn holder_beside(file: &Path) -> Result<Option<String>, OpenError> {
+    match lock::take_if_there(file, &beside(file, ".lock")) {
+        Ok(_) => Ok(None),
+        Err(OpenError::InUse { by, .. }) => Ok(Some(by)),
+        Err(error) => Err(error),
+    }
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Journal for SqliteJournal {

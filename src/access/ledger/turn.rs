@@ -56,6 +56,15 @@ impl Turn {
         Ok(())
     }
 
+    /// Notes that the journal does not answer: who needs it does not wait to find that out.
+    pub(super) fn note_outage(&self, error: &LedgerError) {
+        if let LedgerError::Journal(error) = error
+            && error.is_an_outage()
+        {
+            self.shared.note(&self.writing.backlog, Some(Err(error)));
+        }
+    }
+
     /// What is to be written, if anything.
     pub(super) fn decide(
         &self,
@@ -136,7 +145,13 @@ impl Turn {
     pub(super) async fn check(&mut self) {
         self.tell_what_waits().await;
         if self.writing.backlog.is_empty() {
-            let proven = self.shared.journal.prove().await;
+            let mut proven = self.shared.journal.prove().await;
+            if proven.is_ok()
+                && let Err(LedgerError::Journal(error)) = self.catch_up().await
+            {
+                // It can be written, and not be understood.
+                proven = Err(error);
+            }
             self.shared.note(&self.writing.backlog, Some(proven.as_ref().copied()));
         } else {
             self.write_what_waits().await;

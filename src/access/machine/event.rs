@@ -95,6 +95,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         okta_request_ids: Vec<String>,
     },
+    /// An addition of ours came to be after the grant was over: a daemon was stopped in the middle of it, and others have
+    /// ended the grant meanwhile.
+    AddedLate {
+        /// To which group.
+        group: OktaGroupId,
+        /// Okta's ids of the requests.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        okta_request_ids: Vec<String>,
+    },
     /// The grant is over.
     EndRequested {
         /// Why.
@@ -193,7 +202,7 @@ impl Ending {
 
 impl Event {
     /// Its name, for messages.
-    pub(super) fn name(&self) -> &'static str {
+    pub(in super::super) fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "Accepted",
             Self::Revised { .. } => "Revised",
@@ -205,6 +214,7 @@ impl Event {
             Self::Granted { .. } => "Granted",
             Self::FoundMissing { .. } => "FoundMissing",
             Self::AddedByOthers { .. } => "AddedByOthers",
+            Self::AddedLate { .. } => "AddedLate",
             Self::EndRequested { .. } => "EndRequested",
             Self::RevokeIntended { .. } => "RevokeIntended",
             Self::Ended { .. } => "Ended",

@@ -298,6 +298,7 @@ fn events_of_a_group() -> Vec<(String, Event)> {
         ("refused, proven absent".to_owned(), refused(true)),
         ("found standing".to_owned(), Event::StandingFound { group: group(), okta_request_ids: ids() }),
         ("grant intended".to_owned(), Event::GrantIntended { group: group() }),
+        ("added late".to_owned(), Event::AddedLate { group: group(), okta_request_ids: Vec::new() }),
         ("granted, seen".to_owned(), granted(true)),
         ("granted, unseen".to_owned(), granted(false)),
         ("found missing".to_owned(), Event::FoundMissing { group: group(), okta_request_ids: ids() }),
@@ -407,6 +408,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         Just(ended(EndReason::Revoked)),
         group().prop_map(|group| Event::RevokeIntended { group }),
+        group().prop_map(|group| Event::AddedLate { group, okta_request_ids: Vec::new() }),
         (group(), how).prop_map(|(group, how)| Event::Ended { group, how, okta_request_ids: Vec::new() }),
     ]
 }
@@ -421,7 +423,7 @@ proptest! {
         for event in &events {
             let Ok(next) = apply(Some(&state), event) else { continue };
             match event {
-                Event::GrantIntended { group } => { owed.insert(group.clone()); }
+                Event::GrantIntended { group } | Event::AddedLate { group, .. } => { owed.insert(group.clone()); }
                 Event::Refused { group, proven_absent: true, .. } | Event::Ended { group, .. } => {
                     owed.remove(group);
                 }

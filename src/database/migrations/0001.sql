@@ -51,5 +51,20 @@ CREATE TABLE apono_connector.organizations (
     integration text PRIMARY KEY,
     daemon      text,
     epoch       bigint NOT NULL DEFAULT 0,
-    since       timestamptz
+    since       timestamptz,
+    -- Counts the changes of the table below.
+    slices      bigint NOT NULL DEFAULT 0
+);
+
+-- Which part of an organization's share of Okta's limits each daemon holds, and what it could use.
+CREATE TABLE apono_connector.slices (
+    integration       text NOT NULL,
+    daemon            text NOT NULL,
+    slice             double precision NOT NULL,
+    directory_waiting bigint NOT NULL,
+    access_waiting    bigint NOT NULL,
+    spent             bigint NOT NULL,
+    of                bigint NOT NULL,
+    counts_until      timestamptz NOT NULL,
+    PRIMARY KEY (integration, daemon)
 );

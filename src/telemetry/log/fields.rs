@@ -186,6 +186,11 @@ pub const EVENTS: &[Named] = &[
         "A grant is over, and its membership stays because another live grant holds it.",
         "",
     ),
+    named(
+        "membership_late",
+        "A daemon was stopped in the middle of an addition, and the others have ended the grant meanwhile; what came to be is taken back.",
+        "See why the process was stopped (a suspended machine, a debugger).",
+    ),
     named("membership_refused", "A grant's membership in a group is not given: `result.code` says why.", ""),
     named("okta_back", "Okta answers again.", ""),
     named(

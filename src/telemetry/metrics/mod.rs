@@ -200,6 +200,18 @@ pub struct Metrics {
     pub open_files: Gauge,
     /// When it was started, as a Unix time.
     pub started: Gauge,
+    /// Daemons that share the state and live, this one included.
+    pub fleet_daemons: Gauge,
+    /// 1 when the database took this daemon's last word.
+    pub fleet_database_up: Gauge,
+    /// Seconds since this daemon was heard.
+    pub fleet_heard_age: Gauge<f64, AtomicU64>,
+    /// Journal entries of others that this daemon did not know yet when it was heard last.
+    pub fleet_entries_behind: Gauge,
+    /// 1 where this daemon runs an organization's directory.
+    pub fleet_owner: Family<IntegrationLabels, Gauge>,
+    /// Changes of an organization's owner.
+    pub fleet_epoch: Family<IntegrationLabels, Gauge>,
 }
 
 /// A metric of the registry, at zero.
@@ -323,6 +335,23 @@ impl Metrics {
             added(registry, "results_pending", "Results on disk that Apono has not accepted yet");
         let session_connected =
             added(registry, "session_connected", "1 while Apono accepts this connector's session");
+        let fleet_daemons = added(
+            registry,
+            "fleet_daemons",
+            "Daemons that share the state and are there, this one included; 0 where the state is this one's alone",
+        );
+        let fleet_database_up =
+            added(registry, "fleet_database_up", "1 while the database that daemons share answers this one");
+        let fleet_heard_age =
+            added(registry, "fleet_heard_age_seconds", "Time since this daemon was heard by the others");
+        let fleet_entries_behind = added(
+            registry,
+            "fleet_entries_behind",
+            "Journal entries of other daemons that this one did not know when it was heard last",
+        );
+        let fleet_owner =
+            added(registry, "fleet_owner", "1 where this daemon runs the organization's directory");
+        let fleet_epoch = added(registry, "fleet_owner_epoch", "Changes of the organization's owner");
 
         Self {
             registry: root,
@@ -363,6 +392,12 @@ impl Metrics {
             resident_bytes,
             open_files,
             started,
+            fleet_daemons,
+            fleet_database_up,
+            fleet_heard_age,
+            fleet_entries_behind,
+            fleet_owner,
+            fleet_epoch,
         }
     }
 

@@ -11,6 +11,7 @@
 //! Which steps are due: `schedule`. Who lives: [`crate::fleet`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Claims {
     database: Database,
     members: Arc<Members>,
     held: Mutex<BTreeMap<Key, Claim>>,
+    /// Whether the database is of no use any more.
+    without: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,11 @@ enum Claim {
     /// Taken over by another while a step goes on here.
     Lost,
 }
+
+/// The database did not take the last word.
+#[derive(Debug, thiserror::Error)]
+#[error("the database does not answer")]
+struct Away;
 
 /// A row that another statement works on is being claimed by somebody else.
 const CLAIM: &str = "
@@ -73,7 +81,7 @@ const STANDS: &str = "
 
 impl Claims {
     pub(super) fn new(database: Database, members: Arc<Members>) -> Self {
-        Self { database, members, held: Mutex::default() }
+        Self { database, members, held: Mutex::default(), without: AtomicBool::new(false) }
     }
 
     pub(super) fn me(&self) -> String {
@@ -108,6 +116,15 @@ impl Claims {
         }
     }
 
+    /// From here on as if the database were away.
+    pub(super) fn go_without(&self) {
+        self.without.store(true, Ordering::SeqCst);
+    }
+
+    fn is_away(&self) -> bool {
+        self.without.load(Ordering::SeqCst) || self.members.is_away()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Claim>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +156,7 @@ fn effect(record: &Record) -> Option<Key> {
             | Event::UserResolved { .. }
             | Event::FoundMissing { .. }
             | Event::AddedByOthers { .. }
+            | Event::AddedLate { .. }
             | Event::EndRequested { .. } => None,
         },
         Record::Task { .. } | Record::Trail { .. } => None,
@@ -155,7 +173,7 @@ impl Fleet for Claims {
     }
 
     fn grace(&self) -> Duration {
-        if self.members.is_away() { GRACE_ALONE } else { GRACE }
+        if self.is_away() { GRACE_ALONE } else { GRACE }
     }
 
     fn owns(&self, integration: &IntegrationId) -> bool {
@@ -175,6 +193,10 @@ impl Fleet for Claims {
                 }
                 Ok(claimed.first().map(|row| row.get::<_, i64>(0)))
             };
+            if self.is_away() {
+                // Found out a moment ago: what must end does not wait to find it out again.
+                return Err(JournalError::Read(Away.into()));
+            }
             let claimed = self.database.run(LIMIT, claim).await;
             let claimed = claimed.map_err(|error| JournalError::Read(error.into()))?;
             if let Some(epoch) = claimed {
@@ -188,7 +210,9 @@ impl Fleet for Claims {
     fn give_back<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, ()> {
         async move {
             let held = self.lock().remove(key);
-            if let Some(Claim::Held(epoch)) = held {
+            if let Some(Claim::Held(epoch)) = held
+                && !self.is_away()
+            {
                 // Where it does not arrive, the claim is this daemon's until the next one, or until it stops.
                 let _ = self.ask(GIVE_BACK, key, epoch).await;
             }
@@ -200,8 +224,9 @@ impl Fleet for Claims {
         async move {
             let claim = self.lock().get(key).copied();
             match claim {
-                Some(Claim::Held(_)) if self.members.is_current() => Ok(()),
+                Some(Claim::Held(_)) if self.members.is_current() && !self.is_away() => Ok(()),
                 Some(Claim::Lost) => Err(JournalError::TakenOver),
+                Some(Claim::Held(_)) if self.is_away() => without(step, JournalError::Read(Away.into())),
                 Some(Claim::Held(epoch)) => match self.ask(STANDS, key, epoch).await {
                     Ok(true) => Ok(()),
                     Ok(false) => {

@@ -14,6 +14,8 @@
 mod claims;
 mod rows;
 
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ use crate::domain::GrantId;
 use crate::fleet::Members;
 
 /// What is written or read for a turn.
-const LIMIT: Duration = Duration::from_secs(3);
+const LIMIT: Duration = Duration::from_secs(2);
 /// All that is open, at the start.
 const WHOLE: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,10 @@ pub struct PostgresJournal {
     claims: Arc<Claims>,
     /// The last entry that the book knows of.
     seen: Mutex<i64>,
+    /// Whether it has lost what this daemon has seen.
+    rewound: AtomicBool,
+    /// On this host's files.
+    _lock: File,
 }
 
 /// The state cannot be opened.
@@ -83,6 +89,7 @@ impl PostgresJournal {
         database: Database,
         owner: &Owner,
         members: Arc<Members>,
+        lock: File,
     ) -> Result<Self, SharedOpenError> {
         database.migrate().await.map_err(SharedOpenError::Database)?;
         let claimed = database.run(LIMIT, async |client| rows::claim(client, owner).await).await;
@@ -91,10 +98,11 @@ impl PostgresJournal {
         }
         members.beat().await.map_err(SharedOpenError::Database)?;
         let claims = Arc::new(Claims::new(database.clone(), members));
-        Ok(Self { database, claims, seen: Mutex::new(0) })
+        Ok(Self { database, claims, seen: Mutex::new(0), rewound: AtomicBool::new(false), _lock: lock })
     }
 
     async fn write(&self, batch: Batch) -> Result<(), JournalError> {
+        self.is_whole()?;
         let seen = *self.seen();
         let me = self.claims.me();
         let written =
@@ -107,6 +115,9 @@ impl PostgresJournal {
             Ok(None) => {
                 let head = self.database.run(LIMIT, async |client| rows::head(client).await).await;
                 let head = head.map_err(|error| JournalError::Write(error.into()))?;
+                if head < seen {
+                    return Err(self.rewound());
+                }
                 if head == seen {
                     self.claims.lost(&batch.fences());
                     return Err(JournalError::TakenOver);
@@ -119,6 +130,18 @@ impl PostgresJournal {
             }
             Err(error) => Err(JournalError::Write(error.into())),
         }
+    }
+
+    /// From here on nothing is written, and what must end is ended from this daemon's copy, until it is started anew: what the
+    /// journal has lost is known nowhere else.
+    fn rewound(&self) -> JournalError {
+        self.rewound.store(true, Ordering::SeqCst);
+        self.claims.go_without();
+        JournalError::Rewound
+    }
+
+    fn is_whole(&self) -> Result<(), JournalError> {
+        if self.rewound.load(Ordering::SeqCst) { Err(JournalError::Rewound) } else { Ok(()) }
     }
 
     fn seen(&self) -> MutexGuard<'_, i64> {
@@ -184,8 +207,11 @@ impl Journal for PostgresJournal {
             client.batch_execute("UPDATE apono_connector.head SET proofs = proofs + 1").await?;
             Ok(())
         };
-        let proven = async move { self.database.run(LIMIT, prove).await };
-        proven.map(|proven| proven.map_err(|error| JournalError::Write(error.into()))).boxed()
+        async move {
+            self.is_whole()?;
+            self.database.run(LIMIT, prove).await.map_err(|error| JournalError::Write(error.into()))
+        }
+        .boxed()
     }
 
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
@@ -220,6 +246,10 @@ impl Journal for PostgresJournal {
         Arc::clone(&self.claims) as Arc<dyn Fleet>
     }
 
+    fn position(&self) -> Option<i64> {
+        Some(*self.seen())
+    }
+
     fn is_shared(&self) -> bool {
         true
     }
@@ -229,12 +259,20 @@ impl Journal for PostgresJournal {
         known: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
     ) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         async move {
+            self.is_whole()?;
             let seen = *self.seen();
             let read = async |client: &mut tokio_postgres::Client| {
-                Ok(client.query_typed(rows::NEWS, &[(&seen, Type::INT8)]).await?)
+                let found = client.query_typed(rows::NEWS, &[(&seen, Type::INT8)]).await?;
+                // It is there while nothing is lost.
+                let is_there = seen == 0
+                    || !client.query_typed(rows::IS_THERE, &[(&seen, Type::INT8)]).await?.is_empty();
+                Ok((found, is_there))
             };
-            let found =
-                self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+            let read = self.database.run(LIMIT, read).await;
+            let (found, is_there) = read.map_err(|error| JournalError::Read(error.into()))?;
+            if !is_there {
+                return Err(self.rewound());
+            }
             let Some(last) = found.last().map(rows::seq) else {
                 return Ok(Vec::new());
             };

@@ -27,6 +27,8 @@ pub(super) const HISTORY: &str = "
 pub(super) const NEWS: &str = "
     SELECT seq, at, record FROM apono_connector.entries WHERE seq > $1 ORDER BY seq LIMIT 5000";
 
+pub(super) const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE seq = $1";
+
 pub(super) const WHOLE: &str = "
     SELECT e.seq, e.at, e.record FROM apono_connector.entries e
     WHERE e.subject IN (SELECT s.subject FROM apono_connector.subjects s WHERE s.open) OR e.subject = ANY ($1)
@@ -120,6 +122,7 @@ impl Batch {
                     | Event::StandingFound { .. }
                     | Event::FoundMissing { .. }
                     | Event::AddedByOthers { .. }
+                    | Event::AddedLate { .. }
                     | Event::GrantIntended { .. }
                     | Event::Granted { .. }
                     | Event::RevokeIntended { .. }
