@@ -46,6 +46,15 @@ GOOD = {
         }
     ],
 }
+FLEET = {
+    "replicas": 3,
+    "state": {
+        "postgres": {
+            "url": "postgres://connector@db1.example.com,db2.example.com:6432/connector",
+            "existingSecret": {"name": "database"},
+        }
+    },
+}
 held = 0
 
 
@@ -121,6 +130,7 @@ def the_usual():
             holds(f"{document['kind']} has {label}", label in labels)
     spec, container = pod(kinds), pod(kinds)["containers"][0]
     holds("one pod", kinds["StatefulSet"]["spec"]["replicas"] == 1)
+    holds("which is spread over nothing", "topologySpreadConstraints" not in spec)
     holds("no token of the cluster", spec["automountServiceAccountToken"] is False)
     holds("nor by its account", kinds["ServiceAccount"]["automountServiceAccountToken"] is False)
     security = spec["securityContext"]
@@ -252,7 +262,21 @@ def mistakes():
     refused({"okta": [merged(one, {"credentials": "{}"})]}, "not both")
     refused({"okta": [merged(one, {"organizationUrl": "http://example.okta.com"})]}, "organizationUrl")
     refused({"okta": [merged(one, {"orgUrl": "x"})]}, "orgUrl")
-    refused({"replicas": 2}, "replicas")
+    refused({"replicas": 2}, "name a database that they share in state.postgres.url")
+    for number in [0, "2", 1.5]:
+        refused(merged(FLEET, {"replicas": number}), "replicas")
+    given = FLEET["state"]["postgres"]["url"]
+    for url in [given.replace("connector@", "connector:placeholder@"), given.replace("connector@", "c:place/holder@")]:
+        refused({"state": {"postgres": {"url": url, "existingSecret": {"name": "database"}}}}, "put it into a Secret")
+    refused({"state": {"postgres": {"url": "mysql://connector@db/connector"}}}, "url")
+    refused({"state": {"postgres": {"url": given}}}, "state.postgres.existingSecret.name is required")
+    refused({"state": {"postgres": {"existingSecret": {"name": "database"}}}}, "without state.postgres.url")
+    refused({"state": {"postgres": {"password": "placeholder"}}}, "password")
+    refused({"state": {"directory": "/srv"}}, "directory")
+    refused({"config": {"state": {"url": given}}}, "config.state is the chart's own")
+    refused({"podDisruptionBudget": {"enabled": "yes"}}, "enabled")
+    refused({"networkPolicy": {"egress": {"databaseTo": ["10.0.0.0/8"]}}}, "databaseTo")
+    refused({"topologySpreadConstraints": [{"topologyKey": "rack"}]}, "topologySpreadConstraints")
     refused({"persistence": {"enabled": False}}, "acceptLossOfState")
     refused({"proxy": {"httpsProxy": "http://user:placeholder@proxy"}}, "httpsProxy")
     refused({"image": {"tag": "latest"}}, "tag")
@@ -395,6 +419,108 @@ def where_things_are():
     return text
 
 
+def egress(kinds, number):
+    """Where that port may be reached."""
+    rules = kinds["NetworkPolicy"]["spec"]["egress"]
+    found = [rule["to"] for rule in rules if any(port["port"] == number for port in rule["ports"])]
+    holds(f"one rule lets {number} out", len(found) == 1)
+    return found[0]
+
+
+def a_fleet():
+    """Several pods, whose state is in PostgreSQL."""
+    text, kinds, documents = rendered(FLEET)
+    holds("two renders of a fleet are equal", text == rendered(FLEET)[0])
+    about, spec = kinds["StatefulSet"]["spec"], pod(kinds)
+    container, volumes = spec["containers"][0], {volume["name"]: volume for volume in spec["volumes"]}
+    labels = about["template"]["metadata"]["labels"]
+    holds("three pods", about["replicas"] == 3)
+    holds("which begin at once", about["podManagementPolicy"] == "Parallel")
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    holds("and are replaced one after the other", about["updateStrategy"] == strategy)
+    # A daemon that is silent for four seconds counts as gone; one that is new is heard of in one.
+    holds("each after the others have heard of the one before", about["minReadySeconds"] > 4)
+    holds("with time for what was begun", spec["terminationGracePeriodSeconds"] >= 60)
+    budget = kinds["PodDisruptionBudget"]["spec"]
+    holds("a budget without being asked for", budget["maxUnavailable"] == 1 and "minAvailable" not in budget)
+    holds("of its pods", selects(labels, budget["selector"]))
+    places = {one["topologyKey"]: one for one in spec["topologySpreadConstraints"]}
+    holds("spread over nodes and zones", set(places) == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"})
+    for place, one in places.items():
+        holds(f"{place}: as far as can be", one["whenUnsatisfiable"] == "ScheduleAnyway" and one["maxSkew"] == 1)
+        holds(f"{place}: its pods are counted", selects(labels, one["labelSelector"]))
+    secret = {"secretName": "database", "defaultMode": 0o440}
+    holds("the password's Secret", volumes["postgres"]["secret"] == secret)
+    mount = next(one for one in container["volumeMounts"] if one["name"] == "postgres")
+    holds("is a folder that is only read", mount["readOnly"] is True and "subPath" not in mount)
+    holds("and nothing of it is in the environment", "env" not in container and "envFrom" not in container)
+    config = checked_by_the_connector(kinds["ConfigMap"]["data"]["connector.toml"])
+    state = config["state"]
+    holds("the database is the one that is named", state["url"] == FLEET["state"]["postgres"]["url"])
+    folder, name = os.path.split(state["password_file"])
+    holds("the password is in that folder", folder == mount["mountPath"] and name == "postgres-password")
+    writable = next(one["mountPath"] for one in container["volumeMounts"] if one["name"] == "state")
+    holds("a pod's own files are in its volume", state["directory"] == writable)
+    holds("its audit trail too", os.path.dirname(config["audit"]["file"]) == writable)
+    claim = about["volumeClaimTemplates"][0]["spec"]
+    holds("each has one of its own", claim["accessModes"] == ["ReadWriteOnce"] and "state" not in volumes)
+    everywhere = egress(kinds, 443)
+    for number in [5432, 6432]:
+        holds(f"port {number} is open as 443 is, and nowhere else", egress(kinds, number) == everywhere)
+
+    other = {
+        "persistence": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+        "networkPolicy": {
+            "egress": {"proxyCIDR": "10.1.2.3/32", "databaseTo": [{"ipBlock": {"cidr": "10.4.0.0/16"}}]}
+        },
+        "state": {
+            "postgres": {"url": "postgres://c@[2001:db8::7]:6543/c", "existingSecret": {"key": "word"}}
+        },
+        "topologySpreadConstraints": [
+            {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"},
+            {
+                "maxSkew": 1,
+                "topologyKey": "row",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "other"}},
+            },
+        ],
+    }
+    _, kinds, documents = rendered(merged(FLEET, other))
+    about, spec = kinds["StatefulSet"]["spec"], pod(kinds)
+    holds("without a volume, unless it is wanted", {"name": "state", "emptyDir": {}} in spec["volumes"])
+    holds("nor a claim", "volumeClaimTemplates" not in about)
+    holds("no budget, where none is wanted", "PodDisruptionBudget" not in kinds)
+    holds("out to the database where it is", egress(kinds, 6543) == [{"ipBlock": {"cidr": "10.4.0.0/16"}}])
+    rules = kinds["NetworkPolicy"]["spec"]["egress"]
+    ports = {port["port"] for rule in rules for port in rule["ports"]}
+    holds(f"and to names and the proxy: {ports}", ports == {53, 3128, 6543})
+    rack, row = spec["topologySpreadConstraints"]
+    holds("spread as it is said", (rack["maxSkew"], rack["whenUnsatisfiable"]) == (2, "DoNotSchedule"))
+    holds("by its own labels", selects(about["template"]["metadata"]["labels"], rack["labelSelector"]))
+    holds("unless others are given", row["labelSelector"] == {"matchLabels": {"app": "other"}})
+    config = checked_by_the_connector(kinds["ConfigMap"]["data"]["connector.toml"])
+    holds("another key", config["state"]["password_file"].endswith("/postgres/word"))
+
+    _, kinds, documents = rendered(FLEET, tests=True)
+    for document in of_kind(documents, "Pod"):
+        name, container = document["metadata"]["name"], document["spec"]["containers"][0]
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        holds(f"{name} has the password", "postgres" in mounts)
+        holds(f"{name} is spread over nothing", "topologySpreadConstraints" not in document["spec"])
+
+    one = rendered(merged(FLEET, {"replicas": 1}))[1]
+    config = checked_by_the_connector(one["ConfigMap"]["data"]["connector.toml"])
+    holds("one pod can have its state there too", config["state"]["url"].startswith("postgres://"))
+    holds("and needs no budget", "PodDisruptionBudget" not in one)
+    # Kubernetes lets nobody change it: the same for one pod and for several, or none could become several.
+    sets = [kinds["StatefulSet"]["spec"] for kinds in [rendered()[1], one, rendered(FLEET)[1]]]
+    policies = {each["podManagementPolicy"] for each in sets}
+    holds("one pod can become several", policies == {"Parallel"})
+    return text
+
+
 def what_prometheus_gets():
     source = yaml.safe_load(pathlib.Path("deploy/monitoring/alerts.yaml").read_text())
     names = [rule["alert"] for group in source["groups"] for rule in group["rules"]]
@@ -508,6 +634,8 @@ def in_other_ways():
         "helm -n apono test rel": {},
         "create configmap stop-grants --from-literal=stop=": {"killSwitch": {"configMap": "stop-grants"}},
         "networkPolicy.metricsFrom": {"podMonitor": {"enabled": True}},
+        "3 pods share the state": FLEET,
+        "persistence.enabled keeps it": merged(FLEET, {"persistence": {"enabled": False}}),
         "A token stands in the values": {"apono": {"existingSecret": {"name": ""}, "token": "placeholder"}},
     }
     for part, changes in told.items():
@@ -633,9 +761,11 @@ def looked_at_by_checkov():
         paths = {
             "by default": pathlib.Path(folder, "default.yaml"),
             "as the README says": pathlib.Path(folder, "hardened.yaml"),
+            "as a fleet": pathlib.Path(folder, "fleet.yaml"),
         }
         paths["by default"].write_text(rendered(tests=True)[0])
         paths["as the README says"].write_text(rendered(hardened, tests=True)[0])
+        paths["as a fleet"].write_text(rendered(merged(hardened, FLEET), tests=True)[0])
         command = [
             f"{TOOLS}/checkov",
             "--framework",
@@ -696,7 +826,7 @@ the_usual()
 texts = [rendered()[0], the_unusual()]
 mistakes()
 of_the_release()
-texts += [where_things_are(), what_prometheus_gets(), what_grafana_gets(), the_test()]
+texts += [a_fleet(), where_things_are(), what_prometheus_gets(), what_grafana_gets(), the_test()]
 in_other_ways()
 for text in texts:
     known_to_kubernetes(text)

@@ -157,6 +157,52 @@ def the_compose_file():
     return mounts, test[1:]
 
 
+def the_compose_file_of_a_fleet():
+    """Two connectors that are as the one of compose.yaml, but for what is theirs, and their database."""
+    folder = FOLDER / "deployment"
+
+    def read(name):
+        return json.loads(must(COMPOSE, "-f", folder / name, "config", "--format", "json"))
+
+    one, project = read("compose.yaml")["services"]["connector"], read("compose.fleet.yaml")
+    services = project["services"]
+    holds(f"fleet: what there is: {sorted(services)}", set(services) == {"one", "two", "database"})
+    own = {"volumes", "networks", "hostname", "depends_on"}
+    states = set()
+    for name in ["one", "two"]:
+        service = services[name]
+        holds(f"fleet: {name} has a name in the log", service["hostname"] == name)
+        same = {key: value for key, value in service.items() if key not in own}
+        holds(f"fleet: {name} is as compose.yaml has it", same == {k: v for k, v in one.items() if k not in own})
+        binds, volumes = ([v for v in service["volumes"] if v["type"] == kind] for kind in ["bind", "volume"])
+        holds(f"fleet: {name} reads the same", binds == [v for v in one["volumes"] if v["type"] == "bind"])
+        holds(f"fleet: {name} has a folder", [v["target"] for v in volumes] == [f"/{STATE}"])
+        states.update(v["source"] for v in volumes)
+        condition = service["depends_on"]["database"]["condition"]
+        holds(f"fleet: {name} begins when the database can be used", condition == "service_healthy")
+        holds(f"fleet: {name} reaches it, and the peers", set(service["networks"]) == {"default", "database"})
+    holds("fleet: each folder is one's own", len(states) == 2)
+    database = services["database"]
+    holds("fleet: the database is reached by nobody else", set(database["networks"]) == {"database"})
+    holds("fleet: and reaches nobody", project["networks"]["database"]["internal"] is True)
+    holds("fleet: no port is opened", all("ports" not in service for service in services.values()))
+    holds("fleet: no password in the environment", all(key.endswith("_FILE") for key in database["environment"]))
+    holds("fleet: the database has no capabilities", database["cap_drop"] == ["ALL"] and "cap_add" not in database)
+    holds("fleet: and is not root", database["user"] == "999:999")
+    mounts = {v["target"]: v for v in database["volumes"]}
+    script = mounts["/docker-entrypoint-initdb.d/database.sql"]
+    holds("fleet: database.sql makes the database", script["read_only"] and script["source"].endswith("/database.sql"))
+    password = "/run/secrets/database/password"
+    holds("fleet: which reads the password there", password in (folder / "database.sql").read_text())
+    holds("fleet: its data outlives it", mounts["/var/lib/postgresql/data"]["type"] == "volume")
+    head = (folder / "compose.fleet.yaml").read_text()
+    lines = [line.removeprefix("#").strip() for line in re.findall(r"^# +(?:url|password_file) = .+$", head, re.M)]
+    config = (folder / "config/connector.toml").read_text().replace("[state]\n", "\n".join(["[state]", *lines, ""]))
+    (FOLDER / "fleet.toml").write_text(config)
+    told = ran(BINARY, "config", "check", "--without-secrets", "--config", FOLDER / "fleet.toml")
+    holds(f"fleet: the connector takes what is to be written: {told}", len(lines) == 2 and told.returncode == 0)
+
+
 class Container:
     """The unpacked image, with what a deployment mounts into it."""
 
@@ -212,7 +258,8 @@ def deployment():
     for path in [folder / "secrets/apono/token", folder / "secrets/okta/credentials.json"]:
         os.chown(path, 65532, 0)
         path.chmod(0o440)
-    (folder / "compose.yaml").write_text(pathlib.Path("deploy/compose.yaml").read_text())
+    for name in ["compose.yaml", "compose.fleet.yaml", "database.sql"]:
+        (folder / name).write_text(pathlib.Path("deploy", name).read_text())
 
 
 def an_empty_volume(bundle, name):
@@ -230,6 +277,7 @@ def it_runs(bundle):
     container = Container(bundle)
     deployment()
     mounts, test = the_compose_file()
+    the_compose_file_of_a_fleet()
     mounts.append(bind(FOLDER / "deployment/hosts", "/etc/hosts", "ro"))
     scratch = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"]}
     for who, user in USERS.items():

@@ -60,6 +60,37 @@ labels:
 {{- default (printf "%s-apono" (include "apono-connector.fullname" .)) .Values.apono.existingSecret.name -}}
 {{- end -}}
 
+{{/* Whether there are several pods. */}}
+{{- define "apono-connector.isFleet" -}}
+{{- if gt (int .Values.replicas) 1 }}yes{{ end -}}
+{{- end -}}
+
+{{/* Over nodes and zones, unless something else is given, as a list of YAML. */}}
+{{- define "apono-connector.spread" -}}
+{{- $given := .Values.topologySpreadConstraints -}}
+{{- if and (not $given) (include "apono-connector.isFleet" .) -}}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" -}}
+{{- $given = append $given (dict "maxSkew" 1 "topologyKey" . "whenUnsatisfiable" "ScheduleAnyway") -}}
+{{- end -}}
+{{- end -}}
+{{- $own := dict "labelSelector" (dict "matchLabels" (include "apono-connector.selector" . | fromYaml)) -}}
+{{- $spread := list -}}
+{{- range $given -}}
+{{- $spread = append $spread (hasKey . "labelSelector" | ternary . (merge (deepCopy .) $own)) -}}
+{{- end -}}
+{{- toYaml $spread -}}
+{{- end -}}
+
+{{/* The ports of `state.postgres.url`, which may name several servers, as a list of YAML. */}}
+{{- define "apono-connector.databasePorts" -}}
+{{- $ports := list -}}
+{{- $servers := regexReplaceAll "^[^:]+://([^@/]*@)?" .Values.state.postgres.url "" | splitList "/" | first -}}
+{{- range splitList "," $servers -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "5432" | int) -}}
+{{- end -}}
+{{- toYaml (uniq $ports) -}}
+{{- end -}}
+
 {{/* The configuration file, as TOML. */}}
 {{- define "apono-connector.config" -}}
 {{- $secrets := "/run/secrets/apono-connector" -}}
@@ -74,7 +105,13 @@ labels:
 {{- $okta = append $okta (mergeOverwrite (deepCopy (default dict $one.config)) $table) -}}
 {{- end -}}
 {{- $state := "/var/lib/apono-connector" -}}
-{{- $own := dict "apono" (mergeOverwrite (deepCopy .Values.apono.config) $apono) "okta" $okta "state" (dict "url" (printf "sqlite:%s/state.db" $state)) "audit" (dict "file" (printf "%s/audit.jsonl" $state)) "admin" (dict "listen" "0.0.0.0:8080") -}}
+{{- $kept := dict "url" (printf "sqlite:%s/state.db" $state) -}}
+{{- with .Values.state.postgres -}}
+{{- if .url -}}
+{{- $kept = dict "url" .url "password_file" (printf "%s/postgres/%s" $secrets .existingSecret.key) "directory" $state -}}
+{{- end -}}
+{{- end -}}
+{{- $own := dict "apono" (mergeOverwrite (deepCopy .Values.apono.config) $apono) "okta" $okta "state" $kept "audit" (dict "file" (printf "%s/audit.jsonl" $state)) "admin" (dict "listen" "0.0.0.0:8080") -}}
 {{- $http := dict -}}
 {{- if .Values.caBundle.existingConfigMap -}}
 {{- $_ := set $http "ca_bundle_file" (printf "/run/secrets/apono-connector/ca/%s" .Values.caBundle.key) -}}
@@ -161,6 +198,11 @@ volumeMounts:
     mountPath: /run/secrets/apono-connector/okta-{{ $index }}
     readOnly: true
   {{- end }}
+  {{- if .Values.state.postgres.url }}
+  - name: postgres
+    mountPath: /run/secrets/apono-connector/postgres
+    readOnly: true
+  {{- end }}
   {{- if .Values.caBundle.existingConfigMap }}
   - name: ca
     mountPath: /run/secrets/apono-connector/ca
@@ -197,6 +239,14 @@ volumeMounts:
   secret:
     secretName: {{ default (printf "%s-okta-%d" (include "apono-connector.fullname" $) $index) (dig "existingSecret" "name" "" $one) }}
     defaultMode: 0440
+{{- end }}
+{{- with .Values.state.postgres }}
+{{- if .url }}
+- name: postgres
+  secret:
+    secretName: {{ .existingSecret.name }}
+    defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- with .Values.caBundle.existingConfigMap }}
 - name: ca
