@@ -24,36 +24,17 @@ import time
 import urllib.parse
 import urllib.request
 
+from checks import LIMIT, holds, ok, ran, until
+
 ROOT, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:3])
 UNIT = "apono-connector.service"
 README = pathlib.Path("systemd/README.md").read_text()
 # Ten times the score of `systemd-analyze security`.
 THRESHOLD = 12
-# For whatever has to come about.
-LIMIT = 60
 # The checkout that README.md speaks of, and a port for calls.
 PROGRAM = "/root/checkout/target/release/apono-connector"
 CALLS = 8081
 begun = time.monotonic()
-
-
-def ok(what):
-    print(f"ok: {what}", flush=True)
-
-
-def holds(what, value, shown=""):
-    if not value:
-        sys.exit(f"does not hold: {what}" + (f": {shown}" if shown != "" else ""))
-    return value
-
-
-def until(what, look, limit=LIMIT, pause=0.05):
-    """What `look` returns, once it is something."""
-    end = time.monotonic() + limit
-    while not (found := look()):
-        holds(f"within {limit} s: {what}", time.monotonic() < end)
-        time.sleep(pause)
-    return found
 
 
 # The container.
@@ -105,9 +86,7 @@ def command(*arguments, at="/root"):
 
 
 def tried(*arguments, given=None, **more):
-    return subprocess.run(
-        command(*arguments, **more), input=given, capture_output=True, text=True, check=False, timeout=LIMIT
-    )
+    return ran(*command(*arguments, **more), input=given, timeout=LIMIT)
 
 
 def run(*arguments, **more):
