@@ -24,6 +24,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import catalogue
 from checks import LIMIT, holds, ok, ran, until
 
 ROOT, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:3])
@@ -34,6 +35,9 @@ THRESHOLD = 12
 # The checkout that README.md speaks of, and a port for calls.
 PROGRAM = "/root/checkout/target/release/apono-connector"
 CALLS = 8081
+# Messages that there must be, by what is done here.
+OCCASIONS = {"started", "reloading", "stopping", "stopped", "apono_connected", "membership_given", "membership_ended"}
+OCCASIONS |= {"operator_ends_grant", "secret_renewed", "AOC-0101", "AOC-0702"}
 begun = time.monotonic()
 
 
@@ -602,16 +606,34 @@ def the_journal(world, grant):
     for code, priority in [("AOC-0101", "4"), ("AOC-0702", "3")]:
         found = journal(f"CODE={code}", f"PRIORITY={priority}")
         holds(f"entries are found by their code {code}", found and all("MESSAGE_ID" in entry for entry in found))
+    ok(f"{len(native)} of them have fields, by which grants and codes are found")
+    what_is_explained(native)
+
+
+def what_is_explained(native):
+    """Every message that the documents name is in the installed catalogue, and those of this run are shown with it."""
     run("bash", "-euxc", block("sh", "--update-catalog"))
-    catalogue = set(run("journalctl", "--list-catalog").split())
+    told = catalogue.documented()
+    holds("the documents say something of each message", len(told) == catalogue.how_many(), len(told))
+    ids = {catalogue.message_id(name): name for name in told}
+    installed = catalogue.entries(run("journalctl", "--dump-catalog"))
+    printed = catalogue.entries(connector("catalog").stdout)
+    holds("the program explains these, and no others", printed.keys() == ids.keys(), printed.keys() ^ ids.keys())
+    for one, name in ids.items():
+        texts = told[name]
+        holds(f"what is said of {name} is said by the journal", catalogue.is_explained(texts, installed.get(one, "")), texts)
+
+    logged = {}
     for entry in native:
-        known = entry.get("MESSAGE_ID") in catalogue
-        holds("what has a name or a code is explained", known or not {"EVENT", "CODE"} & entry.keys(), entry)
-    text = run("journalctl", "--no-pager", "--catalog", "CODE=AOC-0702")
-    cure = re.search(r"Cure +(.{20})", connector("explain", "AOC-0702").stdout)
-    holds("explain tells a cure", cure)
-    holds("journalctl -x tells the same", cure[1] in text, text)
-    ok(f"{len(native)} of them have fields: grants and codes are found by them, and journalctl -x tells the cure")
+        name = entry.get("CODE", entry.get("EVENT"))
+        holds("who has a name or a code has its id", ids.get(entry.get("MESSAGE_ID")) == name, entry)
+        logged[name] = entry.get("MESSAGE_ID")
+    logged.pop(None, None)
+    holds("this run has logged what it does", OCCASIONS <= logged.keys(), OCCASIONS - logged.keys())
+    for name, one in logged.items():
+        shown = run("journalctl", "--no-pager", "--catalog", "--lines=1", f"MESSAGE_ID={one}")
+        holds(f"journalctl -x explains {name}", catalogue.is_explained(told[name], shown), shown)
+    ok(f"all {len(told)} messages are in the catalogue, and journalctl -x explains the {len(logged)} of this run")
 
 
 def main():
