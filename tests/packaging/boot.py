@@ -30,6 +30,7 @@ from checks import LIMIT, holds, ok, ran, until
 ROOT, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:3])
 UNIT = "apono-connector.service"
 README = pathlib.Path("systemd/README.md").read_text()
+OPERATIONS = pathlib.Path("docs/operations.md").read_text()
 # Ten times the score of `systemd-analyze security`.
 THRESHOLD = 12
 # The checkout that README.md speaks of, and a port for calls.
@@ -113,10 +114,10 @@ def write(path, text, mode=0o644):
     new.rename(inside(path))
 
 
-def block(language, part):
+def block(language, part, document=README):
     """The first block of README.md in this language that has `part` in it."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return holds(f"README.md shows {part!r}", [text for text in found if part in text])[0]
+    found = re.findall(rf"^```{language}\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    return holds(f"{part!r} is shown", [text for text in found if part in text])[0]
 
 
 # The unit.
@@ -505,6 +506,31 @@ def stops_and_starts(world, token, login, group):
     ok(f"a stop takes {took:.1f} s of 35 and succeeds; the state outlives it")
 
 
+def a_lost_disk(world, token, login, group):
+    called(token, "grant-access", login, group)
+    grant = the_grant(login, group)
+    run("bash", "-euxc", block("sh", "-czf", OPERATIONS))
+    until("it is ready", is_ready)
+    holds("the grant is as it was", the_grant(login, group) == grant, grants())
+    copied = oct(inside("/var/backups/apono-connector").stat().st_mode)
+    holds("nobody else reads the copy", copied.endswith("700"), copied)
+    stop()
+    run("rm", "-r", "/var/lib/apono-connector", "/var/lib/private/apono-connector")
+    # The second time, what is there is moved away.
+    for _ in range(2):
+        run("bash", "-euxc", block("sh", "-xzf", OPERATIONS))
+        until("it is ready", is_ready)
+        holds("the restored grant is as it was", the_grant(login, group) == grant, grants())
+    done = connector("audit", "verify")
+    holds("the restored trail is whole", done.returncode == 0, done.stdout + done.stderr)
+    folder, user = inside("/var/lib/private/apono-connector"), inside(f"/proc/{shown('MainPID')}").stat().st_uid
+    owners = {path.lstat().st_uid for path in [folder, *folder.iterdir()]}
+    holds("the state is its own again", owners == {user}, owners)
+    called(token, "revoke-access", login, group)
+    holds("it ends", login not in world.members(group))
+    ok("a lost disk is restored from a copy, as docs/operations.md says, and its grant ends")
+
+
 def while_nobody_answers(world, token, login, group):
     # A call in hand, and Okta and Apono mute.
     world.hold(signal.SIGSTOP)
@@ -650,6 +676,7 @@ def main():
     reloads(world, token, login, group)
     grant = a_killed_process(world, token, login, group)
     stops_and_starts(world, token, login, group)
+    a_lost_disk(world, token, login, group)
     while_nobody_answers(world, token, login, group)
     another_token(world, token, login, group)
     what_no_restart_mends(world)
