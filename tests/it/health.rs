@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use apono_connector::access::journal::{Entry, Journal, JournalError, Standing, Subject};
 use apono_connector::catalogue::ErrorCode;
-use apono_connector::domain::GrantId;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use apono_connector::server::{is_live, readiness};
 use axum::Router;
@@ -16,6 +14,7 @@ use simulator::apono::Grant;
 use simulator::net::dispatch;
 use simulator::okta::{NewGroup, NewUser};
 
+use crate::stage::Stage;
 use crate::world::{INTEGRATION, Running, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,65 +123,19 @@ async fn one_peer_that_is_away_leaves_the_connector_ready_and_okta_is_hardly_ask
     connector.stop().await;
 }
 
-/// A disk that takes a write and never answers.
-#[derive(Debug)]
-struct Hanging {
-    disk: Arc<dyn Journal>,
-    hangs: AtomicBool,
-}
-
-impl Hanging {
-    async fn pass(&self) {
-        if self.hangs.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Journal for Hanging {
-    fn append(
-        &self,
-        entries: Vec<Entry>,
-        standing: Vec<Standing>,
-    ) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async move {
-            self.pass().await;
-            self.disk.append(entries, standing).await
-        })
-    }
-
-    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async move {
-            self.pass().await;
-            self.disk.prove().await
-        })
-    }
-
-    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
-        self.disk.open_entries()
-    }
-
-    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
-        self.disk.history(subject)
-    }
-
-    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
-        self.disk.about(grant)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_scheduler_that_hangs_is_not_live_within_thirty_seconds() {
     let mut world = World::quiet();
     world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
     let group = world.okta.add_group(NewGroup::named("oncall"));
-    let disk = Arc::new(Hanging { disk: world.disk(), hangs: false.into() });
-    let network = world.network();
-    let connector = world.start_between(network, Arc::clone(&disk) as _, "").await.unwrap();
+    let stage = Stage::new(None);
+    let (network, disk) = (world.network(), stage.disk(world.disk()));
+    let connector = world.start_between(network, disk, "").await.unwrap();
     let until = world.after(Duration::from_mins(1));
     let grant = world.apono.grant(Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(until));
     assert_eq!(world.result(&grant.task_id).await["code"], "granted");
-    disk.hangs.store(true, Ordering::SeqCst);
+    // The disk alone is on the stage: it takes a write and never answers.
+    stage.darken();
     while world.since(until).is_negative() {
         assert!(is_live(&(connector.facts)()));
         world.pass(SECOND).await;
