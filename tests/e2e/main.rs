@@ -18,6 +18,7 @@ mod kills;
 mod life;
 mod logging;
 mod manager;
+mod operations;
 mod operator;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]

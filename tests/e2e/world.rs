@@ -29,7 +29,7 @@ use super::checker::Contract;
 pub const INTEGRATION: &str = "069cf551-c124-43f6";
 pub const CLIENT: &str = "0oaconnector00000001";
 /// Nothing in these tests may take longer; generous, because CI machines are slow and this is not a measurement.
-const LIMIT: Duration = Duration::from_mins(2);
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 pub struct World {
     pub okta: OktaSimulator,

@@ -1,13 +1,10 @@
 //! Live, ready, and what can be measured, in virtual time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use apono_connector::access::journal::{Entry, Journal, JournalError, Standing, Subject};
 use apono_connector::catalogue::ErrorCode;
-use apono_connector::domain::GrantId;
 use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use apono_connector::server::{is_live, readiness};
 use axum::Router;
@@ -17,6 +14,7 @@ use simulator::apono::Grant;
 use simulator::net::dispatch;
 use simulator::okta::{NewGroup, NewUser};
 
+use crate::stage::Stage;
 use crate::world::{INTEGRATION, Running, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,65 +123,19 @@ async fn one_peer_that_is_away_leaves_the_connector_ready_and_okta_is_hardly_ask
     connector.stop().await;
 }
 
-/// A disk that takes a write and never answers.
-#[derive(Debug)]
-struct Hanging {
-    disk: Arc<dyn Journal>,
-    hangs: AtomicBool,
-}
-
-impl Hanging {
-    async fn pass(&self) {
-        if self.hangs.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Journal for Hanging {
-    fn append(
-        &self,
-        entries: Vec<Entry>,
-        standing: Vec<Standing>,
-    ) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async move {
-            self.pass().await;
-            self.disk.append(entries, standing).await
-        })
-    }
-
-    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async move {
-            self.pass().await;
-            self.disk.prove().await
-        })
-    }
-
-    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
-        self.disk.open_entries()
-    }
-
-    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
-        self.disk.history(subject)
-    }
-
-    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
-        self.disk.about(grant)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_scheduler_that_hangs_is_not_live_within_thirty_seconds() {
     let mut world = World::quiet();
     world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
     let group = world.okta.add_group(NewGroup::named("oncall"));
-    let disk = Arc::new(Hanging { disk: world.disk(), hangs: false.into() });
-    let network = world.network();
-    let connector = world.start_between(network, Arc::clone(&disk) as _, "").await.unwrap();
+    let stage = Stage::new(None);
+    let (network, disk) = (world.network(), stage.disk(world.disk()));
+    let connector = world.start_between(network, disk, "").await.unwrap();
     let until = world.after(Duration::from_mins(1));
     let grant = world.apono.grant(Grant::new(INTEGRATION, "ada@example.com", &[&group]).until(until));
     assert_eq!(world.result(&grant.task_id).await["code"], "granted");
-    disk.hangs.store(true, Ordering::SeqCst);
+    // The disk alone is on the stage: it takes a write and never answers.
+    stage.darken();
     while world.since(until).is_negative() {
         assert!(is_live(&(connector.facts)()));
         world.pass(SECOND).await;
@@ -199,7 +151,7 @@ async fn a_scheduler_that_hangs_is_not_live_within_thirty_seconds() {
     connector.crash().await;
 }
 
-async fn ask(admin: &Router, path: &str, accept: &str) -> (u16, String, String) {
+pub async fn ask(admin: &Router, path: &str, accept: &str) -> (u16, String, String) {
     let request = http::Request::get(path).header("accept", accept).body(Bytes::new()).unwrap();
     let response = dispatch(admin.clone(), request).await.unwrap();
     let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
@@ -223,31 +175,4 @@ async fn readiness_can_be_read_by_people_and_without_a_check() {
     let (status, ..) = ask(&connector.admin, "/livez", "*/*").await;
     assert_eq!(status, 200);
     connector.stop().await;
-}
-
-/// Names and labels of everything that is measured.
-async fn series(users: usize, groups: usize) -> BTreeSet<String> {
-    let (mut world, _) = World::peopled(users, groups);
-    let connector = world.start().await;
-    world.pass(Duration::from_mins(20)).await;
-    let (_, kind, text) = ask(&connector.admin, "/metrics", "*/*").await;
-    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
-    let (_, kind, open) = ask(&connector.admin, "/metrics", "application/openmetrics-text").await;
-    assert!(kind.starts_with("application/openmetrics-text") && open.ends_with("# EOF\n"));
-    connector.stop().await;
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
-        .collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn how_many_users_and_groups_there_are_changes_nothing_about_what_is_measured() {
-    let (few, many) = (series(20, 3).await, series(2_000, 60).await);
-    let more: Vec<_> = many.difference(&few).collect();
-    // A larger directory has more pages, and no more series.
-    assert!(more.is_empty(), "{more:?}");
-    assert!(few.len() < 700, "{}", few.len());
-    let of_users: Vec<_> = many.iter().filter(|name| name.contains("00u") || name.contains("00g")).collect();
-    assert!(of_users.is_empty(), "{of_users:?}");
 }

@@ -18,6 +18,7 @@ mod grants;
 mod health;
 mod history;
 mod house_rules;
+mod measured;
 mod model;
 mod moves;
 mod oracle;

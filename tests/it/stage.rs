@@ -96,6 +96,11 @@ impl Stage {
         let _ = powered.wait_for(|powered| !powered).await;
     }
 
+    /// The power goes now.
+    pub fn darken(&self) {
+        self.0.powered.send_replace(false);
+    }
+
     /// The power is back, for good.
     pub fn light(&self) {
         self.lock().point = None;
@@ -122,7 +127,7 @@ impl Stage {
         if state.point == Some(Point { nth, side }) {
             state.point = None;
             state.fired = Some(format!("{side:?} effect {nth}, {name}"));
-            self.0.powered.send_replace(false);
+            self.darken();
         }
     }
 

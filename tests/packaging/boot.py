@@ -24,36 +24,22 @@ import time
 import urllib.parse
 import urllib.request
 
+import catalogue
+from checks import LIMIT, holds, ok, ran, until
+
 ROOT, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:3])
 UNIT = "apono-connector.service"
 README = pathlib.Path("systemd/README.md").read_text()
+OPERATIONS = pathlib.Path("docs/operations.md").read_text()
 # Ten times the score of `systemd-analyze security`.
 THRESHOLD = 12
-# For whatever has to come about.
-LIMIT = 60
 # The checkout that README.md speaks of, and a port for calls.
 PROGRAM = "/root/checkout/target/release/apono-connector"
 CALLS = 8081
+# Messages that there must be, by what is done here.
+OCCASIONS = {"started", "reloading", "stopping", "stopped", "apono_connected", "membership_given", "membership_ended"}
+OCCASIONS |= {"operator_ends_grant", "secret_renewed", "AOC-0101", "AOC-0702"}
 begun = time.monotonic()
-
-
-def ok(what):
-    print(f"ok: {what}", flush=True)
-
-
-def holds(what, value, shown=""):
-    if not value:
-        sys.exit(f"does not hold: {what}" + (f": {shown}" if shown != "" else ""))
-    return value
-
-
-def until(what, look, limit=LIMIT, pause=0.05):
-    """What `look` returns, once it is something."""
-    end = time.monotonic() + limit
-    while not (found := look()):
-        holds(f"within {limit} s: {what}", time.monotonic() < end)
-        time.sleep(pause)
-    return found
 
 
 # The container.
@@ -105,9 +91,7 @@ def command(*arguments, at="/root"):
 
 
 def tried(*arguments, given=None, **more):
-    return subprocess.run(
-        command(*arguments, **more), input=given, capture_output=True, text=True, check=False, timeout=LIMIT
-    )
+    return ran(*command(*arguments, **more), input=given, timeout=LIMIT)
 
 
 def run(*arguments, **more):
@@ -130,10 +114,10 @@ def write(path, text, mode=0o644):
     new.rename(inside(path))
 
 
-def block(language, part):
+def block(language, part, document=README):
     """The first block of README.md in this language that has `part` in it."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return holds(f"README.md shows {part!r}", [text for text in found if part in text])[0]
+    found = re.findall(rf"^```{language}\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    return holds(f"{part!r} is shown", [text for text in found if part in text])[0]
 
 
 # The unit.
@@ -522,6 +506,31 @@ def stops_and_starts(world, token, login, group):
     ok(f"a stop takes {took:.1f} s of 35 and succeeds; the state outlives it")
 
 
+def a_lost_disk(world, token, login, group):
+    called(token, "grant-access", login, group)
+    grant = the_grant(login, group)
+    run("bash", "-euxc", block("sh", "-czf", OPERATIONS))
+    until("it is ready", is_ready)
+    holds("the grant is as it was", the_grant(login, group) == grant, grants())
+    copied = oct(inside("/var/backups/apono-connector").stat().st_mode)
+    holds("nobody else reads the copy", copied.endswith("700"), copied)
+    stop()
+    run("rm", "-r", "/var/lib/apono-connector", "/var/lib/private/apono-connector")
+    # The second time, what is there is moved away.
+    for _ in range(2):
+        run("bash", "-euxc", block("sh", "-xzf", OPERATIONS))
+        until("it is ready", is_ready)
+        holds("the restored grant is as it was", the_grant(login, group) == grant, grants())
+    done = connector("audit", "verify")
+    holds("the restored trail is whole", done.returncode == 0, done.stdout + done.stderr)
+    folder, user = inside("/var/lib/private/apono-connector"), inside(f"/proc/{shown('MainPID')}").stat().st_uid
+    owners = {path.lstat().st_uid for path in [folder, *folder.iterdir()]}
+    holds("the state is its own again", owners == {user}, owners)
+    called(token, "revoke-access", login, group)
+    holds("it ends", login not in world.members(group))
+    ok("a lost disk is restored from a copy, as docs/operations.md says, and its grant ends")
+
+
 def while_nobody_answers(world, token, login, group):
     # A call in hand, and Okta and Apono mute.
     world.hold(signal.SIGSTOP)
@@ -623,16 +632,34 @@ def the_journal(world, grant):
     for code, priority in [("AOC-0101", "4"), ("AOC-0702", "3")]:
         found = journal(f"CODE={code}", f"PRIORITY={priority}")
         holds(f"entries are found by their code {code}", found and all("MESSAGE_ID" in entry for entry in found))
+    ok(f"{len(native)} of them have fields, by which grants and codes are found")
+    what_is_explained(native)
+
+
+def what_is_explained(native):
+    """Every message that the documents name is in the installed catalogue, and those of this run are shown with it."""
     run("bash", "-euxc", block("sh", "--update-catalog"))
-    catalogue = set(run("journalctl", "--list-catalog").split())
+    told = catalogue.documented()
+    holds("the documents say something of each message", len(told) == catalogue.how_many(), len(told))
+    ids = {catalogue.message_id(name): name for name in told}
+    installed = catalogue.entries(run("journalctl", "--dump-catalog"))
+    printed = catalogue.entries(connector("catalog").stdout)
+    holds("the program explains these, and no others", printed.keys() == ids.keys(), printed.keys() ^ ids.keys())
+    for one, name in ids.items():
+        texts = told[name]
+        holds(f"what is said of {name} is said by the journal", catalogue.is_explained(texts, installed.get(one, "")), texts)
+
+    logged = {}
     for entry in native:
-        known = entry.get("MESSAGE_ID") in catalogue
-        holds("what has a name or a code is explained", known or not {"EVENT", "CODE"} & entry.keys(), entry)
-    text = run("journalctl", "--no-pager", "--catalog", "CODE=AOC-0702")
-    cure = re.search(r"Cure +(.{20})", connector("explain", "AOC-0702").stdout)
-    holds("explain tells a cure", cure)
-    holds("journalctl -x tells the same", cure[1] in text, text)
-    ok(f"{len(native)} of them have fields: grants and codes are found by them, and journalctl -x tells the cure")
+        name = entry.get("CODE", entry.get("EVENT"))
+        holds("who has a name or a code has its id", ids.get(entry.get("MESSAGE_ID")) == name, entry)
+        logged[name] = entry.get("MESSAGE_ID")
+    logged.pop(None, None)
+    holds("this run has logged what it does", OCCASIONS <= logged.keys(), OCCASIONS - logged.keys())
+    for name, one in logged.items():
+        shown = run("journalctl", "--no-pager", "--catalog", "--lines=1", f"MESSAGE_ID={one}")
+        holds(f"journalctl -x explains {name}", catalogue.is_explained(told[name], shown), shown)
+    ok(f"all {len(told)} messages are in the catalogue, and journalctl -x explains the {len(logged)} of this run")
 
 
 def main():
@@ -649,6 +676,7 @@ def main():
     reloads(world, token, login, group)
     grant = a_killed_process(world, token, login, group)
     stops_and_starts(world, token, login, group)
+    a_lost_disk(world, token, login, group)
     while_nobody_answers(world, token, login, group)
     another_token(world, token, login, group)
     what_no_restart_mends(world)

@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 
+from checks import holds, must, until
+
 LIMIT_MIB = 20
 STARTS = 9
 PATIENCE = 60
@@ -36,15 +38,14 @@ def main():
         f"-- idle beside {beside}: {own:.1f} MiB of its own, of {LIMIT_MIB} at the most; "
         f"{resident:.1f} MiB resident with what is mapped from the program's file"
     )
-    if own >= LIMIT_MIB:
-        sys.exit(f"the idle daemon takes {own:.1f} MiB of its own; {LIMIT_MIB} were promised")
+    holds(f"the idle daemon takes less than {LIMIT_MIB} MiB of its own", own < LIMIT_MIB, own)
     print("footprint: all of it holds")
 
 
 def configure(binary, folder):
     """Peers that answer nothing are as good as any: READY does not wait for them."""
     key = folder / "key.json"
-    subprocess.run([binary, "key", "generate", "--out", key], check=True, capture_output=True)
+    must(binary, "key", "generate", "--out", key)
     (folder / "okta.json").write_text(json.dumps({"client_id": "0oaplaceholder", "private_key": json.loads(key.read_text())}))
     (folder / "token").write_text("placeholder-token")
     for secret in ("okta.json", "token"):
@@ -99,21 +100,20 @@ def idle(binary):
         command = [binary, "demo", "--keep-running", f"--users={users}", f"--groups={groups}"]
         demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told)
         try:
-            until = time.monotonic() + 5 * PATIENCE
-            text = ""
-            while "Everything stays up until Ctrl-C" not in text:
-                if demo.poll() is not None or time.monotonic() > until:
-                    sys.exit(f"the demonstration did not tell its story:\n{text}")
-                time.sleep(0.2)
-                told.seek(0)
-                text = told.read()
+            until("the demonstration tells its story", lambda: is_told(demo, told), limit=5 * PATIENCE, pause=0.2)
             daemons = [pid for pid in children(demo.pid) if "run" in arguments(pid)]
-            if len(daemons) != 1:
-                sys.exit(f"one daemon should run, and these do: {daemons}")
+            holds("one daemon runs", len(daemons) == 1, daemons)
             return settled(daemons[0]), f"{users} users and {groups} groups"
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait(PATIENCE)
+
+
+def is_told(demo, told):
+    told.seek(0)
+    text = told.read()
+    holds("the demonstration goes on", demo.poll() is None, text)
+    return "Everything stays up until Ctrl-C" in text
 
 
 def children(parent):

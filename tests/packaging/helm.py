@@ -8,13 +8,13 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 
 import yaml
+from checks import held, holds, ran
 from cloudcoil.models.prometheus_operator import v1 as operator
 
 sys.stdout.reconfigure(line_buffering=True)
@@ -55,14 +55,6 @@ FLEET = {
         }
     },
 }
-held = 0
-
-
-def holds(what, value):
-    global held
-    if not value:
-        sys.exit(f"does not hold: {what}")
-    held += 1
 
 
 def merged(base, changes):
@@ -77,12 +69,7 @@ def helm(*arguments, values=None):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
-        return subprocess.run(
-            [HELM, *arguments, *(["-f", file.name] if values is not None else [])],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return ran(HELM, *arguments, *(["-f", file.name] if values is not None else []))
 
 
 def rendered(changes=None, *more, tests=False):
@@ -104,8 +91,7 @@ def checked_by_the_connector(config):
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(config)
         file.flush()
-        command = [CONNECTOR, "config", "check", "--without-secrets", "--config", file.name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = ran(CONNECTOR, "config", "check", "--without-secrets", "--config", file.name)
         holds(f"the connector takes its configuration: {done.stderr}\n{config}", done.returncode == 0)
     return tomllib.loads(config)
 
@@ -612,7 +598,7 @@ def the_test():
         )
         holds(f"{name} changes nothing", command[0] in {"config", "doctor"} and "command" not in container)
         # clap reads all of it before it shows its help.
-        done = subprocess.run([CONNECTOR, *command, "--help"], capture_output=True, text=True, check=False)
+        done = ran(CONNECTOR, *command, "--help")
         holds(f"{name}: the connector knows {command}: {done.stderr}", done.returncode == 0)
     _, _, documents = rendered({"test": {"doctor": False}}, tests=True)
     names = {document["metadata"]["name"] for document in of_kind(documents, "Pod")}
@@ -778,7 +764,7 @@ def looked_at_by_checkov():
         ]
         for path in paths.values():
             command += ["-f", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = ran(*command)
         try:
             report = json.loads(done.stdout)
         except json.JSONDecodeError:
@@ -809,12 +795,7 @@ def known_to_kubernetes(text):
         path = pathlib.Path(folder, "all.yaml")
         path.write_text(yaml.safe_dump_all(documents))
         for version in KUBERNETES:
-            done = subprocess.run(
-                [f"{TOOLS}/kubernetes-validate", "--strict", "-k", version, str(path)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = ran(f"{TOOLS}/kubernetes-validate", "--strict", "-k", version, path)
             holds(f"Kubernetes {version} takes it: {done.stdout}{done.stderr}", done.returncode == 0)
 
 
@@ -834,6 +815,6 @@ monitors = sum(known_to_the_operator(text) for text in texts)
 holds(f"the operator was asked about each kind: {monitors}", monitors == len(OF_THE_OPERATOR))
 looked_at_by_checkov()
 print(
-    f"the chart: {held} assertions hold, with Kubernetes {', '.join(KUBERNETES)}; {values} values are described; "
+    f"the chart: {held()} assertions hold, with Kubernetes {', '.join(KUBERNETES)}; {values} values are described; "
     f"in {time.monotonic() - began:.0f} s"
 )

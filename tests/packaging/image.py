@@ -16,6 +16,8 @@ import sys
 import tarfile
 import time
 
+from checks import held, holds, must, ran, until
+
 FOLDER, BINARY, COMPOSE = pathlib.Path(sys.argv[1]), sys.argv[2], os.path.realpath(sys.argv[3])
 LIMIT = 40_000_000
 LICENCES = "usr/share/doc/apono-connector/LICENSE"
@@ -24,25 +26,6 @@ STATE = "var/lib/apono-connector"
 PROGRAM = "usr/bin/apono-connector"
 # The image's own user, and one that OpenShift would make up.
 USERS = {"the image's user": (65532, 65532), "an arbitrary user of group 0": (1000650000, 0)}
-held = 0
-
-
-def holds(what, value):
-    global held
-    if not value:
-        sys.exit(f"does not hold: {what}")
-    held += 1
-
-
-def ran(*command, **more):
-    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
-
-
-def must(*command, **more):
-    done = ran(*command, **more)
-    if done.returncode != 0:
-        sys.exit(f"failed: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def blob(layout, digest):
@@ -290,11 +273,11 @@ def it_runs(bundle):
 
         volume, mounted = an_empty_volume(bundle, f"state-{user[0]}")
         name, log, process = container.start(["run"], user, [*mounts, mounted])
-        for _ in range(100):
+        def answered():
             status = ran("runc", "exec", name, *test)
-            if status.returncode == 0 or process.poll() is not None:
-                break
-            time.sleep(0.2)
+            return status if status.returncode == 0 or process.poll() is not None else None
+
+        status = until(f"{who}: it says how it is, or ends", answered, pause=0.2)
         log.seek(0)
         holds(f"{who}: it runs, and says how it is: {status.stdout}{status.stderr}{log.read()}", status.returncode == 0)
         holds(f"{who}: and has nothing to run a shell with", ran("runc", "exec", name, "/bin/sh").returncode != 0)
@@ -334,6 +317,6 @@ bundle = others_read_it(first, digest)
 it_runs(bundle)
 runtime = must("runc", "--version").split()[2]
 print(
-    f"the image: {held} assertions hold; {size / 1e6:.1f} MB of {LIMIT / 1e6:.0f}, {libraries} shared libraries, "
+    f"the image: {held()} assertions hold; {size / 1e6:.1f} MB of {LIMIT / 1e6:.0f}, {libraries} shared libraries, "
     f"digest equal ({digest[:19]}…), started by runc {runtime} as {' and as '.join(USERS)}"
 )

@@ -4,11 +4,11 @@ monitoring.py PROMTOOL PROMETHEUS CONNECTOR
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +16,9 @@ import time
 import urllib.parse
 import urllib.request
 
+import checks
 import yaml
+from checks import free_port, held, holds, ran
 
 sys.stdout.reconfigure(line_buffering=True)
 PROMTOOL, PROMETHEUS, CONNECTOR = sys.argv[1:4]
@@ -42,31 +44,7 @@ PARTS = ["Means", "Look", "Cure", "Escalate"]
 # How long whatever must come to be may take.
 DEADLINE = 180
 
-held = 0
-
-
-def holds(what, value):
-    global held
-    if not value:
-        sys.exit(f"does not hold: {what}")
-    held += 1
-
-
-def run(*command, stdin=None):
-    return subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True, check=False)
-
-
-def until(what, look):
-    """Asks until there is an answer."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        with contextlib.suppress(OSError):
-            answer = look()
-            if answer:
-                return answer
-        if time.monotonic() > end:
-            sys.exit(f"not within {DEADLINE} s: {what}")
-        time.sleep(0.1)
+until = functools.partial(checks.until, limit=DEADLINE)
 
 
 def metrics_of(expression):
@@ -105,18 +83,18 @@ def asked_of_promtool(rules_and_tests):
             }
             file.write_text(yaml.safe_dump(about))
             files.append(file)
-        done = run(PROMTOOL, "check", "rules", *(file.with_name(file.name.replace("test", "rules")) for file in files))
+        done = ran(PROMTOOL, "check", "rules", *(file.with_name(file.name.replace("test", "rules")) for file in files))
         holds(f"what is asked about is a rule: {done.stdout}{done.stderr}", done.returncode == 0)
-        done = run(PROMTOOL, "test", "rules", *files)
+        done = ran(PROMTOOL, "test", "rules", *files)
     parts = re.split(r"^Unit Testing:.*\n", done.stdout, flags=re.MULTILINE)[1:]
     holds(f"promtool speaks of each file: {done.stderr[:1000]}", len(parts) == len(files))
     return ["SUCCESS" in part for part in parts], done.stderr
 
 
 def the_rules():
-    done = run(PROMTOOL, "check", "rules", "--lint=all", "--lint-fatal", FOLDER / "alerts.yaml")
+    done = ran(PROMTOOL, "check", "rules", "--lint=all", "--lint-fatal", FOLDER / "alerts.yaml")
     holds(f"promtool finds nothing in the rules: {done.stdout}{done.stderr}", done.returncode == 0)
-    done = run(PROMTOOL, "test", "rules", FOLDER / "alerts.test.yaml")
+    done = ran(PROMTOOL, "test", "rules", FOLDER / "alerts.test.yaml")
     holds(f"the histories come out as expected: {done.stdout}{done.stderr}", done.returncode == 0)
     for name, rule in RULES.items():
         holds(f"{name} has a severity", rule["labels"]["severity"] in SEVERITIES)
@@ -207,7 +185,7 @@ codes = set()
 
 def help_of(words):
     if words not in HELP:
-        done = run(CONNECTOR, *words, "--help")
+        done = ran(CONNECTOR, *words, "--help")
         HELP[words] = done.stdout if done.returncode == 0 else None
     return HELP[words]
 
@@ -233,7 +211,7 @@ def the_commands(where, text):
         commands.add(found[0].strip())
     for code in re.findall(r"AOC-\d{4}", text):
         if code not in codes:
-            done = run(CONNECTOR, "explain", code)
+            done = ran(CONNECTOR, "explain", code)
             holds(f"{where}: there is an error {code}", done.returncode == 0 and done.stdout)
             codes.add(code)
 
@@ -319,7 +297,7 @@ def the_dashboard():
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)
         file.flush()
-        done = run(PROMTOOL, "check", "rules", "--lint=none", file.name)
+        done = ran(PROMTOOL, "check", "rules", "--lint=none", file.name)
     holds(f"promtool takes each expression: {done.stdout}{done.stderr}", done.returncode == 0)
     shown = sum(panel["type"] != "row" for panel in panels)
     print(f"-- dashboard: {shown} panels, {len(rules)} expressions, no findings")
@@ -399,7 +377,7 @@ def the_labels(where, expression, shown, labels):
 def what_is_exported(address):
     kind, exposition = fetched(f"{address}/metrics", "text/plain")
     holds(f"who asks for text gets text: {kind}", kind.startswith("text/plain"))
-    done = run(PROMTOOL, "check", "metrics", stdin=exposition)
+    done = ran(PROMTOOL, "check", "metrics", input=exposition)
     holds(
         f"promtool finds nothing in the metrics: {done.stdout}{done.stderr}", done.returncode == 0 and not done.stderr
     )
@@ -427,12 +405,6 @@ def what_is_exported(address):
             the_labels(panel["title"], target["expr"], re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]), labels)
     families = len(re.findall(r"^# TYPE ", exposition, flags=re.MULTILINE))
     print(f"-- /metrics: no findings in {families} metrics; {len(wanted)} names that are asked for are there")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -515,4 +487,4 @@ the_dashboard()
 with demonstration() as (admin, files):
     what_is_exported(admin)
     what_prometheus_makes_of_it(admin, files)
-print(f"monitoring: {held} assertions hold, in {time.monotonic() - began:.0f} s")
+print(f"monitoring: {held()} assertions hold, in {time.monotonic() - began:.0f} s")

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 
+from checks import LIMIT, held, holds, must, ran, until
+
 ROOT, WORK, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:4])
 NAME = "apono-connector"
 GROUP = f"{NAME}-secrets"
@@ -23,29 +25,7 @@ UNIT = f"{NAME}.service"
 CONFIGURATION = f"/etc/{NAME}/connector.toml"
 # What must not be found any more once the package is purged.
 CANARY = "canary-0f3c9a5e"
-LIMIT = 60
-held = 0
-
-
-def holds(what, value, shown=""):
-    global held
-    if not value:
-        sys.exit(f"does not hold: {what}{': ' if shown != '' else ''}{shown}")
-    held += 1
-    return value
-
-
-def ran(*command, **more):
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT, **more)
-
-
-def must(*command, **more):
-    done = ran(*command, **more)
-    if done.returncode != 0:
-        sys.exit(f"failed: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
+CLEAN = ["env", "-", f"PATH={os.environ['PATH']}", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
 VERSION = must(BINARY, "--version").split()[1]
 # Whatever pages there are.
 PAGES = sorted(path.name for path in pathlib.Path("target/packaging/stage/man").iterdir())
@@ -86,13 +66,10 @@ class Machine:
         self.root, self.prefix = root, prefix
 
     def tried(self, *command):
-        clean = ["env", "-", f"PATH={os.environ['PATH']}", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
-        return ran(*self.prefix, *clean, *command, stdin=subprocess.DEVNULL)
+        return ran(*self.prefix, *CLEAN, *command, stdin=subprocess.DEVNULL)
 
     def run(self, *command):
-        done = self.tried(*command)
-        holds(f"{' '.join(command)} succeeds", done.returncode == 0, f"{done.stdout}{done.stderr}")
-        return done.stdout
+        return must(*self.prefix, *CLEAN, *command, stdin=subprocess.DEVNULL)
 
     def inside(self, path):
         return pathlib.Path(f"{self.root}{path}")
@@ -218,11 +195,7 @@ def deb():
     log = machine.tried("journalctl", "--unit", UNIT, "--no-pager").stdout
     holds("it starts, and reads what is for its group", done.returncode == 0, f"{done.stderr}{log}")
     holds("by no user of the machine's", machine.tried("getent", "--service=files", "passwd", NAME).returncode != 0)
-    for _ in range(100):
-        if machine.inside(f"{private}/state.db").exists():
-            break
-        time.sleep(0.1)
-    holds("it keeps state", machine.inside(f"{private}/state.db").exists())
+    until("it keeps state", lambda: machine.inside(f"{private}/state.db").exists())
     machine.inside(f"{private}/kept").write_text(CANARY)
     before = shown(machine, "MainPID")
 
@@ -304,10 +277,10 @@ def rpm():
 
 
 deb()
-of_deb = held
+of_deb = held()
 rpm()
 size = {kind: os.path.getsize(package("first", kind)) / 1e6 for kind in ["deb", "rpm"]}
 print(
     f"the packages: .deb ({size['deb']:.1f} MB) {of_deb} assertions hold, under systemd; "
-    f".rpm ({size['rpm']:.1f} MB) {held - of_deb}; {len(PAGES)} manual pages"
+    f".rpm ({size['rpm']:.1f} MB) {held() - of_deb}; {len(PAGES)} manual pages"
 )

@@ -6,12 +6,12 @@ page.py CHROMIUM CONNECTOR
 import concurrent.futures
 import contextlib
 import datetime
+import functools
 import json
 import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,8 @@ import time
 import urllib.request
 
 import axe_playwright_python
+import checks
+from checks import free_port, held, holds
 from playwright.sync_api import Error, sync_playwright
 
 sys.stdout.reconfigure(line_buffering=True)
@@ -49,29 +51,7 @@ TOKEN = "placeholder-admin"
 # Between two questions of the page, in seconds.
 EVERY = 2
 
-held = 0
-
-
-def holds(what, value):
-    global held
-    if not value:
-        sys.exit(f"does not hold: {what}")
-    held += 1
-
-
-def until(what, look):
-    """Asks until there is an answer."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        with contextlib.suppress(OSError):
-            answer = look()
-            if answer:
-                holds(what, answer)
-                return answer
-        if time.monotonic() > end:
-            sys.exit(f"not within {DEADLINE} s: {what}")
-        time.sleep(0.05)
-
+until = functools.partial(checks.until, limit=DEADLINE)
 
 def fetched(url, body=None, token=None):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -83,12 +63,6 @@ def fetched(url, body=None, token=None):
 
 def status_of(address):
     return json.loads(fetched(f"{address}/status")[1])
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 # -- The connector --------------------------------------------------------------------------------------------------------
@@ -369,7 +343,7 @@ def the_facts(browser, status):
     """A real answer, held still."""
     with browser.page(answer=lambda: status) as page:
         is_settled(page)
-        facts, count = status["facts"], held
+        facts, count = status["facts"], held()
         holds("the verdict", text_of(page, "#verdict") == "ready" and "ready" in page.title())
         about = text_of(page, "#about")
         holds(f"who it is: {about}", facts["connector_id"] in about and facts["version"] in about)
@@ -396,7 +370,7 @@ def the_facts(browser, status):
         good = f"{len(status['checks'])} of {len(status['checks'])}"
         holds(f"the numbers in front: {tiles}", (tiles[0], tiles[1], tiles[3]) == (str(live), "0", good))
         holds(f"no fault is seen: {page.faults}", not page.faults)
-        print(f"-- {held - count} facts of /status are shown")
+        print(f"-- {held() - count} facts of /status are shown")
 
     broken = json.loads(json.dumps(status)) | {"ready": False}
     broken["checks"][0] |= {"ok": False, "message": "the disk is full"}
@@ -703,4 +677,4 @@ with tempfile.NamedTemporaryFile("w") as output, sync_playwright() as driver:
         demo.end()
     finally:
         demo.gone()
-print(f"page: {held} assertions hold, in {time.monotonic() - began:.0f} s")
+print(f"page: {held()} assertions hold, in {time.monotonic() - began:.0f} s")
