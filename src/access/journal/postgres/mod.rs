@@ -36,6 +36,7 @@ use crate::fleet::Members;
 const LIMIT: Duration = Duration::from_secs(3);
 /// All that is open, at the start.
 const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// See the module.
 #[derive(Debug)]
@@ -132,6 +133,7 @@ impl PostgresJournal {
             let transaction =
                 client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
             let transaction = transaction.start().await?;
+            transaction.batch_execute(WHOLE_LIMIT).await?;
             let head = rows::head(transaction.client()).await?;
             let found = transaction.query_typed(rows::WHOLE, &[(&subjects, Type::TEXT_ARRAY)]).await?;
             transaction.commit().await?;

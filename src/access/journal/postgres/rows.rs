@@ -29,7 +29,8 @@ pub(super) const NEWS: &str = "
 
 pub(super) const WHOLE: &str = "
     SELECT e.seq, e.at, e.record FROM apono_connector.entries e
-    WHERE e.subject IN (SELECT s.subject FROM apono_connector.subjects s WHERE s.open) OR e.subject = ANY ($1)
+    WHERE e.subject IN (
+        SELECT s.subject FROM apono_connector.subjects s WHERE s.open UNION SELECT unnest($1::text[]))
     ORDER BY e.seq";
 
 pub(super) const ABOUT: &str = "
@@ -37,14 +38,17 @@ pub(super) const ABOUT: &str = "
     WHERE e.subject IN (SELECT a.subject FROM apono_connector.entries a WHERE a.about = $1) ORDER BY e.seq";
 
 /// All of it or nothing. Whoever else appends waits at the row of `head`, and then finds that it counts on too little.
+/// No duty is locked before that row is: two that each have what the other waits for would be a deadlock.
 const APPEND: &str = "
-    WITH stands AS (
-        SELECT 1 FROM apono_connector.duties d
+    WITH first AS (
+        SELECT one FROM apono_connector.head WHERE seq = $2 FOR UPDATE
+    ), stands AS (
+        SELECT 1 FROM first CROSS JOIN apono_connector.duties d
         JOIN unnest($4::text[], $5::text[], $6::bigint[]) AS f (grant_id, group_id, epoch) USING (grant_id, group_id)
         WHERE d.epoch = f.epoch FOR SHARE OF d
     ), turn AS (
         UPDATE apono_connector.head SET seq = seq + cardinality($7::text[])
-        WHERE seq = $2 AND (SELECT count(*) FROM stands) = cardinality($4::text[])
+        WHERE one = (SELECT one FROM first) AND (SELECT count(*) FROM stands) = cardinality($4::text[])
         RETURNING seq
     ), added AS (
         INSERT INTO apono_connector.entries (seq, subject, about, at, record, daemon)
@@ -127,14 +131,18 @@ impl Batch {
                 }
             }
         }
+        // A row is changed once by a statement: the last word counts.
+        let mut stands = BTreeMap::new();
         for Standing { subject, open } in standing {
+            stands.insert(subject, *open);
+        }
+        for (subject, open) in stands {
             batch.standing.0.push(name(subject));
-            batch.standing.1.push(*open);
+            batch.standing.1.push(open);
             if let (Subject::Grant(id), false) = (subject, open) {
                 batch.gone.push(clean(id.as_str()));
             }
         }
-        // A row is changed once by a statement.
         begun.retain(|(grant, _), _| !batch.gone.contains(grant));
         for ((grant, group), due) in begun {
             let due = came.get(&grant).copied().or(due);
@@ -247,9 +255,9 @@ pub(super) fn name(subject: &Subject) -> String {
     clean(&subject.to_string())
 }
 
-/// PostgreSQL's texts hold every character but one.
+/// PostgreSQL's texts hold every character but one. That one is written in a way that no other name is.
 pub(super) fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    text.replace('\u{fffd}', "\u{fffd}\u{fffd}").replace('\0', "\u{fffd}0")
 }
 
 /// The grant that a record says it is about.
