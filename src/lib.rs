@@ -7,6 +7,10 @@
 //!
 //! The map, the invariants and the tests that prove them: `docs/ARCHITECTURE.md`.
 
+// Tests of one seam are shared with those in tests/.
+#[cfg(test)]
+extern crate self as apono_connector;
+
 pub mod access;
 pub mod apono;
 pub mod app;

@@ -30,13 +30,14 @@ use crate::clock;
 use crate::secrets::{Reloading, SecretSource};
 use crate::telemetry::chain;
 
-/// The limits of a session. The server's keepalives are for a daemon whose host is gone: what it had locked is free
+/// The limits of a session, and what its statements count on: who was waited for is seen. The server's keepalives are for a daemon whose host is gone: what it had locked is free
 /// within seconds.
 const SESSION: &str = "\
     SET statement_timeout = '5s'; \
     SET lock_timeout = '3s'; \
     SET idle_in_transaction_session_timeout = '5s'; \
     SET synchronous_commit = 'on'; \
+    SET default_transaction_isolation = 'read committed'; \
     SET search_path = apono_connector; \
     SET tcp_keepalives_idle = 5; \
     SET tcp_keepalives_interval = 2; \

@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - A daemon counts as gone [`LIFE`] after it was last heard, by the database's clock. It counts itself as taken for gone
-//!   before that, by its own monotonic clock, from before it spoke.
+//!   before that, by its own monotonic clock, from before it spoke; and it remembers when it last may have been taken for
+//!   gone: what it had before that may be another's, however well it lives now.
 //! - An organization has one owner at a time; each change of owner has a new epoch.
 //! - Who leaves in order is gone at once.
 //!
@@ -104,6 +105,8 @@ pub struct Members {
 struct Seen {
     /// Until when this daemon does not count as gone, on the monotonic clock.
     valid_until: Duration,
+    /// Since when it has not counted as gone at any time.
+    since: Duration,
     companions: Vec<Companion>,
     owners: BTreeMap<IntegrationId, Ownership>,
     away: bool,
@@ -140,6 +143,7 @@ impl Members {
     pub async fn beat(&self) -> Result<(), DatabaseError> {
         let asked = self.clock.elapsed();
         let spoken = self.database.run(LIMIT, async |client| speak(client, &self.itself).await).await;
+        let answered = self.clock.elapsed();
         let spoken = match spoken {
             Ok((companions, last_entry)) => {
                 self.own(&companions).await.map(|owners| (companions, last_entry, owners))
@@ -154,8 +158,10 @@ impl Members {
                 }
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
+                let since = if answered < seen.valid_until { seen.since } else { answered };
                 let valid_until = asked + LIFE - MARGIN;
-                *seen = Seen { valid_until, companions, owners, away: false, heard_at: asked, last_entry };
+                *seen =
+                    Seen { valid_until, since, companions, owners, away: false, heard_at: asked, last_entry };
                 drop(seen);
                 if changed {
                     self.changes.send_modify(|changes| *changes += 1);
@@ -222,9 +228,15 @@ impl Members {
         }
     }
 
-    /// Whether this daemon certainly does not count as gone.
-    pub fn is_current(&self) -> bool {
-        self.clock.elapsed() < self.lock().valid_until
+    /// Now, on the monotonic clock, for [`Self::has_lived_since`].
+    pub fn moment(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Whether this daemon certainly has not counted as gone at any time from `moment` until now.
+    pub fn has_lived_since(&self, moment: Duration) -> bool {
+        let seen = self.lock();
+        seen.since <= moment && self.clock.elapsed() < seen.valid_until
     }
 
     /// Whether the last word was not heard.

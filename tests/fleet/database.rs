@@ -47,6 +47,7 @@ async fn a_session_has_its_limits_before_anybody_uses_it() {
         ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "5s"),
         ("synchronous_commit", "on"),
+        ("default_transaction_isolation", "read committed"),
         ("search_path", "apono_connector"),
         ("tcp_keepalives_idle", "5"),
     ] {

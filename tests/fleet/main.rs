@@ -8,8 +8,12 @@
 #[path = "../../simulator/tests/contract/checker.rs"]
 #[expect(dead_code, reason = "written for another test, which uses more of it")]
 mod checker;
+#[path = "../../src/access/journal/contract.rs"]
+mod contract;
 mod daemons;
 mod database;
+mod journals;
+mod migrate;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;

@@ -1,21 +1,24 @@
-//! One suite for every kind of journal.
+//! One suite for every kind of journal. It names this crate as the tests beside it do, which need a server: `tests/fleet`
+//! takes this file in.
 
 use std::sync::Arc;
 
+use apono_connector::access::journal::{Entry, Journal, Record, Standing, Subject};
+use apono_connector::access::machine::{EndReason, Event, Source};
+use apono_connector::access::tasks::{Ask, TaskEvent};
+use apono_connector::access::untold::TrailEvent;
+use apono_connector::apono::{Code, Lease, TaskResult};
+use apono_connector::audit::{AuditRecord, Kind, MemberState};
+use apono_connector::domain::{Grant, GrantId, IntegrationId, OktaGroupId, RequestContext, Revision, TaskId};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::*;
-use crate::access::machine::{EndReason, Source};
-use crate::apono::{Code, Lease, TaskResult};
-use crate::audit::{AuditRecord, Kind, MemberState};
-use crate::domain::{Grant, IntegrationId, OktaGroupId, RequestContext, Revision};
-
 /// Checks the journal that `open` opens. It is opened again in between, as after a restart.
-pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
+pub(crate) async fn check(open: &(dyn Fn() -> BoxFuture<'static, Arc<dyn Journal>> + Sync)) {
     let (first, second) = (GrantId::from("grt_1"), GrantId::from("grt_2"));
     let task = TaskId::from("tsk_1");
 
-    let journal = open();
+    let journal = open().await;
     assert!(journal.open_entries().await.unwrap().is_empty());
     journal
         .append(
@@ -35,7 +38,7 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
     journal.prove().await.unwrap();
     drop(journal);
 
-    let journal = open();
+    let journal = open().await;
     assert_eq!(
         journal.open_entries().await.unwrap(),
         [entry(0, accepted(&first)), entry(0, taken(&task))],
@@ -91,7 +94,7 @@ pub(crate) async fn check(open: &(dyn Fn() -> Arc<dyn Journal> + Sync)) {
     let outage = Subject::Trail(instant(7));
     journal.append(vec![entry(7, untold(&second))], vec![standing(outage.clone(), true)]).await.unwrap();
     drop(journal);
-    let journal = open();
+    let journal = open().await;
     assert_eq!(
         journal.open_entries().await.unwrap(),
         [still_open.clone(), vec![entry(7, untold(&second))]].concat(),

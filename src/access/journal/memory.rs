@@ -124,6 +124,6 @@ mod tests {
     #[tokio::test]
     async fn keeps_the_contract() {
         let journal = Arc::new(MemoryJournal::default());
-        contract::check(&|| Arc::clone(&journal) as Arc<dyn Journal>).await;
+        contract::check(&|| ready(Arc::clone(&journal) as Arc<dyn Journal>).boxed()).await;
     }
 }

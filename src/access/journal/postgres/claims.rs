@@ -46,8 +46,12 @@ pub(super) struct Claims {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
-    /// With its epoch.
-    Held(i64),
+    /// Until somebody takes it over, which nobody does while this daemon lives.
+    Held {
+        epoch: i64,
+        /// When it was certainly held last, on the monotonic clock.
+        since: Duration,
+    },
     /// Taken over by another while a step goes on here.
     Lost,
 }
@@ -97,12 +101,12 @@ impl Claims {
                 continue;
             };
             match held.get(&key) {
-                Some(Claim::Held(epoch)) if fences.iter().all(|fence| fence.key != key) => {
+                Some(Claim::Held { epoch, .. }) if fences.iter().all(|fence| fence.key != key) => {
                     fences.push(Fence { key, epoch: *epoch });
                 }
                 Some(Claim::Lost) => return Err(JournalError::TakenOver),
                 // Seen by somebody who does not act on it.
-                Some(Claim::Held(_)) | None => {}
+                Some(Claim::Held { .. }) | None => {}
             }
         }
         Ok(fences)
@@ -182,7 +186,7 @@ impl Fleet for Claims {
 
     fn claim<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, JournalError>> {
         async move {
-            let me = self.me();
+            let (me, since) = (self.me(), self.members.moment());
             let (grant, group) = (clean(key.0.as_str()), clean(key.1.as_str()));
             let claim = async |client: &mut tokio_postgres::Client| {
                 let parameters: [(&(dyn ToSql + Sync), Type); 3] =
@@ -200,7 +204,7 @@ impl Fleet for Claims {
             let claimed = self.database.run(LIMIT, claim).await;
             let claimed = claimed.map_err(|error| JournalError::Read(error.into()))?;
             if let Some(epoch) = claimed {
-                self.lock().insert(key.clone(), Claim::Held(epoch));
+                self.lock().insert(key.clone(), Claim::Held { epoch, since });
             }
             Ok(claimed.is_some())
         }
@@ -210,7 +214,7 @@ impl Fleet for Claims {
     fn give_back<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, ()> {
         async move {
             let held = self.lock().remove(key);
-            if let Some(Claim::Held(epoch)) = held
+            if let Some(Claim::Held { epoch, .. }) = held
                 && !self.is_away()
             {
                 // Where it does not arrive, the claim is this daemon's until the next one, or until it stops.
@@ -224,17 +228,26 @@ impl Fleet for Claims {
         async move {
             let claim = self.lock().get(key).copied();
             match claim {
-                Some(Claim::Held(_)) if self.members.is_current() && !self.is_away() => Ok(()),
+                Some(Claim::Held { .. }) if self.is_away() => without(step, JournalError::Read(Away.into())),
+                Some(Claim::Held { since, .. }) if self.members.has_lived_since(since) => Ok(()),
                 Some(Claim::Lost) => Err(JournalError::TakenOver),
-                Some(Claim::Held(_)) if self.is_away() => without(step, JournalError::Read(Away.into())),
-                Some(Claim::Held(epoch)) => match self.ask(STANDS, key, epoch).await {
-                    Ok(true) => Ok(()),
-                    Ok(false) => {
-                        self.lost(std::slice::from_ref(key));
-                        Err(JournalError::TakenOver)
+                // It may have been taken for gone at some time since.
+                Some(Claim::Held { epoch, .. }) => {
+                    let since = self.members.moment();
+                    match self.ask(STANDS, key, epoch).await {
+                        Ok(true) => {
+                            self.lock()
+                                .entry(key.clone())
+                                .and_modify(|claim| *claim = Claim::Held { epoch, since });
+                            Ok(())
+                        }
+                        Ok(false) => {
+                            self.lost(std::slice::from_ref(key));
+                            Err(JournalError::TakenOver)
+                        }
+                        Err(error) => without(step, error),
                     }
-                    Err(error) => without(step, error),
-                },
+                }
                 None => without(step, JournalError::TakenOver),
             }
         }

@@ -31,7 +31,8 @@ pub(super) const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE s
 
 pub(super) const WHOLE: &str = "
     SELECT e.seq, e.at, e.record FROM apono_connector.entries e
-    WHERE e.subject IN (SELECT s.subject FROM apono_connector.subjects s WHERE s.open) OR e.subject = ANY ($1)
+    WHERE e.subject IN (
+        SELECT s.subject FROM apono_connector.subjects s WHERE s.open UNION SELECT unnest($1::text[]))
     ORDER BY e.seq";
 
 pub(super) const ABOUT: &str = "
@@ -39,14 +40,17 @@ pub(super) const ABOUT: &str = "
     WHERE e.subject IN (SELECT a.subject FROM apono_connector.entries a WHERE a.about = $1) ORDER BY e.seq";
 
 /// All of it or nothing. Whoever else appends waits at the row of `head`, and then finds that it counts on too little.
+/// No duty is locked before that row is: two that each have what the other waits for would be a deadlock.
 const APPEND: &str = "
-    WITH stands AS (
-        SELECT 1 FROM apono_connector.duties d
+    WITH first AS (
+        SELECT one FROM apono_connector.head WHERE seq = $2 FOR UPDATE
+    ), stands AS (
+        SELECT 1 FROM first CROSS JOIN apono_connector.duties d
         JOIN unnest($4::text[], $5::text[], $6::bigint[]) AS f (grant_id, group_id, epoch) USING (grant_id, group_id)
         WHERE d.epoch = f.epoch FOR SHARE OF d
     ), turn AS (
         UPDATE apono_connector.head SET seq = seq + cardinality($7::text[])
-        WHERE seq = $2 AND (SELECT count(*) FROM stands) = cardinality($4::text[])
+        WHERE one = (SELECT one FROM first) AND (SELECT count(*) FROM stands) = cardinality($4::text[])
         RETURNING seq
     ), added AS (
         INSERT INTO apono_connector.entries (seq, subject, about, at, record, daemon)
@@ -69,6 +73,12 @@ const APPEND: &str = "
         DELETE FROM apono_connector.duties d USING turn WHERE d.grant_id = ANY ($3)
     )
     SELECT seq FROM turn";
+
+/// What the rows of `owner` are about; an organization's integration id follows.
+pub(super) const CONNECTOR: &str = "connector";
+pub(super) const ORGANIZATION: &str = "organization:";
+/// The state is being copied here from elsewhere, and is not whole.
+pub(super) const COPYING: &str = "copying";
 
 /// A claim that must stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,14 +140,18 @@ impl Batch {
                 }
             }
         }
+        // A row is changed once by a statement: the last word counts.
+        let mut stands = BTreeMap::new();
         for Standing { subject, open } in standing {
+            stands.insert(subject, *open);
+        }
+        for (subject, open) in stands {
             batch.standing.0.push(name(subject));
-            batch.standing.1.push(*open);
+            batch.standing.1.push(open);
             if let (Subject::Grant(id), false) = (subject, open) {
                 batch.gone.push(clean(id.as_str()));
             }
         }
-        // A row is changed once by a statement.
         begun.retain(|(grant, _), _| !batch.gone.contains(grant));
         for ((grant, group), due) in begun {
             let due = came.get(&grant).copied().or(due);
@@ -193,6 +207,12 @@ pub(super) async fn head(client: &Client) -> Result<i64, DatabaseError> {
     Ok(client.query_typed("SELECT seq FROM apono_connector.head", &[]).await?[0].get(0))
 }
 
+/// Whether it is half a copy.
+pub(super) async fn is_half(client: &Client) -> Result<bool, DatabaseError> {
+    let sql = "SELECT 1 FROM apono_connector.owner WHERE what = $1";
+    Ok(!client.query_typed(sql, &[(&COPYING, Type::TEXT)]).await?.is_empty())
+}
+
 /// Says whose the state is, or makes it ours: (theirs, ours) where it is somebody else's.
 pub(super) async fn claim(
     client: &mut Client,
@@ -202,11 +222,11 @@ pub(super) async fn claim(
     // Several may begin at once.
     transaction.batch_execute("LOCK TABLE apono_connector.owner IN EXCLUSIVE MODE").await?;
     let mut foreign = None;
-    let connector = [("connector".to_owned(), owner.connector.clone())];
+    let connector = [(CONNECTOR.to_owned(), owner.connector.clone())];
     let organizations = owner
         .organizations
         .iter()
-        .map(|(integration, url)| (format!("organization:{integration}"), url.clone()));
+        .map(|(integration, url)| (format!("{ORGANIZATION}{integration}"), url.clone()));
     for (what, ours) in connector.into_iter().chain(organizations) {
         const PUT: &str = "INSERT INTO apono_connector.owner (what, value) VALUES ($1, $2)
             ON CONFLICT (what) DO UPDATE SET value = owner.value RETURNING value";
@@ -250,9 +270,9 @@ pub(super) fn name(subject: &Subject) -> String {
     clean(&subject.to_string())
 }
 
-/// PostgreSQL's texts hold every character but one.
+/// PostgreSQL's texts hold every character but one. That one is written in a way that no other name is.
 pub(super) fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    text.replace('\u{fffd}', "\u{fffd}\u{fffd}").replace('\0', "\u{fffd}0")
 }
 
 /// The grant that a record says it is about.

@@ -15,7 +15,8 @@ fn owner() -> Owner {
 async fn keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("below").join("state.db");
-    contract::check(&|| Arc::new(open(&path, &owner(), "test").unwrap())).await;
+    let opened = || Arc::new(open(&path, &owner(), "test").unwrap()) as Arc<dyn Journal>;
+    contract::check(&|| std::future::ready(opened()).boxed()).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
