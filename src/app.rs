@@ -62,6 +62,7 @@ use directory::Asker;
 use facts::FactSource;
 
 pub use secrets::{Secrets, read_secrets};
+pub use state::owner;
 
 /// The outside world. A test hands in its own.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@
 mod memory;
 mod postgres;
 mod sqlite;
+mod transfer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,8 +26,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
-pub use postgres::{PostgresJournal, SharedOpenError};
+pub use postgres::{PostgresJournal, SharedLog, SharedOpenError};
 pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal};
+pub use transfer::{Place, TransferError, Transferred, transfer};
 
 use super::fleet::{Alone, Fleet};
 use super::machine::Event;

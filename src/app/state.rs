@@ -73,7 +73,8 @@ async fn join(
     Ok((journal.map_err(StartError::Shared)?, members))
 }
 
-fn owner(settings: &Settings) -> Owner {
+/// To whom the state belongs, as configured.
+pub fn owner(settings: &Settings) -> Owner {
     let organizations = settings
         .okta
         .iter()

@@ -234,6 +234,12 @@ pub enum ErrorCode {
     DatabaseRefuses = 714,
     /// A statement fails at the database.
     DatabaseFails = 715,
+    /// A state was copied in part.
+    StateHalf = 716,
+    /// Another state is in the way of a copy.
+    StateInTheWay = 717,
+    /// There is no state to copy.
+    NoState = 718,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -392,6 +398,9 @@ impl ErrorCode {
         Self::DatabaseAway,
         Self::DatabaseRefuses,
         Self::DatabaseFails,
+        Self::StateHalf,
+        Self::StateInTheWay,
+        Self::NoState,
         Self::RoleMissing,
         Self::SourceIncomplete,
         Self::EvidenceDisagrees,

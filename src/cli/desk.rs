@@ -1,13 +1,16 @@
 //! # Purpose
-//! Where commands learn about grants: from the daemon that runs, else from its journal.
+//! Where commands learn about grants: from the daemon that runs here, else from its journal, in a file or in a database.
 //!
 //! # Invariants kept here
 //! - While a daemon has the journal, it is asked; without one nothing is written.
+//! - A command that looks at a database joins no fleet: nothing falls to it.
 //!
 //! # Not here
 //! The daemon's end: `app::desk`. What is printed: `grants`, `explain`.
 
 use std::cell::OnceCell;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,10 +22,11 @@ use serde_json::{Value, json};
 use super::runtime::wait_for;
 use super::{Exit, complain};
 use crate::access::book::{Book, IllegalRecord};
-use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged};
+use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged, SharedLog};
 use crate::access::view::{self, Filter, Listing, Story};
 use crate::catalogue::ErrorCode;
 use crate::config::{Sources, State, load};
+use crate::database::{Database, DatabaseError, DatabaseSettings};
 use crate::domain::GrantId;
 use crate::http::transport::{HttpsError, HttpsTransport, Request, Response, Transport, TransportError};
 use crate::http::url::{Base, BaseError};
@@ -44,9 +48,15 @@ pub(super) struct Client {
 
 /// A journal, where there is one.
 pub(super) struct Stopped {
-    path: PathBuf,
-    inspection: Option<Inspection>,
+    kept: Kept,
     book: OnceCell<Book>,
+}
+
+/// Where it is.
+enum Kept {
+    File(PathBuf, Option<Inspection>),
+    /// With the daemons that live on other hosts.
+    Database(SharedLog, Vec<String>),
 }
 
 /// Nothing was learned.
@@ -71,12 +81,20 @@ pub(super) enum DeskError {
     Client(#[source] HttpsError),
     #[error("the connector cannot be asked")]
     Base(#[source] BaseError),
+    #[error("the state cannot be opened")]
+    Database(#[source] DatabaseError),
+    #[error("{} [{code}]", elsewhere(.0), code = ErrorCode::NotRunning)]
+    Elsewhere(Vec<String>),
+    #[error("the state is in a database, which has no damaged file to read; leave --salvage out [{code}]", code = ErrorCode::NotRunning)]
+    NoFile,
     #[error("there is no journal at the configured place [{code}]", code = ErrorCode::NotRunning)]
     NoJournal,
     #[error("the connector answered {status}: {message} [{code}]", code = ErrorCode::DaemonRefused)]
     Refused { status: StatusCode, message: String },
     #[error("the connector's answer cannot be read; is it another version than this one? [{code}]", code = ErrorCode::DaemonRefused)]
     Unreadable(#[source] serde_json::Error),
+    #[error("the connector does not run [{code}]", code = ErrorCode::NotRunning)]
+    NotHere,
     #[error("nobody can end a grant while the connector does not run; start it, and ask again [{code}]", code = ErrorCode::NotRunning)]
     NotRunning,
 }
@@ -93,7 +111,12 @@ impl From<&DeskError> for Exit {
                 Self::Io
             }
             DeskError::Refused { status, .. } if *status == StatusCode::FORBIDDEN => Self::NotPermitted,
-            DeskError::Deaf { .. } | DeskError::NotRunning => Self::Unavailable,
+            DeskError::Deaf { .. } | DeskError::NotRunning | DeskError::NotHere | DeskError::Elsewhere(_) => {
+                Self::Unavailable
+            }
+            DeskError::Database(error) if error.is_away() => Self::Unavailable,
+            DeskError::Database(_) => Self::Config,
+            DeskError::NoFile => Self::Usage,
             DeskError::Refused { .. } | DeskError::NoJournal => Self::Io,
             DeskError::Base(_) | DeskError::Unreadable(_) => Self::Bug,
         }
@@ -106,7 +129,7 @@ pub(super) fn at_the_desk(
     work: impl AsyncFnOnce(Desk) -> Result<Exit, DeskError>,
 ) -> Exit {
     with_state(sources, async |state| {
-        let desk = Desk::find(&state.file, state.socket())?;
+        let desk = Desk::find(&state).await?;
         desk.note();
         work(desk).await
     })
@@ -118,6 +141,9 @@ pub(super) fn at_the_ruins(
     work: impl AsyncFnOnce(Desk) -> Result<Exit, DeskError>,
 ) -> Exit {
     with_state(sources, async |state| {
+        if state.database.is_some() {
+            return Err(DeskError::NoFile);
+        }
         let (desk, lost) = Desk::salvage(&state.file)?;
         complain(&format!(
             "nothing of this was checked, and {lost} entries at least could not be used; look at each of these memberships in Okta"
@@ -148,13 +174,23 @@ pub(super) fn with_state(
 }
 
 impl Desk {
-    pub(super) fn find(state: &Path, socket: PathBuf) -> Result<Self, DeskError> {
-        match Inspection::open(state) {
-            Ok(inspection) => {
-                let path = state.to_owned();
-                Ok(Self::Stopped(Stopped { path, inspection, book: OnceCell::new() }))
+    pub(super) async fn find(state: &State) -> Result<Self, DeskError> {
+        if let Some(database) = &state.database {
+            if let Some(client) = Client::to_daemon(state)? {
+                return Ok(Self::Running(client));
             }
-            Err(OpenError::InUse { by, .. }) => Client::new(by, socket).map(Self::Running),
+            let (log, others) = look(database).await?;
+            if !log.exists().await.map_err(DeskError::Database)? {
+                return Err(DeskError::NoJournal);
+            }
+            return Ok(Self::Stopped(Stopped { kept: Kept::Database(log, others), book: OnceCell::new() }));
+        }
+        match Inspection::open(&state.file) {
+            Ok(inspection) => {
+                let kept = Kept::File(state.file.clone(), inspection);
+                Ok(Self::Stopped(Stopped { kept, book: OnceCell::new() }))
+            }
+            Err(OpenError::InUse { by, .. }) => Client::new(by, state.socket()).map(Self::Running),
             Err(error) => Err(DeskError::State(error)),
         }
     }
@@ -168,31 +204,29 @@ impl Desk {
             // One that does not follow what is known is the trace of one that was lost.
             lost += usize::from(book.apply(&[entry.record]).is_err());
         }
-        let path = state.to_owned();
-        Ok((Self::Stopped(Stopped { path, inspection: None, book: OnceCell::from(book) }), lost))
+        let kept = Kept::File(state.to_owned(), None);
+        Ok((Self::Stopped(Stopped { kept, book: OnceCell::from(book) }), lost))
     }
 
     /// Says once where an answer comes from, when that is not the daemon.
     fn note(&self) {
-        match self {
-            Self::Running(_) => {}
-            Self::Stopped(Stopped { inspection: None, path, .. }) => {
-                complain(&format!("there is no journal {}", path.display()));
+        let Self::Stopped(stopped) = self else { return };
+        complain(&match &stopped.kept {
+            Kept::File(path, None) => format!("there is no journal {}", path.display()),
+            Kept::File(path, Some(_)) => {
+                format!("the connector does not run; this is what its journal {} says", path.display())
             }
-            Self::Stopped(Stopped { path, .. }) => {
-                complain(&format!(
-                    "the connector does not run; this is what its journal {} says",
-                    path.display()
-                ));
+            Kept::Database(log, others) => {
+                format!("{}; this is what {} says", elsewhere(others), log.place())
             }
-        }
+        });
     }
 
     /// Open grants, a page of them.
     pub(super) async fn list(&self, filter: &Filter) -> Result<Listing, DeskError> {
         match self {
             Self::Running(client) => client.read(&["grants"], &query(filter)).await,
-            Self::Stopped(stopped) => Ok(view::list(stopped.book()?, filter)),
+            Self::Stopped(stopped) => Ok(view::list(stopped.book().await?, filter)),
         }
     }
 
@@ -203,10 +237,13 @@ impl Desk {
                 Err(DeskError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
                 read => read.map(Some),
             },
-            Self::Stopped(Stopped { inspection: None, .. }) => Ok(None),
-            Self::Stopped(Stopped { inspection: Some(inspection), .. }) => {
-                let entries = inspection.about(id).map_err(DeskError::Journal)?;
-                Ok(view::story(id, &entries))
+            Self::Stopped(stopped) => {
+                let entries = match &stopped.kept {
+                    Kept::File(_, None) => return Ok(None),
+                    Kept::File(_, Some(inspection)) => inspection.about(id),
+                    Kept::Database(log, _) => log.about(id).await,
+                };
+                Ok(view::story(id, &entries.map_err(DeskError::Journal)?))
             }
         }
     }
@@ -223,6 +260,9 @@ impl Desk {
                     Err(error) => Err(error),
                 }
             }
+            Self::Stopped(Stopped { kept: Kept::Database(_, others), .. }) if !others.is_empty() => {
+                Err(DeskError::Elsewhere(others.clone()))
+            }
             Self::Stopped(_) => Err(DeskError::NotRunning),
         }
     }
@@ -230,14 +270,47 @@ impl Desk {
 
 impl Stopped {
     /// What the journal's open entries make.
-    fn book(&self) -> Result<&Book, DeskError> {
+    async fn book(&self) -> Result<&Book, DeskError> {
         if let Some(book) = self.book.get() {
             return Ok(book);
         }
-        let open = self.inspection.as_ref().map(Inspection::open_entries).transpose();
-        let open = open.map_err(DeskError::Journal)?.unwrap_or_default();
-        let book = Book::replay(open).map_err(DeskError::Illegal)?;
+        let open = match &self.kept {
+            Kept::File(_, None) => Ok(Vec::new()),
+            Kept::File(_, Some(inspection)) => inspection.open_entries(),
+            Kept::Database(log, _) => log.open_entries().await,
+        };
+        let book = Book::replay(open.map_err(DeskError::Journal)?).map_err(DeskError::Illegal)?;
         Ok(self.book.get_or_init(|| book))
+    }
+}
+
+/// The log in a database, and the daemons that live; none where the database has no such table yet.
+async fn look(database: &DatabaseSettings) -> Result<(SharedLog, Vec<String>), DeskError> {
+    let log = SharedLog::new(Database::new(database).map_err(DeskError::Database)?);
+    let exists = log.exists().await.map_err(DeskError::Database)?;
+    let living = if exists { log.living().await.map_err(DeskError::Database)? } else { Vec::new() };
+    Ok((log, living))
+}
+
+/// Why the connector that runs here is not asked.
+pub(super) async fn not_here(state: &State) -> DeskError {
+    match &state.database {
+        None => DeskError::NotHere,
+        Some(database) => match look(database).await {
+            Ok((_, others)) => DeskError::Elsewhere(others),
+            Err(error) => error,
+        },
+    }
+}
+
+fn elsewhere(others: &[String]) -> String {
+    if others.is_empty() {
+        "no connector runs on this host, nor on another one that shares its state; start it".to_owned()
+    } else {
+        format!(
+            "no connector runs on this host; those that share its state run on {}: ask there, or start it here",
+            others.join(", ")
+        )
     }
 }
 
@@ -258,6 +331,19 @@ fn query(filter: &Filter) -> Vec<(&'static str, String)> {
 impl Client {
     /// The way to the daemon that has this state, if one has.
     pub(super) fn to_daemon(state: &State) -> Result<Option<Self>, DeskError> {
+        if state.database.is_some() {
+            // No file of this host says who has the state; whoever runs here listens.
+            return match UnixStream::connect(state.socket()) {
+                Err(error)
+                    if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused]
+                        .contains(&error.kind()) =>
+                {
+                    Ok(None)
+                }
+                // One that cannot be used is told when it is.
+                Ok(_) | Err(_) => Self::new("on this host".to_owned(), state.socket()).map(Some),
+            };
+        }
         match Inspection::open(&state.file) {
             Ok(_) => Ok(None),
             Err(OpenError::InUse { by, .. }) => Self::new(by, state.socket()).map(Some),

@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use crate::access::journal::{OpenError, SharedOpenError};
+use crate::access::journal::{OpenError, SharedOpenError, TransferError};
 use crate::app::StartError;
 use crate::runtime::Ending;
 
@@ -56,7 +56,7 @@ impl Exit {
         match self {
             Self::Done => "done",
             Self::Differs => {
-                "something differs: the audit trail is broken, a plan has changes, or `doctor` warns"
+                "something differs: the audit trail is broken, a plan has changes, `doctor` warns, or another state is where one is to be copied to"
             }
             Self::Usage => {
                 "the arguments are wrong, an answer was missing, or they name a grant that was never heard of"
@@ -99,14 +99,16 @@ impl From<Exit> for ExitCode {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Config(_) | StartError::Https(_) => Self::Config,
-            StartError::State(OpenError::InUse { .. }) => Self::TryLater,
             StartError::Shared(error) if error.is_away() => Self::TryLater,
-            StartError::Shared(SharedOpenError::Foreign { .. }) => Self::NotPermitted,
-            StartError::Shared(SharedOpenError::Database(_)) => Self::Config,
-            StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
-                Self::NotPermitted
+            StartError::State(OpenError::InUse { .. }) | StartError::Shared(SharedOpenError::Half { .. }) => {
+                Self::TryLater
             }
+            StartError::Config(_)
+            | StartError::Https(_)
+            | StartError::Shared(SharedOpenError::Database(_)) => Self::Config,
+            StartError::State(OpenError::ForeignState { .. })
+            | StartError::Shared(SharedOpenError::Foreign { .. })
+            | StartError::Stranded { .. } => Self::NotPermitted,
             StartError::Store(error) if error.is_foreign() => Self::NotPermitted,
             StartError::State(
                 OpenError::File { .. }
@@ -120,6 +122,37 @@ impl From<&StartError> for Exit {
             | StartError::Listen { .. }
             | StartError::Endpoint(_)
             | StartError::Signals(_) => Self::Io,
+        }
+    }
+}
+
+impl From<&TransferError> for Exit {
+    fn from(error: &TransferError) -> Self {
+        match error {
+            TransferError::Open(OpenError::InUse { .. })
+            | TransferError::InUse { .. }
+            | TransferError::Moved { .. }
+            | TransferError::Shared(SharedOpenError::Half { .. }) => Self::TryLater,
+            TransferError::Open(OpenError::ForeignState { .. })
+            | TransferError::Shared(SharedOpenError::Foreign { .. }) => Self::NotPermitted,
+            TransferError::Shared(SharedOpenError::Database(error)) => {
+                if error.is_away() {
+                    Self::Unavailable
+                } else {
+                    Self::Config
+                }
+            }
+            TransferError::InTheWay { .. } => Self::Differs,
+            TransferError::Open(
+                OpenError::File { .. }
+                | OpenError::Database { .. }
+                | OpenError::Damaged(_)
+                | OpenError::TooNew { .. },
+            )
+            | TransferError::Journal(_)
+            | TransferError::Illegal(_)
+            | TransferError::Nothing { .. }
+            | TransferError::Differs { .. } => Self::Io,
         }
     }
 }

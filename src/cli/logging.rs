@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tracing::error;
 
-use super::desk::{Client, with_state};
+use super::desk::{Client, not_here, with_state};
 use super::{Exit, color, complain, say};
 use crate::clock::SystemClock;
 use crate::config::{self, ConfigError, LogFormat, Sources, duration};
@@ -91,8 +91,7 @@ const LEVEL: [&str; 2] = ["log", "level"];
 pub(super) fn log_level(command: &LogLevelCommand, sources: &Sources) -> Exit {
     with_state(sources, async |state| {
         let Some(client) = Client::to_daemon(&state)? else {
-            complain("the connector does not run");
-            return Ok(Exit::Unavailable);
+            return Err(not_here(&state).await);
         };
         let levels: Levels = match command {
             LogLevelCommand::Show => client.read(&LEVEL, &[]).await?,

@@ -29,6 +29,7 @@ mod reload;
 mod rotate;
 mod run;
 mod runtime;
+mod state;
 mod status;
 mod support;
 mod sync;
@@ -105,6 +106,9 @@ enum Command {
     Grants(grants::GrantsCommand),
     /// Shows what a directory run would do, carries out exactly that, or approves what is held back
     Sync(sync::SyncArgs),
+    /// Moves the state between a file and a database
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Shows what the connector that runs here says of itself
     Status(status::StatusArgs),
     /// Looks at everything the connector needs, from the disk to the rights in Okta, and changes nothing
@@ -161,6 +165,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
         Command::Audit(command) => audit::audit(&command, &sources),
         Command::Grants(command) => grants::grants(&command, &sources),
         Command::Sync(arguments) => sync::sync(&arguments, &sources),
+        Command::State(command) => state::state(&command, &sources),
         Command::Status(arguments) => status::status(&arguments, &sources),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &sources),
         Command::Explain(arguments) => explain::explain(&arguments, &sources),

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::desk::{Client, DeskError, with_state};
-use super::{Exit, complain, say, say_lines};
+use super::desk::{Client, DeskError, not_here, with_state};
+use super::{Exit, say, say_lines};
 use crate::access::recent::Ended;
 use crate::access::view::GrantView;
 use crate::clock;
@@ -44,8 +44,7 @@ pub(super) fn status(arguments: &StatusArgs, sources: &Sources) -> Exit {
     with_state(sources, async |state| {
         loop {
             let Some(client) = Client::to_daemon(&state)? else {
-                complain("the connector does not run");
-                return Ok(Exit::Unavailable);
+                return Err(not_here(&state).await);
             };
             let document: Value = client.read(&["status"], &[]).await?;
             let lines = if arguments.json {

@@ -18,7 +18,7 @@ use owo_colors::{OwoColorize, Style};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::desk::{Client, DeskError};
+use super::desk::{Client, DeskError, not_here};
 use super::runtime::threads;
 use super::status::failing_lines;
 use super::{Exit, bars, complain, say, say_lines};
@@ -206,6 +206,10 @@ impl Planner {
     async fn find(settings: Settings) -> Result<Self, SyncError> {
         if let Some(client) = Client::to_daemon(&settings.state)? {
             return Ok(Self::Running(Box::new(client)));
+        }
+        if settings.state.database.is_some() {
+            // To plan here would be to join the fleet, to whose members things fall.
+            return Err(not_here(&settings.state).await.into());
         }
         let outside = Outside::real(&settings).map_err(SyncError::Start)?;
         let app = App::build(settings, outside).await.map_err(SyncError::Start)?;

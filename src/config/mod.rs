@@ -23,6 +23,7 @@ pub use settings::{
     Access, Admin, Apono, AponoToken, Audit, CustomIntegration, Directory, Http, Log, LogFormat,
     Organization, Scim, Settings, State,
 };
+pub use validate::sqlite_file;
 
 /// Something that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -431,5 +431,7 @@ impl Reader<'_> {
 mod custom;
 mod network;
 mod state;
+
+pub use state::sqlite_file;
 #[cfg(test)]
 mod tests;

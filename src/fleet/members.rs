@@ -142,7 +142,13 @@ impl Members {
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
                 let since = if answered < seen.valid_until { seen.since } else { answered };
-                *seen = Seen { valid_until: asked + LIFE - MARGIN, since, companions, owners, away: false };
+                *seen = Seen {
+                    valid_until: asked + LIFE.saturating_sub(MARGIN),
+                    since,
+                    companions,
+                    owners,
+                    away: false,
+                };
                 drop(seen);
                 if changed {
                     self.changes.send_modify(|changes| *changes += 1);

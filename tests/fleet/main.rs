@@ -13,6 +13,7 @@ mod contract;
 mod daemons;
 mod database;
 mod journals;
+mod migrate;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;

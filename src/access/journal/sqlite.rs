@@ -14,6 +14,7 @@
 //! # Not here
 //! What entries mean.
 
+mod copy;
 mod damage;
 mod inspect;
 mod lock;
@@ -35,6 +36,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 
+pub(super) use copy::{Copy, CopyError};
 pub use damage::{Damage, Flaw};
 pub use inspect::{Inspection, Salvaged};
 

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::config::shown;
-use super::desk::{Client, Desk, DeskError};
+use super::desk::{Client, Desk, DeskError, not_here};
 use super::runtime::wait_for;
 use super::{Exit, complain, say, say_lines};
 use crate::access::view::{Filter, Listing};
@@ -223,7 +223,7 @@ impl Bundle {
                     let recent = client.read(&["log", "recent"], &[]).await;
                     self.put_or_miss("log.jsonl", recent.map(|recent: Value| log_lines(&recent)));
                 }
-                Ok(None) => self.miss(LIVE, "the connector does not run"),
+                Ok(None) => self.miss(LIVE, &chain(&not_here(&settings.state).await).to_string()),
                 Err(error) => self.miss(LIVE, &chain(&error).to_string()),
             }
             match grants(&settings.state).await {
@@ -273,7 +273,7 @@ const LIVE: &str = "status.json, metrics.txt, log.jsonl";
 
 /// The first page of the open grants.
 async fn grants(state: &State) -> Result<Listing, DeskError> {
-    Desk::find(&state.file, state.socket())?.list(&Filter::default()).await
+    Desk::find(state).await?.list(&Filter::default()).await
 }
 
 /// How many open grants there are of which kind.

@@ -24,6 +24,13 @@ const DEFAULT_DIRECTORY: &str = "/var/lib/apono-connector";
 /// A server that can be reached takes a connection in far less, and the next one is to be tried.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
+/// The file that `sqlite:/path` names. Both `sqlite:/path` and `sqlite:///path` are common.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?;
+    let names_one = !path.trim_start_matches('/').is_empty() && !path.contains(":memory:");
+    names_one.then(|| PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
+}
+
 impl Reader<'_> {
     pub(super) fn state(&mut self, environment: &BTreeMap<String, String>) -> Option<State> {
         let url = self.text(URL).unwrap_or_default();
@@ -46,12 +53,10 @@ impl Reader<'_> {
                 self.problem(URL, message.to_owned());
                 None
             }
-            Some(path) if !path.trim_start_matches('/').is_empty() => {
-                // Both sqlite:/path and sqlite:///path are common.
-                let path = path.strip_prefix("//").unwrap_or(path);
-                Some(State { file: PathBuf::from(path), database: None })
-            }
             Some(_) | None => {
+                if let Some(file) = sqlite_file(url) {
+                    return Some(State { file, database: None });
+                }
                 let forms = "sqlite:/path/state.db, nor postgres://user@host/database";
                 // With a misspelt scheme, it may be a database's, password and all.
                 let message = if url.contains('@') {

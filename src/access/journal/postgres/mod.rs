@@ -12,6 +12,7 @@
 //! Connections and formats: [`crate::database`]. Who lives: [`crate::fleet`].
 
 mod claims;
+mod copy;
 mod rows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
 use claims::Claims;
+pub use copy::SharedLog;
 
 use self::rows::Batch;
 use super::{Entry, Journal, JournalError, Owner, Standing, Subject};
@@ -35,7 +37,7 @@ use crate::fleet::Members;
 /// What is written or read for a turn.
 const LIMIT: Duration = Duration::from_secs(3);
 /// All that is open, at the start.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 const WHOLE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// See the module.
@@ -66,6 +68,15 @@ pub enum SharedOpenError {
         /// Who we are.
         ours: String,
     },
+    /// It is being copied there from elsewhere.
+    #[error(
+        "{place} holds a part of a state that is being copied there; let `apono-connector state migrate` come to its end, or run it again [{}]",
+        ErrorCode::StateHalf
+    )]
+    Half {
+        /// Which database.
+        place: String,
+    },
 }
 
 impl SharedOpenError {
@@ -73,7 +84,7 @@ impl SharedOpenError {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Database(error) => error.is_away(),
-            Self::Foreign { .. } => false,
+            Self::Foreign { .. } | Self::Half { .. } => false,
         }
     }
 }
@@ -91,6 +102,12 @@ impl PostgresJournal {
             return Err(SharedOpenError::Foreign { place: database.place().to_string(), theirs, ours });
         }
         members.beat().await.map_err(SharedOpenError::Database)?;
+        // Asked when this daemon can be seen: of it and of whoever begins a copy, one sees the other.
+        let half = database.run(LIMIT, async |client| rows::is_half(client).await).await;
+        if half.map_err(SharedOpenError::Database)? {
+            members.leave().await;
+            return Err(SharedOpenError::Half { place: database.place().to_string() });
+        }
         let claims = Arc::new(Claims::new(database.clone(), members));
         Ok(Self { database, claims, seen: Mutex::new(0) })
     }

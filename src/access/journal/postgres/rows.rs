@@ -72,6 +72,12 @@ const APPEND: &str = "
     )
     SELECT seq FROM turn";
 
+/// What the rows of `owner` are about; an organization's integration id follows.
+pub(super) const CONNECTOR: &str = "connector";
+pub(super) const ORGANIZATION: &str = "organization:";
+/// The state is being copied here from elsewhere, and is not whole.
+pub(super) const COPYING: &str = "copying";
+
 /// A claim that must stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fence {
@@ -198,6 +204,12 @@ pub(super) async fn head(client: &Client) -> Result<i64, DatabaseError> {
     Ok(client.query_typed("SELECT seq FROM apono_connector.head", &[]).await?[0].get(0))
 }
 
+/// Whether it is half a copy.
+pub(super) async fn is_half(client: &Client) -> Result<bool, DatabaseError> {
+    let sql = "SELECT 1 FROM apono_connector.owner WHERE what = $1";
+    Ok(!client.query_typed(sql, &[(&COPYING, Type::TEXT)]).await?.is_empty())
+}
+
 /// Says whose the state is, or makes it ours: (theirs, ours) where it is somebody else's.
 pub(super) async fn claim(
     client: &mut Client,
@@ -207,11 +219,11 @@ pub(super) async fn claim(
     // Several may begin at once.
     transaction.batch_execute("LOCK TABLE apono_connector.owner IN EXCLUSIVE MODE").await?;
     let mut foreign = None;
-    let connector = [("connector".to_owned(), owner.connector.clone())];
+    let connector = [(CONNECTOR.to_owned(), owner.connector.clone())];
     let organizations = owner
         .organizations
         .iter()
-        .map(|(integration, url)| (format!("organization:{integration}"), url.clone()));
+        .map(|(integration, url)| (format!("{ORGANIZATION}{integration}"), url.clone()));
     for (what, ours) in connector.into_iter().chain(organizations) {
         const PUT: &str = "INSERT INTO apono_connector.owner (what, value) VALUES ($1, $2)
             ON CONFLICT (what) DO UPDATE SET value = owner.value RETURNING value";

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::mark::Mark;
-use super::{Flaw, OpenError, RowError, beside, is_empty, keep_as_it_is, lock, rows, schema};
-use crate::access::journal::{Entry, JournalError};
+use super::{Flaw, OpenError, Owner, RowError, beside, is_empty, keep_as_it_is, lock, rows, schema};
+use crate::access::journal::{Entry, JournalError, Standing, Subject};
 use crate::domain::GrantId;
 
 /// A journal, opened to be looked at.
@@ -90,6 +90,33 @@ impl Inspection {
         rows::about(&self.connection, grant, &tasks).map_err(|error| self.explain(error))
     }
 
+    /// Checks every row there is, and says how many entries there are.
+    pub(in crate::access::journal) fn check_all(&self) -> Result<i64, JournalError> {
+        rows::check_all(&self.connection).map_err(|error| self.explain(error))
+    }
+
+    /// So many entries after one; their numbers have no gaps.
+    pub(in crate::access::journal) fn after(&self, seq: i64, many: i64) -> Result<Vec<Entry>, JournalError> {
+        rows::after(&self.connection, seq, many).map_err(|error| self.explain(error))
+    }
+
+    /// Which of these subjects are open.
+    pub(in crate::access::journal) fn standing(
+        &self,
+        subjects: Vec<Subject>,
+    ) -> Result<Vec<Standing>, JournalError> {
+        let standing = |subject: Subject| {
+            let open = rows::is_open(&self.connection, &subject.to_string())?;
+            Ok(Standing { subject, open })
+        };
+        subjects.into_iter().map(standing).collect::<Result<_, _>>().map_err(|error| self.explain(error))
+    }
+
+    /// To whom it belongs; nothing in one that was never claimed.
+    pub(in crate::access::journal) fn owner(&self) -> Result<Option<Owner>, OpenError> {
+        schema::owner(&self.connection, &self.path)
+    }
+
     fn explain(&self, error: RowError) -> JournalError {
         super::explain(&self.path, error, JournalError::Read)
     }
@@ -117,9 +144,9 @@ mod tests {
     use std::fs;
 
     use super::super::super::contract::{accepted, entry, standing};
-    use super::super::{Owner, SqliteJournal};
+    use super::super::SqliteJournal;
     use super::*;
-    use crate::access::journal::{Journal, Subject};
+    use crate::access::journal::Journal;
 
     fn owner() -> Owner {
         Owner { connector: "c".to_owned(), organizations: vec![("i".to_owned(), "https://o".to_owned())] }

@@ -173,50 +173,84 @@ fn chain(row: &SqlRow<'_>) -> Result<(String, Chain, Seal), RowError> {
 
 /// The entries of all open subjects, after every row of `subjects` was checked against the totals.
 pub(super) fn open_entries(connection: &Connection) -> Result<Vec<Entry>, RowError> {
+    let (mut open, total) = chains(connection)?;
+    open.retain(|(_, chain)| chain.open);
+    // Looked up one by one, entries cost a page each; when many are open, all of them are read in a row.
+    let asked: u64 = open.iter().map(|(_, chain)| chain.entries).sum();
+    let mut entries = Vec::new();
+    if asked.saturating_mul(8) > total {
+        scan(connection, open, |entry| entries.push(entry))?;
+        return Ok(entries);
+    }
+    let mut statement = entries_of(connection)?;
+    let mut numbered = Vec::new();
+    for (subject, chain) in &open {
+        follow(&mut statement, subject, *chain, &mut numbered)?;
+    }
+    numbered.sort_unstable_by_key(|(seq, _)| *seq);
+    Ok(numbered.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// Checks every row there is, and says how many entries there are.
+pub(super) fn check_all(connection: &Connection) -> Result<i64, RowError> {
+    let (all, total) = chains(connection)?;
+    scan(connection, all, drop)?;
+    Ok(i64::try_from(total).unwrap_or(i64::MAX))
+}
+
+/// So many entries after one, as they are: [`check_all`] checks them.
+pub(super) fn after(connection: &Connection, seq: i64, many: i64) -> Result<Vec<Entry>, RowError> {
+    let sql = "SELECT seq, subject, at, record FROM entries WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![seq, many])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let subject = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
+        let bytes = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes()?);
+        entries.push(entry(row.get(0)?, &subject, bytes(2)?, bytes(3)?).map_err(RowError::Entry)?);
+    }
+    Ok(entries)
+}
+
+/// Whether a subject is open.
+pub(super) fn is_open(connection: &Connection, subject: &str) -> Result<bool, RowError> {
+    Ok(chain_of(connection, subject)?.is_some_and(|chain| chain.open))
+}
+
+/// Every subject, checked against the totals, and how many entries there are.
+fn chains(connection: &Connection) -> Result<(Vec<(String, Chain)>, u64), RowError> {
     let expected = totals(connection)?;
     let mut found = Totals { commit: expected.commit, ..Totals::default() };
-    let mut open = Vec::new();
-    let mut before = String::new();
+    let mut all: Vec<(String, Chain)> = Vec::new();
     let mut statement =
         connection.prepare("SELECT subject, open, entries, last, seal FROM subjects ORDER BY subject")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (subject, chain, seal) = chain(row)?;
         // Out of order, a search would pass it by.
-        if found.subjects > 0 && subject <= before {
+        if all.last().is_some_and(|(before, _)| subject <= *before) {
             return Err(RowError::Flaw(Flaw::Subject { subject }));
         }
         found.subjects += 1;
         found.entries += chain.entries;
         found.sum = found.sum.plus(seal);
-        before.clone_from(&subject);
-        if chain.open {
-            open.push((subject, chain));
-        }
+        all.push((subject, chain));
     }
     let last: Option<u64> = connection.query_row("SELECT max(seq) FROM entries", [], |row| row.get(0))?;
     if found != expected || last.unwrap_or(0) != expected.entries {
         return Err(RowError::Flaw(Flaw::Totals));
     }
-    // Looked up one by one, entries cost a page each; when many are open, all of them are read in a row.
-    let asked: u64 = open.iter().map(|(_, chain)| chain.entries).sum();
-    if asked.saturating_mul(8) > expected.entries {
-        return scan(connection, open);
-    }
-    let mut entries = Vec::new();
-    let mut statement = entries_of(connection)?;
-    for (subject, chain) in &open {
-        follow(&mut statement, subject, *chain, &mut entries)?;
-    }
-    entries.sort_unstable_by_key(|(seq, _)| *seq);
-    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    Ok((all, expected.entries))
 }
 
 /// The entries of these subjects, by reading those of all.
-fn scan(connection: &Connection, open: Vec<(String, Chain)>) -> Result<Vec<Entry>, RowError> {
+fn scan(
+    connection: &Connection,
+    subjects: Vec<(String, Chain)>,
+    mut look: impl FnMut(Entry),
+) -> Result<(), RowError> {
     let mut walks: HashMap<_, _> =
-        open.into_iter().map(|(subject, chain)| (subject, Walk::along(chain))).collect();
-    let mut entries = Vec::new();
+        subjects.into_iter().map(|(subject, chain)| (subject, Walk::along(chain))).collect();
     let mut statement =
         connection.prepare("SELECT seq, subject, at, record, seal FROM entries ORDER BY seq")?;
     let mut rows = statement.query([])?;
@@ -224,11 +258,10 @@ fn scan(connection: &Connection, open: Vec<(String, Chain)>) -> Result<Vec<Entry
         // One that was changed to another's is missed where it was.
         let subject = String::from_utf8_lossy(row.get_ref(1)?.as_bytes().unwrap_or_default());
         if let Some(walk) = walks.get_mut(&*subject) {
-            entries.push(walk.step(&subject, row)?.1);
+            look(walk.step(&subject, row)?.1);
         }
     }
-    walks.iter().try_for_each(|(subject, walk)| walk.end(subject))?;
-    Ok(entries)
+    walks.iter().try_for_each(|(subject, walk)| walk.end(subject))
 }
 
 /// The entries of one subject.

@@ -21,6 +21,10 @@ use super::{OpenError, Owner};
 /// `PRAGMA user_version` of the tables below.
 pub(super) const FORMAT: i64 = 1;
 
+/// What the rows of `owner` are about; an organization's integration id follows.
+const CONNECTOR: &str = "connector";
+const ORGANIZATION: &str = "organization of ";
+
 /// Each `seal` is described in `seal`. The numbers in `entries.seq` have no gaps.
 const TABLES: &str = "
     CREATE TABLE entries (
@@ -128,8 +132,8 @@ fn tables(connection: &Connection) -> Result<Vec<[String; 4]>, rusqlite::Error> 
 pub(super) fn claim(connection: &mut Connection, path: &Path, owner: &Owner) -> Result<(), OpenError> {
     let database = |error| unreadable(path, error);
     let organizations =
-        owner.organizations.iter().map(|(id, url)| (format!("organization of {id}"), url.clone()));
-    let ours = std::iter::once(("connector".to_owned(), owner.connector.clone())).chain(organizations);
+        owner.organizations.iter().map(|(id, url)| (format!("{ORGANIZATION}{id}"), url.clone()));
+    let ours = std::iter::once((CONNECTOR.to_owned(), owner.connector.clone())).chain(organizations);
     let transaction = connection.transaction().map_err(database)?;
     let known =
         owners(&transaction).map_err(database)?.ok_or_else(|| OpenError::Damaged(Flaw::Owner.of(path)))?;
@@ -152,6 +156,16 @@ pub(super) fn claim(connection: &mut Connection, path: &Path, owner: &Owner) -> 
     }
     transaction.commit().map_err(database)?;
     Ok(())
+}
+
+/// To whom the state belongs; nothing in a file that was never claimed.
+pub(super) fn owner(connection: &Connection, path: &Path) -> Result<Option<Owner>, OpenError> {
+    let known = owners(connection).map_err(|error| unreadable(path, error))?;
+    let mut known = known.ok_or_else(|| OpenError::Damaged(Flaw::Owner.of(path)))?;
+    let Some(connector) = known.remove(CONNECTOR) else { return Ok(None) };
+    let organization =
+        |(what, url): (String, String)| Some((what.strip_prefix(ORGANIZATION)?.to_owned(), url));
+    Ok(Some(Owner { connector, organizations: known.into_iter().filter_map(organization).collect() }))
 }
 
 /// What is known of the owner, unless a row is damaged.
