@@ -240,6 +240,8 @@ pub enum ErrorCode {
     StateInTheWay = 717,
     /// There is no state to copy.
     NoState = 718,
+    /// The database is too old.
+    DatabaseTooOld = 719,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -401,6 +403,7 @@ impl ErrorCode {
         Self::StateHalf,
         Self::StateInTheWay,
         Self::NoState,
+        Self::DatabaseTooOld,
         Self::RoleMissing,
         Self::SourceIncomplete,
         Self::EvidenceDisagrees,

@@ -173,6 +173,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[],
     },
     Entry {
+        code: ErrorCode::DatabaseTooOld,
+        title: "The database is too old",
+        cause: "The server is an older PostgreSQL than those that this version is tried with.",
+        cure: "Upgrade the server to PostgreSQL 15 or later.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
         code: ErrorCode::RoleMissing,
         title: "The connector sees no users or no groups at all",
         cause: "Its administrator role was taken away, or never assigned: Okta answers with empty lists, not with an error.",
