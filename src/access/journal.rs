@@ -27,9 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use memory::MemoryJournal;
 pub use postgres::{PostgresJournal, SharedLog, SharedOpenError};
-pub use sqlite::{
-    Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal, holder_beside, lock_beside,
-};
+pub use sqlite::{Damage, Flaw, Inspection, OpenError, Owner, Salvaged, SqliteJournal, lock_beside};
 pub use transfer::{Place, TransferError, Transferred, transfer};
 
 use super::fleet::{Alone, Fleet};

@@ -10,6 +10,7 @@
 //! Words and cures: `catalogue`. The table on the screen: `cli::doctor`.
 
 mod apono;
+mod database;
 mod files;
 mod host;
 mod network;
@@ -30,6 +31,7 @@ use crate::config::Settings;
 pub async fn examine(settings: &Settings, outside: &Outside, host: Arc<dyn Host>) -> Report {
     let mut report = Report::default();
     host::examine(settings, Arc::clone(&host), &mut report).await;
+    database::examine(settings, outside, &mut report).await;
     files::examine(settings, host, &mut report).await;
     for organization in &settings.okta {
         okta::examine(settings, organization, outside, &mut report).await;

@@ -240,8 +240,10 @@ pub enum ErrorCode {
     StateInTheWay = 717,
     /// There is no state to copy.
     NoState = 718,
+    /// The database is too old.
+    DatabaseTooOld = 719,
     /// The shared journal has lost entries.
-    JournalRewound = 719,
+    JournalRewound = 720,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -403,6 +405,7 @@ impl ErrorCode {
         Self::StateHalf,
         Self::StateInTheWay,
         Self::NoState,
+        Self::DatabaseTooOld,
         Self::JournalRewound,
         Self::RoleMissing,
         Self::SourceIncomplete,

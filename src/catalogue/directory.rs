@@ -148,7 +148,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::StateHalf,
         title: "The state was copied in part",
-        cause: "`state migrate` was stopped before its end, or still runs.",
+        cause: "A run of `state migrate` was stopped before its end, or goes on still.",
         cure: "Run it again with the same addresses: it goes on where it stopped.",
         page: None,
         again: Again::AfterCure,
@@ -170,6 +170,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "Correct --from.",
         page: None,
         again: Again::Never,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::DatabaseTooOld,
+        title: "The database is too old",
+        cause: "The server is an older PostgreSQL than those that this version is tried with.",
+        cure: "Upgrade the server to PostgreSQL 15 or later.",
+        page: None,
+        again: Again::AfterCure,
         said: &[],
     },
     Entry {

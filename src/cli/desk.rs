@@ -9,6 +9,8 @@
 //! The daemon's end: `app::desk`. What is printed: `grants`, `explain`.
 
 use std::cell::OnceCell;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use super::runtime::wait_for;
 use super::{Exit, complain};
 use crate::access::book::{Book, IllegalRecord};
-use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged, SharedLog, holder_beside};
+use crate::access::journal::{Inspection, JournalError, OpenError, Salvaged, SharedLog};
 use crate::access::view::{self, Filter, Listing, Story};
 use crate::catalogue::ErrorCode;
 use crate::config::{Sources, State, load};
@@ -174,16 +176,14 @@ pub(super) fn with_state(
 impl Desk {
     pub(super) async fn find(state: &State) -> Result<Self, DeskError> {
         if let Some(database) = &state.database {
-            return match Client::to_daemon(state)? {
-                Some(client) => Ok(Self::Running(client)),
-                None => {
-                    let (log, others) = look(database).await?;
-                    if !log.exists().await.map_err(DeskError::Database)? {
-                        return Err(DeskError::NoJournal);
-                    }
-                    Ok(Self::Stopped(Stopped { kept: Kept::Database(log, others), book: OnceCell::new() }))
-                }
-            };
+            if let Some(client) = Client::to_daemon(state)? {
+                return Ok(Self::Running(client));
+            }
+            let (log, others) = look(database).await?;
+            if !log.exists().await.map_err(DeskError::Database)? {
+                return Err(DeskError::NoJournal);
+            }
+            return Ok(Self::Stopped(Stopped { kept: Kept::Database(log, others), book: OnceCell::new() }));
         }
         match Inspection::open(&state.file) {
             Ok(inspection) => {
@@ -332,8 +332,17 @@ impl Client {
     /// The way to the daemon that has this state, if one has.
     pub(super) fn to_daemon(state: &State) -> Result<Option<Self>, DeskError> {
         if state.database.is_some() {
-            let holder = holder_beside(&state.file).map_err(DeskError::State)?;
-            return holder.map(|by| Self::new(by, state.socket())).transpose();
+            // No file of this host says who has the state; whoever runs here listens.
+            return match UnixStream::connect(state.socket()) {
+                Err(error)
+                    if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused]
+                        .contains(&error.kind()) =>
+                {
+                    Ok(None)
+                }
+                // One that cannot be used is told when it is.
+                Ok(_) | Err(_) => Self::new("on this host".to_owned(), state.socket()).map(Some),
+            };
         }
         match Inspection::open(&state.file) {
             Ok(_) => Ok(None),

@@ -104,8 +104,14 @@ fn exit_of(report: &Report) -> Exit {
     }
 }
 
-/// By the hundreds of the catalogue.
+/// By the hundreds of the catalogue; a database is a peer.
 fn exit_for(code: ErrorCode) -> Exit {
+    if [ErrorCode::DatabaseAway, ErrorCode::DatabaseTooOld].contains(&code) {
+        return Exit::Unavailable;
+    }
+    if code == ErrorCode::DatabaseRefuses {
+        return Exit::Config;
+    }
     match code.number() / 100 {
         1 => Exit::Config,
         3 | 4 | 8 => Exit::NotPermitted,

@@ -99,15 +99,16 @@ impl From<Exit> for ExitCode {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Config(_) | StartError::Https(_) => Self::Config,
-            StartError::State(OpenError::InUse { .. }) => Self::TryLater,
             StartError::Shared(error) if error.is_away() => Self::TryLater,
-            StartError::Shared(SharedOpenError::Half { .. }) => Self::TryLater,
-            StartError::Shared(SharedOpenError::Foreign { .. }) => Self::NotPermitted,
-            StartError::Shared(SharedOpenError::Database(_)) => Self::Config,
-            StartError::State(OpenError::ForeignState { .. }) | StartError::Stranded { .. } => {
-                Self::NotPermitted
+            StartError::State(OpenError::InUse { .. }) | StartError::Shared(SharedOpenError::Half { .. }) => {
+                Self::TryLater
             }
+            StartError::Config(_)
+            | StartError::Https(_)
+            | StartError::Shared(SharedOpenError::Database(_)) => Self::Config,
+            StartError::State(OpenError::ForeignState { .. })
+            | StartError::Shared(SharedOpenError::Foreign { .. })
+            | StartError::Stranded { .. } => Self::NotPermitted,
             StartError::Store(error) if error.is_foreign() => Self::NotPermitted,
             StartError::State(
                 OpenError::File { .. }

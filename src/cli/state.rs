@@ -30,7 +30,7 @@ pub(super) enum StateCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
-    /// Where the state is: sqlite:/path/state.db or postgres://user@host/database
+    /// Where the state is: `sqlite:/path/state.db` or `postgres://user@host/database`
     #[arg(long, value_name = "URL")]
     from: String,
     /// Where it is to be, in the same form; resumed where an earlier copy stopped

@@ -159,9 +159,15 @@ impl Members {
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
                 let since = if answered < seen.valid_until { seen.since } else { answered };
-                let valid_until = asked + LIFE - MARGIN;
-                *seen =
-                    Seen { valid_until, since, companions, owners, away: false, heard_at: asked, last_entry };
+                *seen = Seen {
+                    valid_until: asked + LIFE.saturating_sub(MARGIN),
+                    since,
+                    companions,
+                    owners,
+                    away: false,
+                    heard_at: asked,
+                    last_entry,
+                };
                 drop(seen);
                 if changed {
                     self.changes.send_modify(|changes| *changes += 1);

@@ -300,7 +300,7 @@ async fn commands_look_into_the_database_and_join_nothing() {
     assert_eq!(before.status.code(), Some(74), "{}", texts(&before).1);
     let mut daemon = moving.world.start();
     daemon.admin().await;
-    let granted = moving.world.grant(&group, Duration::from_secs(3600));
+    let granted = moving.world.grant(&group, Duration::from_hours(1));
     moving.world.result(&granted.task_id).await;
     let id = granted.grant_id.as_str();
     let list = ["grants", "list", "--json"];

@@ -36,14 +36,12 @@ async fn access_ends_while_one_daemon_after_the_other_is_killed() {
     for host in 0..3 {
         fleet.start(host).await;
     }
-    let seconds: usize =
-        std::env::var("FLEET_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
     let kill = async |fleet: &mut Fleet, second: usize| match second % 10 {
         4 => fleet.kill(second / 10 % 3).await,
         8 => fleet.start(second / 10 % 3).await,
         _ => {}
     };
-    fleet.keep_giving(seconds, 20, kill).await;
+    fleet.keep_giving(30, 20, kill).await;
     fleet.until_over().await;
     println!("{}", fleet.lateness());
     assert_eq!(fleet.judge().await, Vec::<String>::new());

@@ -147,7 +147,8 @@ async fn all_is_well_where_nothing_is_wrong_and_nothing_is_changed() {
     let patient = Patient::new();
     let before = patient.world.okta.memberships();
     let found = verdicts(&patient.examine().await);
-    let all: BTreeMap<_, _> = Probe::ALL.iter().map(|probe| (probe.id(), Verdict::Pass)).collect();
+    let right = |probe: &Probe| if is_of_a_database(*probe) { Verdict::Skip } else { Verdict::Pass };
+    let all: BTreeMap<_, _> = Probe::ALL.iter().map(|probe| (probe.id(), right(probe))).collect();
     assert_eq!(found, all);
     assert_eq!(patient.world.okta.memberships(), before);
     let changing = patient.world.apono.exchanges().into_iter().filter(|exchange| exchange.method != "GET");
@@ -266,6 +267,11 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     (Probe::ScimFilter, Verdict::Warn, |p| says_of_itself(p, "filter")),
 ];
 
+/// Those are turned where there is one: `tests/fleet`.
+fn is_of_a_database(probe: Probe) -> bool {
+    probe.id().starts_with("database.")
+}
+
 fn open_to_all(file: &Path) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
 }
@@ -279,7 +285,7 @@ fn says_of_itself(patient: &mut Patient, lacks: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn each_fault_turns_its_probe_and_no_other() {
-    for probe in Probe::ALL {
+    for probe in Probe::ALL.iter().filter(|probe| !is_of_a_database(**probe)) {
         assert!(FAULTS.iter().any(|(of, ..)| of == probe), "{}", probe.id());
     }
     for (probe, verdict, fall) in FAULTS {

@@ -213,15 +213,6 @@ pub fn lock_beside(file: &Path, whoami: &str) -> Result<File, OpenError> {
     lock::take(file, &beside(file, ".lock"), whoami)
 }
 
-/// Who has the lock that [`lock_beside`] takes, in its own words.
-pub fn holder_beside(file: &Path) -> Result<Option<String>, OpenError> {
-    match lock::take_if_there(file, &beside(file, ".lock")) {
-        Ok(_) => Ok(None),
-        Err(OpenError::InUse { by, .. }) => Ok(Some(by)),
-        Err(error) => Err(error),
-    }
-}
-
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Journal for SqliteJournal {

@@ -63,6 +63,9 @@ pub(super) async fn examine(settings: &Settings, host: Arc<dyn Host>, report: &m
         Err(error) => report.fail(Probe::StateFolder, &target, error.to_string(), ErrorCode::StateUnusable),
     }
     match (&written, remote) {
+        (_, _) if settings.state.database.is_some() => {
+            report.skip(Probe::StateSync, &target, "the state is in a database");
+        }
         (Err(_), _) => report.skip(Probe::StateSync, &target, "not known while nothing can be written there"),
         (Ok(()), Some(kind)) => report.warn(
             Probe::StateSync,

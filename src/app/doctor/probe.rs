@@ -136,6 +136,22 @@ probes! {
     StateSpace = "state.space",
     /// The folder of the audit trail can be written to.
     AuditFolder = "audit.folder",
+    /// The database, where the state is in one, is reached and answers.
+    DatabaseConnect = "database.connect",
+    /// TLS to the database is used, and not opened on the way.
+    DatabaseTls = "database.tls",
+    /// The database takes the user and the password.
+    DatabaseRole = "database.role",
+    /// The database takes writes (it is no standby), and the role may do them.
+    DatabaseWrite = "database.write",
+    /// The database is PostgreSQL 15 or later.
+    DatabaseVersion = "database.version",
+    /// What is in the database is in a format that this version knows.
+    DatabaseFormat = "database.format",
+    /// This host's clock agrees with the database's.
+    DatabaseClock = "database.clock",
+    /// All daemons that share the state are of this version.
+    DatabaseDaemons = "database.daemons",
     /// The connector token is there and is text.
     TokenFile = "secret.token",
     /// Nobody else can replace or read the connector token.

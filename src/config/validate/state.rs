@@ -24,7 +24,7 @@ const DEFAULT_DIRECTORY: &str = "/var/lib/apono-connector";
 /// A server that can be reached takes a connection in far less, and the next one is to be tried.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// The file that `sqlite:/path` names. Both sqlite:/path and sqlite:///path are common.
+/// The file that `sqlite:/path` names. Both `sqlite:/path` and `sqlite:///path` are common.
 pub fn sqlite_file(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let names_one = !path.trim_start_matches('/').is_empty() && !path.contains(":memory:");

@@ -39,7 +39,7 @@ use crate::fleet::Members;
 /// What is written or read for a turn.
 const LIMIT: Duration = Duration::from_secs(2);
 /// All that is open, at the start.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 const WHOLE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// See the module.
