@@ -346,9 +346,13 @@ impl Reconciler {
             tracker: &self.tracker,
         };
         let snapshot = collector.collect(reach).await.map_err(RunError::Snapshot)?;
-        let abilities = self.provider_side(snapshot.reach()).await?;
-        self.tracker.enter(Phase::Planning, None, 1, Vec::new());
-        let (planned, okta) = self.store.plan(self.rules()?).await.map_err(RunError::Store)?;
+        let mut abilities = self.provider_side(snapshot.reach()).await?;
+        let (mut planned, mut okta) = self.planned().await?;
+        if planned.operations.contains_key("create_group") && self.store.may_miss_groups() {
+            // Few services refuse a second group of the same id and name.
+            abilities = self.read_provider().await?;
+            (planned, okta) = self.planned().await?;
+        }
         info!(
             integration.id = %self.integration,
             users = okta.users, groups = okta.groups, memberships = okta.memberships,
@@ -369,6 +373,11 @@ impl Reconciler {
         };
         evidence.review().await.map_err(RunError::Evidence)?;
         Ok(Prepared { snapshot, okta, planned, abilities })
+    }
+
+    async fn planned(&self) -> Result<(Planned, Counts), RunError> {
+        self.tracker.enter(Phase::Planning, None, 1, Vec::new());
+        self.store.plan(self.rules()?).await.map_err(RunError::Store)
     }
 
     async fn carry_out(&self, prepared: Prepared) -> Result<Done, RunError> {
@@ -411,6 +420,10 @@ impl Reconciler {
         if reach == Reach::Changes && known.is_some() {
             return provider::abilities(&self.store, &self.provider).await.map_err(RunError::Provider);
         }
+        self.read_provider().await
+    }
+
+    async fn read_provider(&self) -> Result<Abilities, RunError> {
         let read = provider::read_into(&self.store, &self.provider, &self.mapping, &self.tracker).await;
         let abilities = read.map_err(RunError::Provider)?;
         self.store.provider_was_read(self.clock.now()).await.map_err(RunError::Store)?;

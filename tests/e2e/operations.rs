@@ -206,13 +206,15 @@ async fn a_copy_gives_back_a_lost_disk_and_its_grant_ends_on_time() {
 #[tokio::test]
 async fn a_copy_in_the_place_of_a_damaged_state_leaves_to_a_person_what_came_after_it() {
     let mut place = Place::new();
-    let later = place.world.okta.add_group(NewGroup::named("later"));
     let over = place.world.okta.add_group(NewGroup::named("over"));
     let connector = place.start().await;
     let known = place.give(&place.group, LASTS).await;
     let ended = place.give(&over, LASTS).await;
     place.synced(0).await;
     let connector = place.follow(COPY, Some(connector)).await;
+    // The service has this group from then on, and the copy does not know it.
+    let later = place.world.okta.add_group(NewGroup::named("later"));
+    place.synced(0).await;
     let unknown = place.give(&later, LASTS_LONG).await;
     let revoked = place.world.apono.revoke(&ended);
     place.world.result(&revoked).await;

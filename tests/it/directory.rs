@@ -57,7 +57,10 @@ impl World {
             members.sort();
             (group["displayName"].as_str().unwrap().to_owned(), members)
         };
-        self.apono.scim_groups(INTEGRATION).into_iter().map(one).collect()
+        let groups = self.apono.scim_groups(INTEGRATION);
+        let teams: BTreeMap<_, _> = groups.iter().cloned().map(one).collect();
+        assert_eq!(teams.len(), groups.len(), "two groups of one name: {groups:?}");
+        teams
     }
 }
 

@@ -137,6 +137,21 @@ impl ApplyError {
             Self::Store(_) | Self::UsersMissing { .. } => Class::Transient,
         }
     }
+
+    /// Whether what was to be created may be there all the same.
+    fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Scim { source, .. } => !source.status().is_some_and(|status| status.is_client_error()),
+            Self::Store(_) | Self::Search(_) => true,
+            Self::PhantomConflict { .. }
+            | Self::Taken { .. }
+            | Self::RemovalIgnored { .. }
+            | Self::AdditionIgnored { .. }
+            | Self::StaysActive
+            | Self::Unseen
+            | Self::UsersMissing { .. } => false,
+        }
+    }
 }
 
 /// Requests to the provider at the same time.
@@ -290,7 +305,13 @@ impl<'a> Applier<'a> {
                 self.retire_user(&okta, &scim, delete, groups).await?;
                 self.create_user(okta, &new).await
             }
-            Operation::CreateGroup { okta, name } => self.create_group(okta, name).await,
+            Operation::CreateGroup { okta, name } => {
+                let created = self.create_group(okta, name).await;
+                if created.as_ref().is_err_and(ApplyError::leaves_doubt) {
+                    self.store.doubt_groups();
+                }
+                created
+            }
             Operation::UpdateGroup { okta, scim, old, new, adopt } => {
                 self.update_group(&scim, &old, &new).await?;
                 if adopt {

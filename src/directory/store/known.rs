@@ -3,10 +3,12 @@
 //!
 //! # Invariants kept here
 //! - Only what the provider has accepted changes it. What a crash leaves out here is planned again, and every operation
-//!   is idempotent.
+//!   is idempotent but the creation of a group, before which it is known what there is.
 //!
 //! # Not here
 //! Reading it: `directory::provider`. When it is read anew: `reconciler`.
+
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -42,7 +44,20 @@ impl Store {
 
     /// All of the provider's side was read, at this time.
     pub async fn provider_was_read(&self, at: Timestamp) -> Result<(), StoreError> {
-        self.run(move |connection| mark(connection, READ, &at.to_string())).await
+        self.run(move |connection| mark(connection, READ, &at.to_string())).await?;
+        self.misses_groups.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the provider may have groups of ours that are not known here: a process before this one may have ended
+    /// between creating and noting one, the file may be an older copy, and a creation may have had no answer.
+    pub fn may_miss_groups(&self) -> bool {
+        self.misses_groups.load(Ordering::Relaxed)
+    }
+
+    /// A group may have been created that could not be noted.
+    pub fn doubt_groups(&self) {
+        self.misses_groups.store(true, Ordering::Relaxed);
     }
 
     /// When all of the provider's side was read; nothing when what is known of it is not to be relied on.

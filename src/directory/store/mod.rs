@@ -25,6 +25,7 @@ mod verdict;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -44,6 +45,8 @@ pub use source::{Reach, Run};
 pub struct Store {
     /// Nothing when it was closed.
     connection: Arc<Mutex<Option<Connection>>>,
+    /// See [`Store::may_miss_groups`].
+    misses_groups: Arc<AtomicBool>,
 }
 
 /// The store failed.
@@ -203,7 +206,8 @@ impl Store {
                 return Err(StoreError::Foreign { path: path.to_owned(), what, theirs, ours: ours.clone() });
             }
         }
-        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
+        let misses_groups = Arc::new(AtomicBool::new(true));
+        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))), misses_groups })
     }
 
     /// Runs `work` where it may block.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use simulator::fault::Fault;
 use simulator::okta::{NewGroup, NewUser};
 
 use super::cut::Cut;
@@ -129,4 +130,22 @@ async fn a_run_of_changes_that_is_killed_at_any_call_ends_as_without_the_kill() 
         let calls = kill_everywhere(first, arrives).await;
         assert!(calls > 15, "{calls}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_creation_had_no_answer_is_not_created_again() {
+    let mut scene = Scene::new();
+    scene.settled().await;
+    scene.world.okta.add_group(NewGroup::named("New"));
+    let connector = scene.world.start().await;
+    scene.world.apono.faults().once("scim_create_group", Fault::DisconnectAfterEffect);
+    let outcome = |outcome: &str| {
+        let last = connector.facts().organizations[0].last_directory_run.clone();
+        last.filter(|run| run.outcome.as_str() == outcome).map(|_| ())
+    };
+    scene.world.until("the creation fails", |_| outcome("partial")).await;
+    scene.world.until("the next run ends well", |_| outcome("completed")).await;
+    let (_, teams) = scene.end();
+    assert_eq!(teams["New"], Vec::<String>::new());
+    connector.stop().await;
 }
