@@ -165,7 +165,7 @@ impl Clients {
         let scim =
             Provider::new(Base::parse("https://api.apono.io/scim").unwrap(), exchange("scim"), timeout);
         let okta = okta::connect(okta, &surroundings, &Arc::new(budget));
-        Self { okta, scim, apono, clock, metrics }
+        Self { metrics, okta, scim, apono, clock }
     }
 
     /// Asks in the `nth` way about a person, a group, or a task.
