@@ -68,7 +68,9 @@ async fn try_open(base: &Base, id: &str, owner: &Owner) -> Result<Daemon, Shared
     let organizations = vec![IntegrationId::from("int")];
     let members =
         Arc::new(Members::new(database.clone(), itself, organizations, Arc::clone(&clock) as Arc<dyn Clock>));
-    let journal = Arc::new(PostgresJournal::open(database, owner, Arc::clone(&members)).await?);
+    let journal = Arc::new(
+        PostgresJournal::open(database, owner, Arc::clone(&members), tempfile::tempfile().unwrap()).await?,
+    );
     let fleet = journal.fleet();
     Ok(Daemon { clock, members, journal, fleet })
 }
@@ -459,7 +461,7 @@ async fn all_who_open_it_at_once_find_one_state() {
     let integration = IntegrationId::from("int");
     for daemon in &daemons {
         daemon.members.beat().await.unwrap();
-        assert_eq!(daemon.members.companions().len(), 4);
+        assert_eq!(daemon.members.state().companions.len(), 4);
         assert_eq!(daemon.members.owner(&integration), daemons[0].members.owner(&integration));
     }
     assert_eq!(daemons.iter().filter(|daemon| daemon.members.owns(&integration)).count(), 1);

@@ -135,6 +135,11 @@ async fn access_ends_while_the_database_is_silent() {
     cluster.freeze();
     fleet.until_ended().await;
     println!("{}", fleet.lateness());
+    if fleet.lags().last().unwrap().as_secs() > 8 {
+        for host in 0..3 {
+            println!("HOST {host}\n{}", fleet.daemon(host).text());
+        }
+    }
     cluster.thaw();
     fleet.until_over().await;
     assert_eq!(fleet.judge().await, Vec::<String>::new());
