@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::http::budget::ledger::last_goes_at;
+use crate::http::budget::claim::last_goes_at;
 use crate::http::budget::{Pace, Seen};
 
 /// The parts of a run, in their order.

@@ -28,6 +28,7 @@ mod proofs;
 mod refusals;
 mod rotation;
 mod scene;
+mod slices;
 mod stage;
 mod steady;
 mod tasks;

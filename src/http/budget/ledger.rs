@@ -3,16 +3,16 @@
 //!
 //! # Invariants kept here
 //! - Pure: `now` is an argument.
-//! - Of Okta's limit only our share is spent; of our share a reserve is kept for more urgent lanes. Removals alone may
-//!   spend to the last request (invariant 11).
 //! - An estimate errs towards fewer requests left.
 //! - Whoever else spends from the bucket is yielded to, the directory first: removals and grants keep their reserve.
+//!   Siblings keep to their own slices.
 //!
 //! # Not here
-//! Waiting: `Budget`.
+//! Waiting: `Budget`. How much of a limit is whose: `claim`.
 
 use std::time::Duration;
 
+use super::claim::{Claim, LATE, TELLING, Window, allowance, directory_allowance, floor, scaled};
 use super::headers::Reading;
 
 /// A priority class, most urgent first.
@@ -41,7 +41,7 @@ impl Lane {
 }
 
 /// What is known of one bucket. Times are on the monotonic clock.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     limit: Option<u32>,
     remaining: u32,
@@ -52,14 +52,24 @@ pub struct Ledger {
     in_flight: u32,
     /// Ours of this window, whoever of us it was.
     ours: u32,
-    /// At least so many of this window were somebody else's.
+    /// At least so many of this window were somebody else's: a sibling's or another client's.
     others: u32,
-    /// What others spend in a window, as the last ones have shown.
-    others_usual: u32,
+    /// Of our share, what siblings have held of this window at the most.
+    of_siblings: f64,
+    /// What other clients spend in a window, as the last ones have shown.
+    foreign_usual: u32,
     /// The same, as an answer late in this window has shown.
-    others_so_far: Option<u32>,
+    foreign_so_far: Option<u32>,
+    /// What was spent of the last windows beyond what all clients may, and the fleet gives back.
+    overrun: u32,
+    /// The same for the next window, as an answer late in this one has shown.
+    overrun_so_far: Option<u32>,
     /// Whether any window was looked at late enough to tell what others spend.
     others_known: bool,
+    /// When an answer told of the bucket the last time.
+    seen: Duration,
+    /// When the window before this one ended, and what of it was ours.
+    before: Option<(Duration, u32)>,
     /// When the last window ended, or will, by what an answer said.
     last_end: Option<Duration>,
     /// From the end of one window to the end of the next, where that is less than the usual.
@@ -88,30 +98,32 @@ pub struct Pace {
 
 impl Ledger {
     /// Whether a request of `lane` may go now, or when to ask again.
-    pub fn check(&mut self, lane: Lane, share: f64, now: Duration) -> Admission {
-        self.roll(now);
+    pub fn check(&mut self, lane: Lane, claim: Claim, now: Duration) -> Admission {
+        self.roll(claim, now);
         if let Some(until) = self.blocked_until {
             return Admission::NotBefore(until);
+        }
+        if lane == Lane::Directory && claim.slice <= 0.0 {
+            return Admission::NotBefore(now + self.window());
         }
         let Some(limit) = self.limit else {
             // Nothing is known before the first answer; the cap on concurrency bounds what is risked.
             return Admission::Now;
         };
-        let elapsed = self.elapsed(now);
-        if self.remaining > floor(lane, limit, share, elapsed) {
+        let window = self.standing(limit, claim, now);
+        if self.remaining > floor(lane, limit, claim, window) {
             return Admission::Now;
         }
         let Some(ends) = self.window_ends else {
             return Admission::NotBefore(now + RECHECK);
         };
         // What is kept for later, and for others, becomes less as the window goes on.
-        let telling = ends.saturating_sub(self.window().mul_f64(1.0 - TELLING));
-        let next_step = if elapsed.part < TELLING && lane == Lane::Directory {
-            telling
-        } else if elapsed.others_to_come > 0 {
-            now + self.window().mul_f64(STEP)
-        } else {
-            ends
+        let at = |part: f64| ends.saturating_sub(self.window().mul_f64(1.0 - part));
+        let step = if window.foreign_to_come > 0 { now + self.window().mul_f64(STEP) } else { ends };
+        let next_step = match lane {
+            Lane::Directory if window.part < TELLING => at(TELLING),
+            Lane::Directory if window.part < LATE && claim.has_siblings() => at(LATE).min(step),
+            Lane::Removal | Lane::Grant | Lane::Verification | Lane::Directory => step,
         };
         Admission::NotBefore(next_step.min(ends))
     }
@@ -134,11 +146,11 @@ impl Ledger {
     }
 
     /// Takes in what an answer said. Call before [`Ledger::settle`] of the same request.
-    pub fn observe(&mut self, reading: Reading, now: Duration) {
+    pub fn observe(&mut self, reading: Reading, claim: Claim, now: Duration) {
         let Reading::Window { limit, remaining, resets_in } = reading else {
             return;
         };
-        self.roll(now);
+        self.roll(claim, now);
         let ends = now + resets_in;
         let guessed = self.presumed || self.window_ends.is_none();
         let same_window = !self.presumed && self.window_ends.is_some_and(|known| ends <= known + SAME_WINDOW);
@@ -158,24 +170,50 @@ impl Ledger {
                     let length = ends.saturating_sub(last).max(ROUNDING);
                     self.short_window = (length < SHORT).then_some(length);
                     if !guessed {
-                        self.turn();
+                        self.turn(claim, now);
                     }
                 }
                 Some(_) => {
                     // Another limit in the middle of a window: what was whose cannot be told.
-                    (self.others, self.others_usual) = (0, 0);
+                    (self.others, self.foreign_usual, self.overrun) = (0, 0, 0);
                     self.ours = limit.saturating_sub(remaining);
                 }
             }
         }
-        self.limit = Some(limit);
+        (self.limit, self.seen) = (Some(limit), now);
         // Some of ours may not be counted there yet, so it is no more than that for certain.
         self.others = self.others.max((limit - remaining.min(limit)).saturating_sub(self.ours));
-        let part = self.elapsed(now).part;
-        if part >= TELLING {
-            self.others_so_far = Some(self.others_in_a_window(part));
+        let window = self.standing(limit, claim, now);
+        if window.part >= TELLING {
+            self.foreign_so_far = Some(self.foreign_in_a_window(window.foreign_spent, window.part));
             self.others_known = true;
         }
+        if self.of_siblings > 0.0 {
+            self.learn_overrun(limit, claim, window);
+        }
+    }
+
+    /// What was too much of this window, together with what is given back already: for certain late in it, and at any time
+    /// where it is more than was known.
+    fn learn_overrun(&mut self, limit: u32, claim: Claim, window: Window) {
+        let spent = (limit - self.remaining.min(limit)).saturating_add(window.foreign_to_come);
+        let too_much = self.overrun.saturating_add(spent).saturating_sub(claim.well_spent(limit));
+        let too_much = too_much.min(claim.of_fleet(limit));
+        let least = if window.part < LATE || !self.has_spent(limit, claim) { self.overrun } else { 0 };
+        if window.part >= LATE || too_much > least {
+            self.overrun_so_far = Some(too_much.max(least));
+        }
+    }
+
+    /// Whether we have spent most of what we may. Whoever spends little learns nothing about what would be too much.
+    fn has_spent(&self, limit: u32, claim: Claim) -> bool {
+        self.ours > allowance(limit, claim, self.overrun) / 2
+    }
+
+    /// From `now` on ours is `after` and no longer `before`. What was held by whom until now counts to the end of the window.
+    pub fn reslice(&mut self, before: Claim, after: Claim, now: Duration) {
+        self.roll(before, now);
+        self.of_siblings = self.of_siblings.max(1.0 - after.slice);
     }
 
     /// Okta refused for the rest of the window: nothing goes before `until`.
@@ -193,132 +231,89 @@ impl Ledger {
         self.short_window.unwrap_or(USUAL_WINDOW)
     }
 
-    /// How much of the window is over, and what of it others have spent or may be expected to spend yet.
-    fn elapsed(&self, now: Duration) -> Elapsed {
-        let window = self.window();
-        let left = self.window_ends.map_or(window, |ends| ends.saturating_sub(now)).min(window);
-        let part = window.saturating_sub(left).div_duration_f64(window);
-        let others_to_come = scaled(self.others_in_a_window(part), left.div_duration_f64(window));
-        Elapsed { part, others_known: self.others_known, others_spent: self.others, others_to_come }
+    /// What was ours of this window or of the one before, whichever is more; nothing when both are long over.
+    pub fn spent_lately(&self, now: Duration) -> u32 {
+        let lately = |ends: Duration| now < ends.saturating_add(self.window());
+        let of_this = if self.window_ends.is_none_or(lately) { self.ours } else { 0 };
+        let of_the_last = self.before.filter(|(ended, _)| lately(*ended)).map_or(0, |(_, ours)| ours);
+        of_this.max(of_the_last)
     }
 
-    /// What others spend in a window, when so much of it is over: a few requests at its beginning tell nothing.
-    fn others_in_a_window(&self, part: f64) -> u32 {
-        if part < TELLING { self.others_usual.max(self.others) } else { scaled(self.others, 1.0 / part) }
+    /// How much of the window is over, and what of it others have spent or may be expected to spend yet.
+    fn standing(&self, limit: u32, claim: Claim, now: Duration) -> Window {
+        let length = self.window();
+        let left_at =
+            |at| self.window_ends.map_or(length, |ends: Duration| ends.saturating_sub(at)).min(length);
+        let part = |left| length.saturating_sub(left).div_duration_f64(length);
+        // What is left falls unseen while others spend. Siblings would all come for it as soon as less is expected.
+        let left_then = left_at(if claim.has_siblings() { self.seen } else { now });
+        let foreign_spent = self.others.saturating_sub(claim.at_most(limit, self.of_siblings));
+        let in_all = self.foreign_in_a_window(foreign_spent, part(left_then));
+        Window {
+            part: part(left_at(now)),
+            others_known: self.others_known,
+            others_spent: self.others,
+            foreign_spent,
+            foreign_to_come: scaled(in_all, left_then.div_duration_f64(length)),
+            overrun: if claim.has_siblings() { self.overrun } else { 0 },
+        }
+    }
+
+    /// What other clients spend in a window, when so much of it is over and so much spent: a few requests at its beginning
+    /// tell nothing.
+    fn foreign_in_a_window(&self, spent: u32, part: f64) -> u32 {
+        if part < TELLING { self.foreign_usual.max(spent) } else { scaled(spent, 1.0 / part) }
     }
 
     /// A window is over.
-    fn turn(&mut self) {
+    fn turn(&mut self, claim: Claim, ended: Duration) {
+        let limit = self.limit.unwrap_or(0);
+        let foreign = self.others.saturating_sub(claim.at_most(limit, self.of_siblings));
         // Where it was not looked at late enough, what is known is forgotten little by little.
-        self.others_usual = self.others_so_far.take().unwrap_or(self.others_usual / 2).max(self.others);
+        self.foreign_usual = self.foreign_so_far.take().unwrap_or(self.foreign_usual / 2).max(foreign);
+        let overrun = if self.has_spent(limit, claim) { self.overrun / 2 } else { self.overrun };
+        self.overrun = self.overrun_so_far.take().unwrap_or(overrun);
+        self.before = Some((ended, self.ours));
         self.others = 0;
+        self.of_siblings = 1.0 - claim.slice;
         self.ours = self.in_flight;
     }
 
     /// What the directory may spend; nothing before an answer has told the limit.
-    pub fn pace(&self, share: f64, now: Duration) -> Option<Pace> {
+    pub fn pace(&self, claim: Claim, now: Duration) -> Option<Pace> {
         let mut current = self.clone();
-        current.roll(now);
+        current.roll(claim, now);
         let limit = current.limit?;
         // What is kept for later in the window is spent in it all the same.
-        let late = Elapsed { part: 1.0, ..current.elapsed(now) };
+        let late = Window { part: 1.0, ..current.standing(limit, claim, now) };
         let left = match current.blocked_until {
             Some(_) => 0,
-            None => current.remaining.saturating_sub(floor(Lane::Directory, limit, share, late)),
+            None => current.remaining.saturating_sub(floor(Lane::Directory, limit, claim, late)),
         };
         let ends = current.blocked_until.or(current.window_ends);
         Some(Pace {
-            a_window: directory_allowance(limit, share),
+            a_window: directory_allowance(limit, claim),
             left,
             resets_in: ends.map_or(current.window() + ROUNDING, |ends| ends.saturating_sub(now)),
         })
     }
 
-    fn roll(&mut self, now: Duration) {
+    fn roll(&mut self, claim: Claim, now: Duration) {
         if self.blocked_until.is_some_and(|until| until <= now) {
             self.blocked_until = None;
         }
-        if self.window_ends.is_some_and(|ends| ends <= now) {
+        if let Some(ends) = self.window_ends.filter(|ends| *ends <= now) {
             self.window_ends = None;
             self.presumed = false;
             self.remaining = self.limit.unwrap_or(0);
-            self.turn();
+            self.turn(claim, ends);
         }
+        self.of_siblings = self.of_siblings.max(1.0 - claim.slice);
     }
 }
 
-/// How a window stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Elapsed {
-    /// Of the window, `0.0..=1.0`.
-    part: f64,
-    /// Whether it is known what other clients of the organization spend in a window.
-    others_known: bool,
-    /// By them, of this one.
-    others_spent: u32,
-    others_to_come: u32,
-}
-
-/// Late in the window, and nobody else there: what the directory may spend in all.
-const ALONE: Elapsed = Elapsed { part: 1.0, others_known: true, others_spent: 0, others_to_come: 0 };
-
-/// The requests of a window that the directory may spend, for the governor.
-pub fn directory_allowance(limit: u32, share: f64) -> u32 {
-    limit.saturating_sub(floor(Lane::Directory, limit, share, ALONE)).max(1)
-}
-
-/// Requests of the window that `lane` must leave untouched: for others what of their share they have not spent, and by the
-/// directory more if more is to come from them; for our more urgent lanes their reserve; and early in the window a part of
-/// what the directory may spend in all, so that later answers tell what others have spent meanwhile.
-///
-/// What is only expected of others holds up no grant: Okta counts calls together that have other names here, and then our
-/// own crawl looks like somebody else.
-fn floor(lane: Lane, limit: u32, share: f64, window: Elapsed) -> u32 {
-    // A share of less than one request is one: slow, and not for ever.
-    let ours = scaled(limit, share.clamp(0.0, 1.0)).max(1).min(limit);
-    let promised = (limit - ours).saturating_sub(window.others_spent);
-    let others = match lane {
-        Lane::Removal | Lane::Grant | Lane::Verification => promised,
-        Lane::Directory => promised.max(window.others_to_come),
-    };
-    let reserve = (ours / RESERVE_PART).max(LEAST_RESERVE).min(ours / 2);
-    let kept = match lane {
-        Lane::Removal => return 0,
-        Lane::Grant => reserve / 4,
-        Lane::Verification => reserve / 2,
-        Lane::Directory if window.part < TELLING => {
-            let later = (ours - reserve) / LATER_PART;
-            reserve + if window.others_known { later } else { (ours - reserve).saturating_sub(later) }
-        }
-        Lane::Directory => reserve,
-    };
-    // Whoever never asks never learns that the others have gone.
-    let always = (ours / LEAST_PART).max(1);
-    others.saturating_add(kept).min(limit - always)
-}
-
-/// How far into a window the last of so many requests of the directory goes, in parts of the window.
-pub fn last_goes_at(requests: u64, allowance: u32) -> f64 {
-    if requests > u64::from(allowance - allowance / LATER_PART) { TELLING } else { 0.0 }
-}
-
-fn scaled(number: u32, by: f64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; saturates")]
-    let scaled = (f64::from(number) * by).floor() as u32;
-    scaled
-}
-
-/// So much of a window must be over before it tells how fast others spend.
-const TELLING: f64 = 0.25;
 /// Of a window, between two looks at what others have left.
 const STEP: f64 = 0.1;
-/// An eighth of our share is ours whatever others spend.
-const LEAST_PART: u32 = 8;
-/// A quarter of what the directory may spend is spent after that; before anything is known of others, all but a quarter.
-const LATER_PART: u32 = 4;
-/// A fifth of our share is kept for grants, removals and their verification.
-const RESERVE_PART: u32 = 5;
-const LEAST_RESERVE: u32 = 4;
 /// `Date` and the reset are whole seconds, so the end of one window is seen a second apart.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
 /// Okta counts per minute.
@@ -331,225 +326,4 @@ const ROUNDING: Duration = Duration::from_secs(1);
 const RECHECK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SHARE: f64 = 0.8;
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn window(limit: u32, remaining: u32, resets_in: u64) -> Reading {
-        Reading::Window { limit, remaining, resets_in: seconds(resets_in) }
-    }
-
-    fn spend_all(ledger: &mut Ledger, lane: Lane, now: Duration) -> u32 {
-        let mut spent = 0;
-        while ledger.check(lane, SHARE, now) == Admission::Now {
-            ledger.spend(now);
-            ledger.settle();
-            spent += 1;
-        }
-        spent
-    }
-
-    #[test]
-    fn a_small_share_is_slow_and_not_for_ever() {
-        for (limit, share) in [(40, 0.02), (1, 0.8), (2, 0.4)] {
-            let mut ledger = Ledger::default();
-            ledger.observe(window(limit, limit, 60), seconds(0));
-            for lane in [Lane::Removal, Lane::Grant, Lane::Verification, Lane::Directory] {
-                assert_eq!(
-                    ledger.check(lane, share, seconds(1)),
-                    Admission::Now,
-                    "{share} of {limit} {lane:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn each_lane_leaves_a_reserve_for_the_more_urgent_ones() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 100, 60), seconds(0));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(1)), 16, "most of it is for later");
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(16)), 48, "80 % of 100, less a fifth");
-        assert_eq!(spend_all(&mut ledger, Lane::Verification, seconds(16)), 8);
-        assert_eq!(spend_all(&mut ledger, Lane::Grant, seconds(16)), 4);
-        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(16)), 24, "removals may spend to the last");
-        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(16)), Admission::NotBefore(seconds(60)));
-    }
-
-    #[test]
-    fn the_next_window_is_full_again() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 15, 30), seconds(0));
-        assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(29)), Admission::NotBefore(seconds(30)));
-        assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(30)), Admission::Now);
-    }
-
-    #[test]
-    fn the_length_of_a_window_is_learned_when_one_follows_another() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 40, 7), seconds(0));
-        assert_eq!(ledger.window(), seconds(60), "it may have begun long ago");
-        ledger.observe(window(100, 99, 61), seconds(3));
-        assert_eq!(ledger.window(), seconds(60), "another end of a window that has not ended");
-        ledger.observe(window(100, 99, 7), seconds(65));
-        assert_eq!(ledger.window(), seconds(8));
-        ledger.observe(window(100, 98, 3), seconds(69));
-        assert_eq!(ledger.window(), seconds(8));
-        ledger.observe(window(100, 99, 60), seconds(73));
-        assert_eq!(ledger.window(), seconds(60));
-    }
-
-    #[test]
-    fn the_pace_is_what_the_directory_may_spend() {
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.pace(SHARE, seconds(0)), None, "nothing is known yet");
-        ledger.observe(window(100, 100, 60), seconds(0));
-        let pace = |left, resets_in| Some(Pace { a_window: 64, left, resets_in: seconds(resets_in) });
-        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(64, 50), "also what is kept for later");
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(10)), 16);
-        assert_eq!(ledger.pace(SHARE, seconds(10)), pace(48, 50));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 48);
-        assert_eq!(ledger.pace(SHARE, seconds(20)), pace(0, 40));
-        assert_eq!(ledger.pace(SHARE, seconds(60)), pace(64, 61), "the next window is full");
-        ledger.block(seconds(90));
-        assert_eq!(ledger.pace(SHARE, seconds(70)), pace(0, 20));
-    }
-
-    #[test]
-    fn a_window_that_no_answer_speaks_of_ends_all_the_same() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 100, 60), seconds(0));
-        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(60)), 100);
-        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(120)), Admission::NotBefore(seconds(121)));
-        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(121)), 100);
-        // A guess gives way to what an answer says.
-        ledger.observe(window(100, 70, 20), seconds(122));
-        assert_eq!(spend_all(&mut ledger, Lane::Removal, seconds(122)), 70);
-    }
-
-    #[test]
-    fn what_other_clients_take_is_noticed() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 90, 30), seconds(0));
-        ledger.observe(window(100, 5, 20), seconds(10));
-        for second in 10..30 {
-            let admission = ledger.check(Lane::Directory, SHARE, seconds(second));
-            assert!(matches!(admission, Admission::NotBefore(_)), "at {second} s: {admission:?}");
-        }
-    }
-
-    #[test]
-    fn others_who_take_more_than_their_share_are_yielded_to_and_grants_keep_their_reserve() {
-        // Somebody takes half of the bucket, evenly; the crawl takes what it may, whenever it may.
-        let mut ledger = Ledger::default();
-        let (limit, mut used, mut ours) = (240, 0, 0);
-        for second in 0..600_u64 {
-            let now = seconds(second);
-            if second % 60 == 0 {
-                (used, ours) = (0, 0);
-            }
-            used += 2;
-            while ledger.check(Lane::Directory, SHARE, now) == Admission::Now {
-                ledger.spend(now);
-                (used, ours) = (used + 1, ours + 1);
-                ledger.observe(window(limit, limit.saturating_sub(used), 60 - second % 60), now);
-                ledger.settle();
-            }
-            assert!(used <= limit, "{used} at {second} s");
-            assert_eq!(ledger.check(Lane::Grant, SHARE, now), Admission::Now, "{used} at {second} s");
-            if second >= 120 && second % 60 == 59 {
-                assert!((75..=95).contains(&ours), "{ours} in a window");
-            }
-        }
-    }
-
-    #[test]
-    fn others_who_take_everything_leave_a_little_of_the_next_window() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 30, 20), seconds(0));
-        assert_eq!(ledger.check(Lane::Directory, SHARE, seconds(0)), Admission::NotBefore(seconds(6)));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(20)), 10);
-    }
-
-    /// Okta counts the groups of a user with the listing of users: there the crawl is somebody else, who spends what it may
-    /// at once, and looks as if it went on like that.
-    #[test]
-    fn our_own_crawl_under_another_name_holds_up_no_grant() {
-        for second in 16..60_u64 {
-            let mut ledger = Ledger::default();
-            let now = seconds(second);
-            let left = 116 - u32::try_from(second).unwrap();
-            ledger.observe(window(300, left, 60 - second), now);
-            for lane in [Lane::Removal, Lane::Grant, Lane::Verification] {
-                assert_eq!(ledger.check(lane, SHARE, now), Admission::Now, "{lane:?} at {second} s");
-            }
-        }
-    }
-
-    #[test]
-    fn whoever_spends_less_than_their_share_keeps_it() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 95, 40), seconds(0));
-        assert_eq!(spend_all(&mut ledger, Lane::Directory, seconds(0)), 64);
-    }
-
-    #[test]
-    fn a_concurrency_answer_says_nothing_about_the_window() {
-        let mut ledger = Ledger::default();
-        ledger.observe(window(100, 50, 30), seconds(0));
-        let before = ledger.clone();
-        ledger.observe(Reading::Concurrency, seconds(1));
-        assert_eq!(ledger, before);
-    }
-
-    #[test]
-    fn a_block_holds_every_lane_until_it_ends() {
-        let mut ledger = Ledger::default();
-        ledger.block(seconds(10));
-        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(9)), Admission::NotBefore(seconds(10)));
-        assert_eq!(ledger.check(Lane::Removal, SHARE, seconds(10)), Admission::Now);
-    }
-
-    proptest! {
-        /// Against a window that counts exactly and answers that take up to a second, nothing is ever refused.
-        #[test]
-        fn never_spends_more_than_the_window_has(
-            limit in 10_u32..300,
-            steps in proptest::collection::vec((0_u64..900, 0_u64..1_000), 1..600),
-        ) {
-            let mut ledger = Ledger::default();
-            let (mut now, mut window_ends, mut used) = (Duration::ZERO, Duration::ZERO, 0_u32);
-            let mut answers: Vec<(Duration, Reading)> = Vec::new();
-            for (pause, latency) in steps {
-                now += Duration::from_millis(pause);
-                answers.sort_by_key(|(due, _)| *due);
-                while answers.first().is_some_and(|(due, _)| *due <= now) {
-                    let (due, reading) = answers.remove(0);
-                    ledger.observe(reading, due);
-                    ledger.settle();
-                }
-                if answers.len() < 8 && ledger.check(Lane::Removal, 1.0, now) == Admission::Now {
-                    ledger.spend(now);
-                    if now >= window_ends {
-                        (window_ends, used) = (now + seconds(60), 0);
-                    }
-                    used += 1;
-                    prop_assert!(used <= limit, "request {used} of {limit}");
-                    // Both header and Date are cut to whole seconds.
-                    let resets_in = seconds(window_ends.as_secs() - now.as_secs() + 1);
-                    answers.push((
-                        now + Duration::from_millis(latency),
-                        Reading::Window { limit, remaining: limit - used, resets_in },
-                    ));
-                }
-            }
-        }
-    }
-}
+mod tests;

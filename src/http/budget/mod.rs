@@ -7,17 +7,23 @@
 //!   own, smaller number of concurrent requests, and removals some that nobody else uses (invariant 11).
 //! - Who waits for a window holds no slot: waiting keeps nobody else from sending.
 //! - Nothing is hard-coded about limits: they are learned from the answers.
+//! - Where several daemons share the organization, each keeps to its slice of the share, and a slice that has become less
+//!   binds whoever waits already.
 //!
 //! # Not here
-//! What a single answer means: `headers`; the arithmetic: `ledger`.
+//! What a single answer means: `headers`; the arithmetic: `ledger` and `claim`; who gets which slice: `slices`.
 
+pub mod claim;
 pub mod headers;
 pub mod ledger;
+pub mod slices;
+mod slots;
 mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,19 +33,23 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
+use slots::{Held, Slots};
 use waits::{Told, Waits};
 
+pub use claim::Claim;
 pub use headers::{Reading, read};
 pub use ledger::{Lane, Pace};
+pub use slices::Demand;
 
 use crate::clock::{self, SharedClock};
 use crate::http::classify::http_date;
 use crate::http::peer_clock::PeerClock;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{BucketLabels, LaneLabels};
-use ledger::{Admission, Ledger, directory_allowance};
+use claim::{directory_allowance, directory_pace};
+use ledger::{Admission, Ledger};
 
 /// How much of Okta's limits is ours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,12 +77,23 @@ pub struct Budget {
     integration: String,
     clock: SharedClock,
     metrics: Arc<Metrics>,
-    buckets: Mutex<BTreeMap<&'static str, Bucket>>,
+    state: Mutex<State>,
     peer_clock: Mutex<PeerClock>,
     changed: Notify,
-    all: Arc<Semaphore>,
-    shared: Arc<Semaphore>,
-    directory: Arc<Semaphore>,
+    slots: Slots,
+    waiting: Waiting,
+}
+
+struct State {
+    claim: Claim,
+    buckets: BTreeMap<&'static str, Bucket>,
+}
+
+/// How many requests wait for a window.
+#[derive(Debug, Default)]
+struct Waiting {
+    directory: AtomicU32,
+    access: AtomicU32,
 }
 
 #[derive(Default)]
@@ -94,8 +115,7 @@ pub struct Seen {
 
 /// Paces the directory to its own share, whatever the headers say others have left over.
 struct Governor {
-    allowance: u32,
-    window: Duration,
+    quota: Quota,
     limiter: RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Duration>>,
 }
 
@@ -126,14 +146,56 @@ impl Budget {
             integration,
             clock,
             metrics,
-            buckets: Mutex::default(),
+            state: Mutex::new(State {
+                claim: Claim { share: settings.share, slice: 1.0 },
+                buckets: BTreeMap::new(),
+            }),
             peer_clock: Mutex::default(),
             changed: Notify::new(),
-            all: Arc::new(Semaphore::new(settings.concurrency)),
-            shared: Arc::new(Semaphore::new(
-                settings.concurrency.saturating_sub(settings.removal_concurrency).max(1),
-            )),
-            directory: Arc::new(Semaphore::new(settings.directory_concurrency)),
+            slots: Slots::new(&settings),
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// From now on `slice` of the share is ours, `0.0..=1.0`, and the rest is spent by other daemons. Until it is called
+    /// the first time, all of it is ours.
+    ///
+    /// What has been admitted stays so; who waits goes by the new slice. A window of which more was spent than the slice
+    /// now is has nothing left for us but what removals may take. With none at all (`0.0`, and what is no number) the
+    /// directory stands still, removals go as ever, and of the others as many as one request a window is.
+    pub fn set_slice(&self, slice: f64) {
+        let slice = if slice.is_nan() { 0.0 } else { slice.clamp(0.0, 1.0) };
+        let now = self.clock.elapsed();
+        let mut state = self.lock();
+        let (before, after) = (state.claim, Claim { slice, ..state.claim });
+        if before == after {
+            return;
+        }
+        state.claim = after;
+        for bucket in state.buckets.values_mut() {
+            bucket.ledger.reslice(before, after, now);
+            bucket.govern(after, &self.clock);
+        }
+        self.slots.resize(&self.settings, slice);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// What this daemon could use now, for [`slices::divide`].
+    pub fn demand(&self) -> Demand {
+        let now = self.clock.elapsed();
+        let state = self.lock();
+        let used = state.buckets.values().filter_map(|bucket| {
+            let (limit, _) = bucket.ledger.known()?;
+            Some((bucket.ledger.spent_lately(now), state.claim.of_fleet(limit)))
+        });
+        let part = |(spent, of): &(u32, u32)| f64::from(*spent) / f64::from(*of);
+        let (spent, of) = used.max_by(|one, other| part(one).total_cmp(&part(other))).unwrap_or_default();
+        Demand {
+            directory_waiting: self.waiting.directory.load(Ordering::Relaxed),
+            access_waiting: self.waiting.access.load(Ordering::Relaxed),
+            spent,
+            of,
         }
     }
 
@@ -142,9 +204,10 @@ impl Budget {
     /// Dropping the future gives up the place; dropping the permit ends the request.
     pub async fn admit(&self, bucket: &'static str, lane: Lane) -> Permit<'_> {
         let mut told: Option<Told<'_>> = None;
+        let mut waits: Option<OneMore<'_>> = None;
         loop {
             let changed = self.changed.notified();
-            let slots = self.slots(lane).await;
+            let slots = self.slots.take(lane).await;
             let now = self.clock.elapsed();
             let wait = match self.try_admit(bucket, lane, now) {
                 Admission::Now => {
@@ -156,6 +219,7 @@ impl Budget {
                 Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
             };
             drop(slots);
+            waits.get_or_insert_with(|| self.waiting.one(lane));
             if told.is_none() {
                 told = self.waits.begin((bucket, lane), now, wait);
             }
@@ -168,24 +232,11 @@ impl Budget {
         }
     }
 
-    /// The slots that a request of `lane` holds: the narrowest first, so that waiting for it holds no wider one.
-    async fn slots(&self, lane: Lane) -> Slots {
-        let directory = match lane {
-            Lane::Directory => acquire(&self.directory).await,
-            Lane::Removal | Lane::Grant | Lane::Verification => None,
-        };
-        let shared = match lane {
-            Lane::Directory | Lane::Grant | Lane::Verification => acquire(&self.shared).await,
-            Lane::Removal => None,
-        };
-        [directory, shared, acquire(&self.all).await]
-    }
-
     /// Limit and requests left of each bucket that has been used.
     pub fn known(&self) -> Vec<(&'static str, u32, u32)> {
-        let buckets = self.lock();
+        let state = self.lock();
+        let buckets = state.buckets.iter();
         buckets
-            .iter()
             .filter_map(|(name, bucket)| bucket.ledger.known().map(|(limit, left)| (*name, limit, left)))
             .collect()
     }
@@ -193,11 +244,11 @@ impl Budget {
     /// What is known of a bucket for the directory's estimates.
     pub fn seen(&self, bucket: &str) -> Seen {
         let now = self.clock.elapsed();
-        let buckets = self.lock();
-        let Some(bucket) = buckets.get(bucket) else {
+        let state = self.lock();
+        let Some(bucket) = state.buckets.get(bucket) else {
             return Seen::default();
         };
-        Seen { pace: bucket.ledger.pace(self.settings.share, now), latency: bucket.latency }
+        Seen { pace: bucket.ledger.pace(state.claim, now), latency: bucket.latency }
     }
 
     /// What time it is for Okta, once that is known.
@@ -212,9 +263,10 @@ impl Budget {
     }
 
     fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Admission {
-        let mut buckets = self.lock();
-        let bucket = buckets.entry(name).or_default();
-        if let refused @ Admission::NotBefore(_) = bucket.ledger.check(lane, self.settings.share, now) {
+        let mut state = self.lock();
+        let claim = state.claim;
+        let bucket = state.buckets.entry(name).or_default();
+        if let refused @ Admission::NotBefore(_) = bucket.ledger.check(lane, claim, now) {
             return refused;
         }
         if let (Lane::Directory, Some(governor)) = (lane, &bucket.governor)
@@ -223,7 +275,7 @@ impl Budget {
             return Admission::NotBefore(now + not_until.wait_time_from(now));
         }
         bucket.ledger.spend(now);
-        drop(buckets);
+        drop(state);
         let labels = self.lane_labels(name, lane);
         self.metrics.budget_requests.get_or_create(&labels).inc();
         // A lane that never waits is seen to.
@@ -235,8 +287,8 @@ impl Budget {
         LaneLabels { integration: self.integration.clone(), bucket, lane: lane.as_str() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Bucket>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,11 +304,8 @@ pub struct Permit<'a> {
     budget: &'a Budget,
     bucket: &'static str,
     sent: Duration,
-    _slots: Slots,
+    _slots: Held,
 }
-
-/// The semaphores are never closed; a closed one would mean no limit rather than no request.
-type Slots = [Option<OwnedSemaphorePermit>; 3];
 
 impl Permit<'_> {
     /// Learns from the answer's headers.
@@ -267,19 +316,15 @@ impl Permit<'_> {
             return;
         };
         let now = self.budget.clock.elapsed();
-        let mut buckets = self.budget.lock();
-        let bucket = buckets.entry(self.bucket).or_default();
-        bucket.ledger.observe(reading, now);
+        let mut state = self.budget.lock();
+        let claim = state.claim;
+        let bucket = state.buckets.entry(self.bucket).or_default();
+        bucket.ledger.observe(reading, claim, now);
+        bucket.govern(claim, &self.budget.clock);
         let Some((limit, remaining)) = bucket.ledger.known() else {
             return;
         };
-        let allowance = directory_allowance(limit, self.budget.settings.share);
-        let window = bucket.ledger.window();
-        if bucket.governor.as_ref().is_none_or(|known| (known.allowance, known.window) != (allowance, window))
-        {
-            bucket.governor = governor(allowance, window, &self.budget.clock);
-        }
-        drop(buckets);
+        drop(state);
         let labels = BucketLabels { integration: self.budget.integration.clone(), bucket: self.bucket };
         self.budget.metrics.budget_limit.get_or_create(&labels).set(limit.into());
         self.budget.metrics.budget_remaining.get_or_create(&labels).set(remaining.into());
@@ -287,8 +332,8 @@ impl Permit<'_> {
 
     fn observe_latency(&self) {
         let took = self.budget.clock.elapsed().saturating_sub(self.sent);
-        let mut buckets = self.budget.lock();
-        let bucket = buckets.entry(self.bucket).or_default();
+        let mut state = self.budget.lock();
+        let bucket = state.buckets.entry(self.bucket).or_default();
         bucket.latency = Some(bucket.latency.map_or(took, |before| (before * 7 + took) / 8));
     }
 
@@ -307,7 +352,7 @@ impl Permit<'_> {
     /// Okta said 429 for the window: nobody sends to this bucket for `wait`.
     pub fn block(&self, wait: Duration) {
         let until = self.budget.clock.elapsed() + wait;
-        self.budget.lock().entry(self.bucket).or_default().ledger.block(until);
+        self.budget.lock().buckets.entry(self.bucket).or_default().ledger.block(until);
     }
 
     /// Counts a 429.
@@ -319,117 +364,49 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if let Some(bucket) = self.budget.lock().get_mut(self.bucket) {
+        if let Some(bucket) = self.budget.lock().buckets.get_mut(self.bucket) {
             bucket.ledger.settle();
         }
         self.budget.changed.notify_waiters();
     }
 }
 
-fn governor(allowance: u32, window: Duration, clock: &SharedClock) -> Option<Governor> {
-    let burst = NonZeroU32::new(allowance)?;
-    let quota = Quota::with_period(window / allowance)?.allow_burst(burst);
-    let limiter = RateLimiter::direct_with_clock(quota, MonotonicClock(Arc::clone(clock)));
-    Some(Governor { allowance, window, limiter })
+impl Bucket {
+    /// Paces the directory by what is known of the limit, anew where that has changed.
+    fn govern(&mut self, claim: Claim, clock: &SharedClock) {
+        let quota = self.ledger.known().and_then(|(limit, _)| quota(limit, claim, self.ledger.window()));
+        if self.governor.as_ref().map(|governor| governor.quota) != quota {
+            let limiter = |quota| RateLimiter::direct_with_clock(quota, MonotonicClock(Arc::clone(clock)));
+            self.governor = quota.map(|quota| Governor { quota, limiter: limiter(quota) });
+        }
+    }
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).acquire_owned().await.ok()
+fn quota(limit: u32, claim: Claim, window: Duration) -> Option<Quota> {
+    let burst = NonZeroU32::new(directory_allowance(limit, claim))?;
+    Some(Quota::with_period(directory_pace(limit, claim, window)?)?.allow_burst(burst))
+}
+
+impl Waiting {
+    /// Another one waits, until what is returned is dropped.
+    fn one(&self, lane: Lane) -> OneMore<'_> {
+        let number = match lane {
+            Lane::Directory => &self.directory,
+            Lane::Removal | Lane::Grant | Lane::Verification => &self.access,
+        };
+        number.fetch_add(1, Ordering::Relaxed);
+        OneMore(number)
+    }
+}
+
+/// A request that waits.
+struct OneMore<'a>(&'a AtomicU32);
+
+impl Drop for OneMore<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use http::HeaderValue;
-    use tokio::task::unconstrained;
-
-    use super::*;
-    use crate::clock::VirtualClock;
-
-    fn budget() -> Budget {
-        let clock = VirtualClock::shared("1994-11-06T08:49:37Z".parse::<Timestamp>().unwrap());
-        Budget::new(BudgetSettings::default(), "int", clock, Arc::default())
-    }
-
-    fn window(remaining: &'static str, resets_in: u64) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("date", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
-        headers.insert("x-rate-limit-limit", HeaderValue::from_static("100"));
-        headers.insert("x-rate-limit-remaining", HeaderValue::from_static(remaining));
-        headers.insert("x-rate-limit-reset", HeaderValue::from(784_111_777 + resets_in));
-        headers
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_removal_goes_at_once_where_the_directory_waits_for_the_window() {
-        let budget = budget();
-        budget.admit("groups", Lane::Directory).await.observe(&window("15", 19));
-        let started = budget.clock.elapsed();
-        assert!(budget.admit("groups", Lane::Directory).now_or_never().is_none());
-        assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
-        assert!(budget.admit("users", Lane::Directory).now_or_never().is_some(), "another bucket");
-        budget.admit("groups", Lane::Directory).await;
-        assert_eq!(budget.clock.elapsed().saturating_sub(started).as_secs(), 20);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_seen_of_a_bucket_is_its_pace_and_how_long_answers_take_without_the_waiting() {
-        let budget = budget();
-        assert_eq!(budget.seen("groups"), Seen::default());
-        let permit = budget.admit("groups", Lane::Directory).await;
-        clock::sleep(Duration::from_millis(80)).await;
-        permit.observe(&window("36", 19));
-        drop(permit);
-        let seen = budget.seen("groups");
-        assert_eq!(seen.latency, Some(Duration::from_millis(80)));
-        assert_eq!(seen.pace.map(|pace| (pace.a_window, pace.left)), Some((64, 0)));
-        // This one waits for the window.
-        let permit = budget.admit("groups", Lane::Directory).await;
-        clock::sleep(Duration::from_millis(160)).await;
-        permit.observe(&window("99", 59));
-        assert_eq!(budget.seen("groups").latency, Some(Duration::from_millis(90)), "an eighth of the way");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_directory_leaves_slots_for_the_other_lanes() {
-        let budget = budget();
-        let mut held = Vec::new();
-        while let Some(permit) = budget.admit("groups", Lane::Directory).now_or_never() {
-            held.push(permit);
-        }
-        assert_eq!(held.len(), 5);
-        assert!(budget.admit("groups", Lane::Grant).now_or_never().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_removal_finds_a_slot_however_many_of_the_others_wait_or_are_on_their_way() {
-        let budget = budget();
-        budget.admit("groups", Lane::Grant).await.observe(&window("4", 50));
-        // Four left are below the reserve of grants, so these wait for the window …
-        let mut waiting =
-            Box::pin(futures_util::future::join_all((0..20).map(|_| budget.admit("groups", Lane::Grant))));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
-        // … and these are slow to be answered.
-        let mut slow = Vec::new();
-        while let Some(permit) = budget.admit("user groups", Lane::Verification).now_or_never() {
-            slow.push(permit);
-        }
-        assert_eq!(slow.len(), 6);
-        let removals = [(), ()].map(|()| budget.admit("groups", Lane::Removal).now_or_never());
-        assert!(removals.iter().all(Option::is_some));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_governor_keeps_the_directory_to_its_allowance_whatever_the_headers_say() {
-        let budget = budget();
-        budget.admit("groups", Lane::Directory).await.observe(&window("100", 10));
-        let mut sent = 0;
-        // Unconstrained: tokio would end the loop after so many polls without a pause.
-        while let Some(permit) = unconstrained(budget.admit("groups", Lane::Directory)).now_or_never() {
-            sent += 1;
-            permit.observe(&window("100", 10 + 3 * sent));
-        }
-        assert!((60..=64).contains(&sent), "{sent}");
-    }
-}
+mod tests;
