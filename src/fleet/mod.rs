@@ -11,4 +11,4 @@
 mod lot;
 mod members;
 
-pub use members::{Companion, Itself, Members, Ownership};
+pub use members::{Companion, Hold, Itself, Members, Ownership};
