@@ -11,7 +11,7 @@
 //! - A run waits for none of this, and fails by none of it.
 //!
 //! # Not here
-//! What changes: `store::shared`. Who owns an organization: [`crate::fleet`]. When: `app`.
+//! What changes: `store::shared`. Who owns an organization: `fleet`. When: `app`.
 
 use std::time::Duration;
 
