@@ -22,8 +22,9 @@ use super::custom::Custom;
 use super::desk::Door;
 use super::desk::log::Logging;
 use super::detail::Details;
-use super::directory::DirectoryLoop;
+use super::directory::{DirectoryLoop, Seat};
 use super::facts::{DirectoryView, FactSource, OrganizationView};
+use super::live::LiveGrants;
 use super::questions::Answers;
 use super::reach::Reaching;
 use super::secrets::{OrganizationSecrets, Secrets, read_secrets};
@@ -47,10 +48,11 @@ use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::audit::{Audit, AuditTrail};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
-use crate::directory::store::{Between, Store};
+use crate::directory::mirror::Mirror;
+use crate::directory::store::{Between, Store, StoreError};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
-use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
-use crate::fleet::Members;
+use crate::domain::{IntegrationId, SessionId};
+use crate::fleet::{Members, Slices};
 use crate::http::bearer::ExpectedToken;
 use crate::http::budget::BudgetSettings;
 use crate::http::classify::by_status;
@@ -313,6 +315,7 @@ impl Builder {
         let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
         let store = Store::open(&store_path, &between).map_err(StartError::Store)?;
         self.stores.push(store.clone());
+        let seat = self.seat(integration, &store).map_err(StartError::Store)?;
         let token = scim_token.map_or_else(|| Arc::clone(&self.token), Arc::new);
         let token: Arc<dyn Authorize> = Arc::new(MountedToken::new(token, Arc::clone(&self.outside.clock)));
         let provider = Provider::new(
@@ -344,12 +347,26 @@ impl Builder {
             tracker,
             failing,
         };
-        let fleet = Arc::clone(self.ledger.fleet());
-        let (directory_loop, asker) =
-            DirectoryLoop::new(reconciler, settings.interval, integration.clone(), fleet);
+        let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval, seat);
         self.answers.directory(integration.clone(), asker);
         self.runs("directory", |stop| async move { directory_loop.run(stop).await });
         Ok((runs, view))
+    }
+
+    /// Where other daemons could run the directory too, its store is shared with them.
+    fn seat(&self, integration: &IntegrationId, store: &Store) -> Result<Option<Arc<Seat>>, StoreError> {
+        let Some(members) = &self.members else {
+            store.keep_to_itself_at_start()?;
+            return Ok(None);
+        };
+        store.share_at_start(&self.outside.entropy.uuid().to_string())?;
+        let mirror = Mirror {
+            database: members.database().clone(),
+            store: store.clone(),
+            integration: integration.clone(),
+            me: members.itself().id.clone(),
+        };
+        Ok(Some(Arc::new(Seat::new(Arc::clone(members), mirror))))
     }
 
     pub(super) fn finish(mut self) -> App {
@@ -376,6 +393,13 @@ impl Builder {
             organizations: std::mem::take(&mut self.reaches),
         };
         self.runs("reach", |stop| reaching.run(stop));
+
+        if let Some(members) = &self.members {
+            let budget = |view: &OrganizationView| (view.integration.clone(), Arc::clone(&view.budget));
+            let budgets = facts.organizations.iter().map(budget).collect();
+            let slices = Slices::new(Arc::clone(members), Arc::clone(&clock), budgets);
+            self.runs("slices", |stop| slices.run(stop));
+        }
 
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         self.runs("leases", |stop| async move { leases.run(stop).await });
@@ -523,22 +547,6 @@ fn refuse_stranded_duties(settings: &Settings, ledger: &Ledger) -> Result<(), St
     match held.into_iter().find(|(integration, _)| !configured.contains(integration)) {
         None => Ok(()),
         Some((integration, memberships)) => Err(StartError::Stranded { integration, memberships }),
-    }
-}
-
-/// The memberships that grants hold in one organization, for the directory.
-struct LiveGrants {
-    ledger: Arc<Ledger>,
-    integration: IntegrationId,
-}
-
-impl LiveMemberships for LiveGrants {
-    fn live(&self) -> BTreeSet<Membership> {
-        self.ledger.read(|book| book.live(&self.integration))
-    }
-
-    fn live_in(&self, group: &OktaGroupId) -> BTreeSet<OktaUserId> {
-        self.ledger.read(|book| book.live_in(&self.integration, group))
     }
 }
 

@@ -26,7 +26,10 @@ struct Step {
 }
 
 /// In their order. What stands here has been run somewhere, and is never changed.
-const STEPS: &[Step] = &[Step { format: 1, oldest_reader: 1, sql: include_str!("migrations/0001.sql") }];
+const STEPS: &[Step] = &[
+    Step { format: 1, oldest_reader: 1, sql: include_str!("migrations/0001.sql") },
+    Step { format: 2, oldest_reader: 1, sql: include_str!("migrations/0002.sql") },
+];
 
 /// The name of the lock: `apono` in ASCII.
 const LOCK: i64 = 0x61_70_6f_6e_6f;

@@ -7,12 +7,13 @@
 //!   gone: what it had before that may be another's, however well it lives now.
 //! - An organization has one owner at a time; each change of owner has a new epoch.
 //! - Who leaves in order is gone at once.
+//! - Whoever has more organizations than its share lets go of some; never of one that somebody here is at ([`Members::hold`]).
 //!
 //! # Not here
 //! What falls to whom: `lot`.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::lot::falls_to;
+use super::lot::{Living, falls_to, surplus};
 use crate::clock::{self, SharedClock};
 use crate::database::{Database, DatabaseError};
 use crate::domain::{IntegrationId, SessionId};
@@ -35,6 +36,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(2);
 /// So much earlier a daemon counts itself as gone.
 const MARGIN: Duration = Duration::from_millis(500);
+/// Nobody is given anything before it has lived for so long: what comes and goes moves nothing.
+const SETTLED: Duration = Duration::from_secs(30);
 /// Rows of daemons that were not heard for so long are of no use to anybody.
 const FORGOTTEN: &str = "1 day";
 
@@ -66,6 +69,8 @@ pub struct Companion {
     pub silent: Duration,
     /// Whether it counts as living.
     pub lives: bool,
+    /// For how long it has lived, by the database's clock.
+    pub lived: Duration,
 }
 
 /// Who owns an organization.
@@ -112,6 +117,24 @@ struct Seen {
     away: bool,
     heard_at: Duration,
     last_entry: i64,
+    /// How many are at something of an organization that must not be let go of meanwhile.
+    held: BTreeMap<IntegrationId, usize>,
+}
+
+/// While it is there, the organization is not let go of; it can be lost all the same.
+#[derive(Debug)]
+pub struct Hold {
+    members: Arc<Members>,
+    integration: IntegrationId,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut seen = self.members.lock();
+        if let Some(count) = seen.held.get_mut(&self.integration) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 impl Members {
@@ -131,7 +154,12 @@ impl Members {
         &self.itself
     }
 
-    /// Speaks until `stop`, then leaves.
+    /// The database that they share.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Speaks until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(clock::sleep(BEAT)).await.is_some() {
             // Noted inside; what follows from it is everybody's own.
@@ -150,6 +178,18 @@ impl Members {
             }
             Err(error) => Err(error),
         };
+        let surplus = self.hear(asked, answered, spoken)?;
+        self.let_go(&surplus).await;
+        Ok(())
+    }
+
+    /// Takes in what came of a word; what of its organizations this daemon lets go of.
+    fn hear(
+        &self,
+        asked: Duration,
+        answered: Duration,
+        spoken: Result<(Vec<Companion>, i64, BTreeMap<IntegrationId, Ownership>), DatabaseError>,
+    ) -> Result<Vec<IntegrationId>, DatabaseError> {
         let mut seen = self.lock();
         match spoken {
             Ok((companions, last_entry, owners)) => {
@@ -159,20 +199,15 @@ impl Members {
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
                 let since = if answered < seen.valid_until { seen.since } else { answered };
-                *seen = Seen {
-                    valid_until: asked + LIFE.saturating_sub(MARGIN),
-                    since,
-                    companions,
-                    owners,
-                    away: false,
-                    heard_at: asked,
-                    last_entry,
-                };
+                seen.valid_until = asked + LIFE.saturating_sub(MARGIN);
+                (seen.since, seen.heard_at, seen.last_entry) = (since, asked, last_entry);
+                (seen.companions, seen.owners) = (companions, owners);
+                let surplus = self.take_out_surplus(&mut seen);
                 drop(seen);
-                if changed {
+                if changed || !surplus.is_empty() {
                     self.changes.send_modify(|changes| *changes += 1);
                 }
-                Ok(())
+                Ok(surplus)
             }
             Err(error) => {
                 if !std::mem::replace(&mut seen.away, true) {
@@ -193,8 +228,8 @@ impl Members {
             .iter()
             .filter(|integration| {
                 let living = companions.iter().filter(|companion| companion.lives);
-                let key = format!("organization:{integration}");
-                falls_to(living.map(|companion| companion.id.as_str()), &key) == Some(self.itself.id.as_str())
+                let heir = falls_to(living.map(|companion| companion.id.as_str()), &key(integration));
+                heir == Some(self.itself.id.as_str())
             })
             .map(IntegrationId::as_str)
             .collect();
@@ -216,15 +251,77 @@ impl Members {
         Ok(rows.iter().map(owner).collect())
     }
 
+    /// What this daemon has beyond its share is nobody's from now on; those whom it falls to take it.
+    fn take_out_surplus(&self, seen: &mut Seen) -> Vec<IntegrationId> {
+        let me = self.itself.id.as_str();
+        let living: Vec<_> = seen
+            .companions
+            .iter()
+            .filter(|companion| companion.lives)
+            .map(|companion| Living { id: companion.id.as_str(), is_settled: companion.lived >= SETTLED })
+            .collect();
+        let mine: BTreeMap<String, &IntegrationId> = seen
+            .owners
+            .iter()
+            .filter(|(_, owner)| owner.daemon == self.itself.id)
+            .map(|(integration, _)| (key(integration), integration))
+            .collect();
+        let is_free = |key: &str| {
+            mine.get(key).is_some_and(|integration| seen.held.get(*integration).is_none_or(|held| *held == 0))
+        };
+        let keys: Vec<&str> = mine.keys().map(String::as_str).collect();
+        let goes = surplus(&keys, me, self.organizations.len(), &living, is_free);
+        let goes: Vec<IntegrationId> =
+            goes.into_iter().filter_map(|key| mine.get(key).map(|id| (*id).clone())).collect();
+        seen.owners.retain(|integration, _| !goes.contains(integration));
+        goes
+    }
+
+    async fn let_go(&self, integrations: &[IntegrationId]) {
+        if integrations.is_empty() {
+            return;
+        }
+        let ids: Vec<&str> = integrations.iter().map(IntegrationId::as_str).collect();
+        let me = self.itself.id.as_str();
+        let told = self
+            .database
+            .run(LIMIT, async |client| {
+                client.query_typed(LET_GO, &[(&me, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
+                Ok(())
+            })
+            .await;
+        for integration in integrations {
+            info!(integration.id = %integration, "lets go of organization {integration}, which falls to another daemon");
+        }
+        if let Err(error) = told {
+            // The next beat shows whose they are.
+            debug!(error = %chain(&error), "the fleet was not told what this daemon lets go of");
+        }
+    }
+
+    /// Keeps an organization of this daemon's from being let go of; nothing where it is not this daemon's.
+    pub fn hold(self: &Arc<Self>, integration: &IntegrationId) -> Option<Hold> {
+        let mut seen = self.lock();
+        if !self.owns_by(&seen, integration) {
+            return None;
+        }
+        *seen.held.entry(integration.clone()).or_default() += 1;
+        drop(seen);
+        Some(Hold { members: Arc::clone(self), integration: integration.clone() })
+    }
+
+    fn owns_by(&self, seen: &Seen, integration: &IntegrationId) -> bool {
+        self.clock.elapsed() < seen.valid_until
+            && seen.owners.get(integration).is_some_and(|owner| owner.daemon == self.itself.id)
+    }
+
     /// Leaves in order: what this daemon has is free at once.
     pub async fn leave(&self) {
         let me = self.itself.id.as_str();
         let left = self
             .database
             .run(LIMIT, async |client| {
-                client
-                    .query_typed("DELETE FROM apono_connector.daemons WHERE id = $1", &[(&me, Type::TEXT)])
-                    .await?;
+                client.query_typed(LEAVE, &[(&me, Type::TEXT)]).await?;
                 Ok(())
             })
             .await;
@@ -265,9 +362,7 @@ impl Members {
 
     /// Whether this daemon owns the organization.
     pub fn owns(&self, integration: &IntegrationId) -> bool {
-        let seen = self.lock();
-        self.clock.elapsed() < seen.valid_until
-            && seen.owners.get(integration).is_some_and(|owner| owner.daemon == self.itself.id)
+        self.owns_by(&self.lock(), integration)
     }
 
     /// Who owns the organization.
@@ -310,6 +405,13 @@ const TAKE: &str = "
             SELECT FROM apono_connector.daemons d WHERE d.id = free.daemon AND d.alive_until > clock_timestamp())
         ORDER BY free.integration FOR UPDATE SKIP LOCKED)";
 
+const LET_GO: &str = "
+    UPDATE apono_connector.organizations SET daemon = NULL WHERE daemon = $1 AND integration = ANY ($2)";
+
+const LEAVE: &str = "
+    WITH slices AS (DELETE FROM apono_connector.slices WHERE daemon = $1)
+    DELETE FROM apono_connector.daemons WHERE id = $1";
+
 const OWNERS: &str = "
     SELECT integration, daemon, epoch FROM apono_connector.organizations
     WHERE integration = ANY ($1) AND daemon IS NOT NULL";
@@ -326,7 +428,8 @@ async fn speak(
     const LOOK: &str = "
         SELECT id, host, version, started_at,
                greatest(0, extract(epoch FROM clock_timestamp() - heard_at) * 1000)::bigint,
-               alive_until > clock_timestamp(), (SELECT seq FROM apono_connector.head)
+               alive_until > clock_timestamp(), (SELECT seq FROM apono_connector.head),
+               greatest(0, extract(epoch FROM clock_timestamp() - joined_at) * 1000)::bigint
         FROM apono_connector.daemons ORDER BY id";
     let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
     let (id, host, version) = (itself.id.as_str(), itself.host.as_str(), itself.version.as_str());
@@ -349,11 +452,21 @@ async fn speak(
         host: row.get(1),
         version: row.get(2),
         started_at: row.get(3),
-        silent: Duration::from_millis(u64::try_from(row.get::<_, i64>(4)).unwrap_or(0)),
+        silent: milliseconds(row.get(4)),
         lives: row.get(5),
+        lived: milliseconds(row.get(7)),
     };
     let last_entry = rows.first().map_or(0, |row| row.get(6));
     Ok((rows.iter().map(companion).collect(), last_entry))
+}
+
+fn milliseconds(number: i64) -> Duration {
+    Duration::from_millis(u64::try_from(number).unwrap_or(0))
+}
+
+/// By which an organization falls to somebody.
+fn key(integration: &IntegrationId) -> String {
+    format!("organization:{integration}")
 }
 
 fn lives(companions: &[Companion]) -> Vec<&SessionId> {

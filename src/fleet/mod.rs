@@ -10,5 +10,7 @@
 
 mod lot;
 mod members;
+mod slices;
 
-pub use members::{Companion, Itself, Members, Ownership, State};
+pub use members::{Companion, Hold, Itself, Members, Ownership, State};
+pub use slices::Slices;

@@ -12,6 +12,7 @@ mod checker;
 mod contract;
 mod daemons;
 mod database;
+mod directory;
 mod doctor;
 mod journals;
 mod migrate;
