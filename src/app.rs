@@ -224,7 +224,8 @@ impl App {
 
     /// What a directory run would do, as JSON, found out here and now. An error is a sentence for a person.
     pub async fn plan(&self, integration: &IntegrationId) -> Result<serde_json::Value, String> {
-        let plan = self.asker(integration)?.plan_here().await.map_err(|error| chain(&error).to_string())?;
+        let plan = self.here(integration, self.asker(integration)?.plan_here()).await?;
+        let plan = plan.map_err(|error| chain(&error).to_string())?;
         serde_json::to_value(plan).map_err(|error| error.to_string())
     }
 
@@ -238,13 +239,13 @@ impl App {
         operations.map_err(|error| chain(&error).to_string())
     }
 
-    /// Carries out the plan with this hash and no other; `None` where no such directory is reconciled.
+    /// Carries out the plan with this hash and no other. The outer error is a sentence for a person.
     pub async fn apply(
         &self,
         integration: &IntegrationId,
         hash: &str,
-    ) -> Option<Result<DirectoryRun, ApplyRefusal>> {
-        Some(self.directories.get(integration)?.apply_here(hash).await)
+    ) -> Result<Result<DirectoryRun, ApplyRefusal>, String> {
+        self.here(integration, self.asker(integration)?.apply_here(hash)).await
     }
 
     /// Agrees to the held removals with this hash, and runs.
@@ -253,8 +254,8 @@ impl App {
         integration: &IntegrationId,
         hash: &str,
     ) -> Result<serde_json::Value, String> {
-        let run =
-            self.asker(integration)?.approve_here(hash).await.map_err(|error| chain(&error).to_string())?;
+        let run = self.here(integration, self.asker(integration)?.approve_here(hash)).await?;
+        let run = run.map_err(|error| chain(&error).to_string())?;
         serde_json::to_value(run).map_err(|error| error.to_string())
     }
 
@@ -266,6 +267,28 @@ impl App {
     /// The objects of a directory that an operation fails for.
     pub async fn failing(&self, integration: &IntegrationId) -> Result<Failing, String> {
         self.asker(integration)?.failing().await.map_err(|error| chain(&error).to_string())
+    }
+
+    /// Does `work` on a directory where no loop runs. Where daemons share the state, this is one of them meanwhile, and
+    /// whoever owns the organization comes first.
+    async fn here<T>(&self, integration: &IntegrationId, work: impl Future<Output = T>) -> Result<T, String> {
+        let work = self.asker(integration)?.as_owner(work);
+        let Some(members) = &self.members else {
+            return work.await.map_err(|error| chain(&error).to_string());
+        };
+        // What it says is seen by what follows.
+        let _ = members.beat().await;
+        let silence = CancellationToken::new();
+        let (done, ()) = tokio::join!(
+            async {
+                let done = work.await;
+                silence.cancel();
+                done
+            },
+            members.run(silence.clone())
+        );
+        members.leave().await;
+        done.map_err(|error| chain(&error).to_string())
     }
 
     fn asker(&self, integration: &IntegrationId) -> Result<&Asker, String> {

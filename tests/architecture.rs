@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "access",
         &["catalogue", "fleet", "okta", "apono", "audit", "database", "http", "domain", "clock", "telemetry"],
     ),
-    ("directory", &["catalogue", "okta", "scim", "http", "domain", "clock", "telemetry"]),
+    ("directory", &["catalogue", "database", "okta", "scim", "http", "domain", "clock", "telemetry"]),
     ("runtime", &["clock", "telemetry"]),
     ("server", &["directory", "http", "secrets", "telemetry"]),
     (

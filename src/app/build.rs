@@ -22,7 +22,7 @@ use super::custom::Custom;
 use super::desk::Door;
 use super::desk::log::Logging;
 use super::detail::Details;
-use super::directory::DirectoryLoop;
+use super::directory::{DirectoryLoop, Seat};
 use super::facts::{DirectoryView, FactSource, OrganizationView};
 use super::questions::Answers;
 use super::reach::Reaching;
@@ -47,7 +47,8 @@ use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::audit::{Audit, AuditTrail};
 use crate::clock;
 use crate::config::{self, Organization, Settings};
-use crate::directory::store::{Between, Store};
+use crate::directory::mirror::Mirror;
+use crate::directory::store::{Between, Store, StoreError};
 use crate::directory::{DirectoryRun, Reconciler as DirectoryReconciler, Tracker};
 use crate::domain::{IntegrationId, LiveMemberships, Membership, OktaGroupId, OktaUserId, SessionId};
 use crate::fleet::Members;
@@ -313,6 +314,7 @@ impl Builder {
         let between = Between { organization: whole.url.origin(), provider: settings.scim.base.to_string() };
         let store = Store::open(&store_path, &between).map_err(StartError::Store)?;
         self.stores.push(store.clone());
+        let seat = self.seat(integration, &store).map_err(StartError::Store)?;
         let token = scim_token.map_or_else(|| Arc::clone(&self.token), Arc::new);
         let token: Arc<dyn Authorize> = Arc::new(MountedToken::new(token, Arc::clone(&self.outside.clock)));
         let provider = Provider::new(
@@ -344,12 +346,26 @@ impl Builder {
             tracker,
             failing,
         };
-        let fleet = Arc::clone(self.ledger.fleet());
-        let (directory_loop, asker) =
-            DirectoryLoop::new(reconciler, settings.interval, integration.clone(), fleet);
+        let (directory_loop, asker) = DirectoryLoop::new(reconciler, settings.interval, seat);
         self.answers.directory(integration.clone(), asker);
         self.runs("directory", |stop| async move { directory_loop.run(stop).await });
         Ok((runs, view))
+    }
+
+    /// Where other daemons could run the directory too, its store is shared with them.
+    fn seat(&self, integration: &IntegrationId, store: &Store) -> Result<Option<Arc<Seat>>, StoreError> {
+        let Some(members) = &self.members else {
+            store.keep_to_itself_at_start()?;
+            return Ok(None);
+        };
+        store.share_at_start(&self.outside.entropy.uuid().to_string())?;
+        let mirror = Mirror {
+            database: members.database().clone(),
+            store: store.clone(),
+            integration: integration.clone(),
+            me: members.itself().id.clone(),
+        };
+        Ok(Some(Arc::new(Seat::new(Arc::clone(members), mirror))))
     }
 
     pub(super) fn finish(mut self) -> App {

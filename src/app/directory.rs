@@ -5,10 +5,12 @@
 //! - One run at a time; whoever asks during a run gets the next one, which sees everything that was there before.
 //! - What a plan shows is what the same values would carry out; between a plan and its approval nothing is remembered but
 //!   hashes.
-//! - Of several daemons, the one that owns the organization runs its directory.
+//! - Of several daemons, the one that owns the organization runs its directory; whoever asks another is told which one it is.
 //!
 //! # Not here
-//! What a run does: `directory`.
+//! What a run does: `directory`. Whose turn it is: `seat`.
+
+mod seat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +18,29 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use serde_json::Value;
 use tracing::info;
 
-use crate::access::fleet::Fleet;
+use crate::catalogue::ErrorCode;
 use crate::clock;
+use crate::database::DatabaseError;
+use crate::directory::mirror::Stand;
 use crate::directory::progress::Progress;
 use crate::directory::store::{Failing, PlannedOperation, StoreError};
 use crate::directory::{ApplyRefusal, DirectoryRun, Outcome, Plan, Reconciler, RunError};
-use crate::domain::IntegrationId;
+use crate::domain::{IntegrationId, SessionId};
+use crate::fleet::Hold;
+use seat::LOOK;
+
+pub(super) use seat::Seat;
 
 /// The loop of one organization.
 pub(super) struct DirectoryLoop {
     reconciler: Arc<Reconciler>,
     interval: Duration,
     asked: mpsc::Receiver<Wish>,
-    integration: IntegrationId,
-    fleet: Arc<dyn Fleet>,
+    wishes: mpsc::Sender<Wish>,
+    seat: Option<Arc<Seat>>,
 }
 
 /// What somebody wants.
@@ -46,57 +55,90 @@ enum Wish {
 pub(super) struct Asker {
     wishes: mpsc::Sender<Wish>,
     reconciler: Arc<Reconciler>,
+    seat: Option<Arc<Seat>>,
 }
+
+/// Nothing was run or planned.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotRun {
+    #[error("too many ask already, or the connector stops; try again")]
+    Busy,
+    #[error("the directory of integration {integration} is run by daemon {daemon} on host {host}; ask there [{code}]", code = ErrorCode::DirectoryElsewhere)]
+    Elsewhere { integration: IntegrationId, host: String, daemon: SessionId },
+    #[error("no daemon has taken over the directory of integration {integration} yet; try again in a few seconds [{code}]", code = ErrorCode::DirectoryElsewhere)]
+    Nobody { integration: IntegrationId },
+    #[error("the daemon that runs the directory cannot be asked")]
+    Unasked(#[source] DatabaseError),
+}
+
+/// What a run is made under: the epoch of the owner, where there may be others.
+struct Turn(Option<(Arc<Seat>, i64)>);
 
 /// After a run that got nowhere for a reason that passes, the next one comes sooner.
 const SOON: Duration = Duration::from_mins(1);
 /// After one that a person must mend, a little sooner: a crawl that cannot succeed costs the organization's limits.
 const LATER: Duration = Duration::from_mins(10);
-/// Between looks whose the organization is.
-const LOOK: Duration = Duration::from_millis(500);
 /// Who asks while so many wait already is told so.
 const WAITERS: usize = 16;
 
 impl DirectoryLoop {
-    pub(super) fn new(
-        reconciler: Reconciler,
-        interval: Duration,
-        integration: IntegrationId,
-        fleet: Arc<dyn Fleet>,
-    ) -> (Self, Asker) {
+    pub(super) fn new(reconciler: Reconciler, interval: Duration, seat: Option<Arc<Seat>>) -> (Self, Asker) {
         let (wishes, asked) = mpsc::channel(WAITERS);
         let reconciler = Arc::new(reconciler);
-        (
-            Self { reconciler: Arc::clone(&reconciler), interval, asked, integration, fleet },
-            Asker { wishes, reconciler },
-        )
+        let asker = Asker { wishes: wishes.clone(), reconciler: Arc::clone(&reconciler), seat: seat.clone() };
+        (Self { reconciler, interval, asked, wishes, seat }, asker)
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
+        let Some(seat) = self.seat.clone() else {
+            // Cut off at a stop: every write of a run stands for itself, and the next run goes on.
+            let _ = stop.run_until_cancelled(self.run_on(&Turn(None))).await;
+            return;
+        };
         while !stop.is_cancelled() {
-            if !self.fleet.owns(&self.integration) {
+            let Some(epoch) = seat.epoch() else {
                 // Nobody is answered here: the daemon that owns the organization does.
                 while self.asked.try_recv().is_ok() {}
                 let _ = stop.run_until_cancelled(clock::sleep(LOOK)).await;
                 continue;
-            }
-            let lost = lost(Arc::clone(&self.fleet), self.integration.clone());
+            };
             tokio::select! {
+                biased;
+                () = seat.lost(epoch) => {
+                    info!(event = "directory_left", "this daemon does not own the organization any more, or cannot know: its directory is left to whoever does");
+                }
                 () = stop.cancelled() => {}
-                () = lost => info!(integration.id = %self.integration, "another daemon owns the organization now; its directory is left to that one"),
-                // Cut off: every write of a run stands for itself, and the next run goes on.
-                () = self.run_on() => {}
+                () = self.turn(&seat, epoch) => {}
             }
+            seat.ship_rest(epoch).await;
         }
     }
 
-    async fn run_on(&mut self) {
+    /// Until the organization is let go of.
+    async fn turn(&mut self, seat: &Arc<Seat>, epoch: i64) {
+        let Some(held) = seat.hold() else { return };
+        if seat.take_over(epoch).await == Stand::Lost {
+            // The next beat shows it.
+            return clock::sleep(LOOK).await;
+        }
+        drop(held);
+        let (turn, wishes) = (Turn(Some((Arc::clone(seat), epoch))), self.wishes.clone());
+        tokio::select! {
+            () = self.run_on(&turn) => {}
+            () = seat.keep_up(epoch, &wishes) => {}
+        }
+    }
+
+    async fn run_on(&mut self, turn: &Turn) {
         let mut waiters = Vec::new();
         loop {
+            let Some(held) = turn.hold() else { return };
             while let Ok(wish) = self.asked.try_recv() {
                 self.grant(wish, &mut waiters).await;
             }
             let run = self.reconciler.run(!waiters.is_empty()).await;
+            turn.ship().await;
+            drop(held);
             let wait = self.wait_after(&run);
             for waiter in waiters.drain(..) {
                 // Whoever asked may have gone.
@@ -106,7 +148,10 @@ impl DirectoryLoop {
             while waiters.is_empty() {
                 tokio::select! {
                     () = &mut pause => break,
-                    Some(wish) = self.asked.recv() => self.grant(wish, &mut waiters).await,
+                    Some(wish) = self.asked.recv() => {
+                        let Some(_held) = turn.hold() else { return };
+                        self.grant(wish, &mut waiters).await;
+                    }
                 }
             }
         }
@@ -136,36 +181,78 @@ impl DirectoryLoop {
     }
 }
 
-/// Until the organization is another daemon's.
-async fn lost(fleet: Arc<dyn Fleet>, integration: IntegrationId) {
-    if fleet.me().is_none() {
-        std::future::pending::<()>().await;
+impl Turn {
+    /// Keeps the organization this daemon's; nothing where it is not.
+    fn hold(&self) -> Option<Option<Hold>> {
+        match &self.0 {
+            None => Some(None),
+            Some((seat, _)) => seat.hold().map(Some),
+        }
     }
-    while fleet.owns(&integration) {
-        clock::sleep(LOOK).await;
+
+    async fn ship(&self) {
+        if let Some((seat, epoch)) = &self.0 {
+            seat.ship(*epoch).await;
+        }
     }
 }
 
 impl Asker {
-    /// A run that begins after this call. `None` when too many wait, or the process stops.
-    pub(super) async fn run(&self) -> Option<DirectoryRun> {
-        let (waiter, answer) = oneshot::channel();
-        self.wishes.try_send(Wish::Run(waiter)).ok()?;
-        answer.await.ok()
+    /// A run that begins after this call.
+    pub(super) async fn run(&self) -> Result<DirectoryRun, NotRun> {
+        self.ask(Wish::Run).await
     }
 
-    /// What a run would do. `None` as above.
-    pub(super) async fn plan(&self) -> Option<Result<Plan, RunError>> {
-        let (waiter, answer) = oneshot::channel();
-        self.wishes.try_send(Wish::Plan(waiter)).ok()?;
-        answer.await.ok()
+    /// The same by whichever daemon runs the directory, as the run's own JSON.
+    pub(super) async fn run_anywhere(&self) -> Result<Value, NotRun> {
+        loop {
+            let Some(seat) = self.seat.as_ref().filter(|seat| seat.epoch().is_none()) else {
+                match self.run().await {
+                    Ok(run) => return Ok(seat::as_json(&run)),
+                    Err(NotRun::Elsewhere { .. } | NotRun::Nobody { .. }) => continue,
+                    Err(error @ (NotRun::Busy | NotRun::Unasked(_))) => return Err(error),
+                }
+            };
+            if let Some(run) = seat.ask_the_owner().await.map_err(NotRun::Unasked)? {
+                return Ok(run);
+            }
+        }
     }
 
-    /// Carries out the plan with this hash and no other. `None` as above.
-    pub(super) async fn apply(&self, hash: String) -> Option<Result<DirectoryRun, ApplyRefusal>> {
+    /// What a run would do.
+    pub(super) async fn plan(&self) -> Result<Result<Plan, RunError>, NotRun> {
+        self.ask(Wish::Plan).await
+    }
+
+    /// Carries out the plan with this hash and no other.
+    pub(super) async fn apply(&self, hash: String) -> Result<Result<DirectoryRun, ApplyRefusal>, NotRun> {
+        self.ask(|waiter| Wish::Apply(hash, waiter)).await
+    }
+
+    async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, NotRun> {
+        self.is_here()?;
         let (waiter, answer) = oneshot::channel();
-        self.wishes.try_send(Wish::Apply(hash, waiter)).ok()?;
-        answer.await.ok()
+        self.wishes.try_send(wish(waiter)).map_err(|_| NotRun::Busy)?;
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => self.is_here().and(Err(NotRun::Busy)),
+        }
+    }
+
+    /// Whether the directory is run by this daemon.
+    fn is_here(&self) -> Result<(), NotRun> {
+        match &self.seat {
+            Some(seat) if seat.epoch().is_none() => Err(seat.elsewhere()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Does `work` where no loop runs, as the owner where there may be others.
+    pub(super) async fn as_owner<T>(&self, work: impl Future<Output = T>) -> Result<T, NotRun> {
+        match &self.seat {
+            Some(seat) => seat.as_owner(work).await,
+            None => Ok(work.await),
+        }
     }
 
     /// The same where no loop runs.
@@ -185,8 +272,9 @@ impl Asker {
     }
 
     /// Agrees to the held removals with this hash; the next run does them, if they are still what is held.
-    pub(super) async fn approve(&self, hash: String) -> Result<(), StoreError> {
-        self.reconciler.approve(hash).await
+    pub(super) async fn approve(&self, hash: String) -> Result<Result<(), StoreError>, NotRun> {
+        self.is_here()?;
+        Ok(self.reconciler.approve(hash).await)
     }
 
     /// Operations of the last plan, from the `skip`th on; nothing past the last one.

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::directory::Asker;
@@ -38,6 +39,19 @@ pub(super) struct Answers {
 struct Answering {
     memberships: Memberships,
     policy: Option<Policy>,
+}
+
+/// What is looked at of a run, which another daemon may have made.
+#[derive(Debug, Deserialize)]
+struct Told {
+    outcome: Outcome,
+    message: String,
+    applied: Option<Done>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Done {
+    done: u64,
 }
 
 /// Why groups could not be listed.
@@ -106,20 +120,22 @@ impl Answers {
                 "the directory is switched off for this organization (okta.directory.enabled)".to_owned();
             return self.result(Code::UnsupportedTask, message, json!({}));
         };
-        let Some(run) = asker.run().await else {
-            let message = "the directory could not be run now".to_owned();
-            return self.result(Code::Unavailable, message, json!({}));
+        let run = match asker.run_anywhere().await {
+            Ok(run) => run,
+            Err(error) => return self.result(Code::Unavailable, chain(&error).to_string(), json!({})),
         };
-        let did_something = run.applied.as_ref().is_some_and(|applied| applied.done > 0);
-        let code = match run.outcome {
+        let Ok(told) = Told::deserialize(&run) else {
+            let message = "the directory was run by a daemon of a version that this one does not understand";
+            return self.result(Code::Unavailable, message.to_owned(), run);
+        };
+        let did_something = told.applied.is_some_and(|applied| applied.done > 0);
+        let code = match told.outcome {
             // The run was made; what it held back or could not do is in its summary.
             Outcome::Completed | Outcome::Held => Code::Ok,
             Outcome::Partial if did_something => Code::Ok,
             Outcome::Partial | Outcome::Incomplete => Code::Unavailable,
         };
-        let message = run.message.clone();
-        let output = serde_json::to_value(&run).unwrap_or_else(|_| json!({}));
-        self.result(code, message, output)
+        self.result(code, told.message, run)
     }
 
     fn result(&self, code: Code, message: String, output: Value) -> TaskResult {

@@ -248,6 +248,8 @@ pub enum ErrorCode {
     PlanMoved = 806,
     /// The attribute mapping is wrong.
     MappingWrong = 807,
+    /// Another daemon runs the directory.
+    DirectoryElsewhere = 808,
     /// The connector does not run.
     NotRunning = 901,
     /// The running connector does not answer.
@@ -399,6 +401,7 @@ impl ErrorCode {
         Self::ProviderIncomplete,
         Self::PlanMoved,
         Self::MappingWrong,
+        Self::DirectoryElsewhere,
         Self::NotRunning,
         Self::Deaf,
         Self::DaemonRefused,

@@ -208,4 +208,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         again: Again::AfterCure,
         said: &[],
     },
+    Entry {
+        code: ErrorCode::DirectoryElsewhere,
+        title: "Another daemon runs the directory",
+        cause: "Of the daemons that share the state, one runs the directory of an organization; the message names its host.",
+        cure: "Ask on that host. Where nobody has taken it over yet, try again in a few seconds.",
+        page: None,
+        again: Again::Never,
+        said: &[],
+    },
 ];

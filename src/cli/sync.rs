@@ -267,11 +267,10 @@ impl Planner {
                     asked => Ok(asked?),
                 }
             }
-            Self::Here(app) => match app.apply(integration, hash).await {
-                Some(Ok(run)) => serde_json::to_value(run).map_err(SyncError::Unreadable),
-                Some(Err(error @ ApplyRefusal::Moved { .. })) => Err(SyncError::Moved(error.to_string())),
-                Some(Err(error @ ApplyRefusal::Run(_))) => Err(SyncError::Refused(chain(&error).to_string())),
-                None => Err(SyncError::Unknown(integration.clone())),
+            Self::Here(app) => match app.apply(integration, hash).await.map_err(SyncError::Refused)? {
+                Ok(run) => serde_json::to_value(run).map_err(SyncError::Unreadable),
+                Err(error @ ApplyRefusal::Moved { .. }) => Err(SyncError::Moved(error.to_string())),
+                Err(error @ ApplyRefusal::Run(_)) => Err(SyncError::Refused(chain(&error).to_string())),
             },
         }
     }

@@ -11,9 +11,11 @@
 
 mod account;
 pub mod apply;
+pub mod asked;
 pub mod breaker;
 mod evidence;
 pub mod mapping;
+pub mod mirror;
 pub mod plan;
 pub mod progress;
 mod provider;

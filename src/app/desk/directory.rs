@@ -18,7 +18,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tracing::info;
 
-use super::super::directory::Asker;
+use super::super::directory::{Asker, NotRun};
 use super::{Caller, refuse};
 use crate::directory::ApplyRefusal;
 use crate::domain::IntegrationId;
@@ -53,9 +53,9 @@ async fn plan(State(directories): State<Arc<Directories>>, Segment(id): Segment<
         return unknown(&id);
     };
     match asker.plan().await {
-        Some(Ok(plan)) => Json(plan).into_response(),
-        Some(Err(error)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error).to_string()),
-        None => busy(),
+        Ok(Ok(plan)) => Json(plan).into_response(),
+        Ok(Err(error)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error).to_string()),
+        Err(error) => not_run(&error),
     }
 }
 
@@ -107,12 +107,12 @@ async fn apply(
     };
     info!(event = "operator_applies_plan", integration.id = %id, caller.uid = uid, plan.hash = hash, "an operator of this host applies plan {hash}");
     match asker.apply(hash).await {
-        Some(Ok(run)) => Json(run).into_response(),
-        Some(Err(error @ ApplyRefusal::Moved { .. })) => refuse(StatusCode::CONFLICT, &error.to_string()),
-        Some(Err(error @ ApplyRefusal::Run(_))) => {
+        Ok(Ok(run)) => Json(run).into_response(),
+        Ok(Err(error @ ApplyRefusal::Moved { .. })) => refuse(StatusCode::CONFLICT, &error.to_string()),
+        Ok(Err(error @ ApplyRefusal::Run(_))) => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(&error).to_string())
         }
-        None => busy(),
+        Err(error) => not_run(&error),
     }
 }
 
@@ -126,12 +126,14 @@ async fn approve(
     };
     info!(event = "operator_applies_plan", integration.id = %id, caller.uid = uid, plan.hash = hash,
         "an operator of this host approves the held removals {hash}");
-    if let Err(error) = asker.approve(hash).await {
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error).to_string());
+    match asker.approve(hash).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error).to_string()),
+        Err(error) => return not_run(&error),
     }
     match asker.run().await {
-        Some(run) => Json(run).into_response(),
-        None => busy(),
+        Ok(run) => Json(run).into_response(),
+        Err(error) => not_run(&error),
     }
 }
 
@@ -139,6 +141,6 @@ fn unknown(id: &IntegrationId) -> Response {
     refuse(StatusCode::NOT_FOUND, &format!("no directory of integration {id} is reconciled here"))
 }
 
-fn busy() -> Response {
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "too many ask already, or the connector stops; try again")
+fn not_run(error: &NotRun) -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, &chain(error).to_string())
 }

@@ -10,8 +10,6 @@
 //! # Not here
 //! What fails: `apply`. Trying again: the next run.
 
-use std::sync::PoisonError;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
@@ -130,8 +128,7 @@ impl Store {
 
     /// The same while the connector starts, when nobody else uses the store and blocking is no harm.
     pub fn failing_at_start(&self) -> Result<Failing, StoreError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        read(connection.as_ref().ok_or(StoreError::Closed)?)
+        self.at_start(|connection| read(connection))
     }
 
     /// How many `what` a listing has shown last, from its beginning to its end.

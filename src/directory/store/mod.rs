@@ -18,6 +18,7 @@ mod pages;
 mod pairing;
 mod planning;
 mod provider;
+mod shared;
 mod source;
 mod unsettled;
 mod verdict;
@@ -25,9 +26,10 @@ mod verdict;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
+use tokio::sync::Mutex;
 
 use super::plan::Origin;
 use crate::catalogue::ErrorCode;
@@ -37,12 +39,14 @@ pub use failing::{Failing, FailingObject, LISTED};
 pub use pages::{Listing, People, StaleGroup};
 pub use planning::{Planned, PlannedOperation, Rules};
 pub use provider::{Counts, ProviderGroup, ProviderUser};
+pub(super) use shared::outcome;
+pub use shared::{Belonging, Change, Sharing};
 pub use source::{Reach, Run};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// Nothing when it was closed.
+    /// Nothing when it was closed. Whoever waits for it and is given up does nothing: what was cut off does not come late.
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
@@ -212,22 +216,27 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let connection = Arc::clone(&self.connection);
-        let task = tokio::task::spawn_blocking(move || {
-            match connection.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                Some(connection) => work(connection),
-                None => Err(StoreError::Closed),
-            }
+        let mut connection = Arc::clone(&self.connection).lock_owned().await;
+        let task = tokio::task::spawn_blocking(move || match connection.as_mut() {
+            Some(connection) => work(connection),
+            None => Err(StoreError::Closed),
         });
         task.await.map_err(StoreError::Died)?
     }
 
+    /// Does `work` while the connector starts, when nobody else uses the store and blocking is no harm.
+    fn at_start<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.try_lock().map_err(|_| StoreError::Closed)?;
+        work(connection.as_mut().ok_or(StoreError::Closed)?)
+    }
+
     /// Waits for what is being done, and lets go of the file, whoever still holds the store.
     pub async fn close(&self) {
-        let connection = Arc::clone(&self.connection);
-        let closing = tokio::task::spawn_blocking(move || {
-            drop(connection.lock().unwrap_or_else(PoisonError::into_inner).take());
-        });
+        let connection = self.connection.lock().await.take();
+        let closing = tokio::task::spawn_blocking(move || drop(connection));
         // Whatever the closing died of, the file is let go of.
         let _ = closing.await;
     }
@@ -428,7 +437,7 @@ mod tests {
         drop(first);
         let between = Between { organization: String::new(), provider: String::new() };
         let store = Store::open(&path, &between).unwrap();
-        let guard = store.connection.lock().unwrap();
+        let guard = store.connection.try_lock().unwrap();
         let connection = guard.as_ref().unwrap();
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM users"), 1);
@@ -451,7 +460,7 @@ mod tests {
         drop(second);
         let between = Between { organization: String::new(), provider: String::new() };
         let store = Store::open(&path, &between).unwrap();
-        let guard = store.connection.lock().unwrap();
+        let guard = store.connection.try_lock().unwrap();
         let connection = guard.as_ref().unwrap();
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM source_users"), 1, "what was read stays");

@@ -156,6 +156,16 @@ pub const EVENTS: &[Named] = &[
         "See what has become of its host.",
     ),
     named("companion_seen", "Another daemon shares the state.", ""),
+    named(
+        "directory_anew",
+        "Another daemon has run this organization's directory since this host did: the local store is made anew, and everything is read.",
+        "",
+    ),
+    named(
+        "directory_left",
+        "An organization's directory is another daemon's from now on, or this one cannot know; a run that was under way here is over.",
+        "",
+    ),
     named("directory_run_begins", "A directory run begins.", ""),
     named(
         "directory_run_ends",
