@@ -10,6 +10,7 @@
 mod checker;
 mod daemons;
 mod database;
+mod directory;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
