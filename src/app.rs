@@ -224,7 +224,7 @@ impl App {
 
     /// What a directory run would do, as JSON, found out here and now. An error is a sentence for a person.
     pub async fn plan(&self, integration: &IntegrationId) -> Result<serde_json::Value, String> {
-        let plan = self.here(integration, self.asker(integration)?.plan_here()).await?;
+        let plan = self.here(integration, Box::pin(self.asker(integration)?.plan_here())).await?;
         let plan = plan.map_err(|error| chain(&error).to_string())?;
         serde_json::to_value(plan).map_err(|error| error.to_string())
     }
@@ -245,7 +245,7 @@ impl App {
         integration: &IntegrationId,
         hash: &str,
     ) -> Result<Result<DirectoryRun, ApplyRefusal>, String> {
-        self.here(integration, self.asker(integration)?.apply_here(hash)).await
+        self.here(integration, Box::pin(self.asker(integration)?.apply_here(hash))).await
     }
 
     /// Agrees to the held removals with this hash, and runs.
@@ -254,7 +254,7 @@ impl App {
         integration: &IntegrationId,
         hash: &str,
     ) -> Result<serde_json::Value, String> {
-        let run = self.here(integration, self.asker(integration)?.approve_here(hash)).await?;
+        let run = self.here(integration, Box::pin(self.asker(integration)?.approve_here(hash))).await?;
         let run = run.map_err(|error| chain(&error).to_string())?;
         serde_json::to_value(run).map_err(|error| error.to_string())
     }

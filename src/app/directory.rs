@@ -74,6 +74,14 @@ pub(super) enum NotRun {
 /// What a run is made under: the epoch of the owner, where there may be others.
 struct Turn(Option<(Arc<Seat>, i64)>);
 
+/// While it is there, a run may begin and end.
+enum Held {
+    /// There is nobody else.
+    Alone,
+    /// The organization is not let go of.
+    Owned(#[expect(dead_code, reason = "it is held, not looked at")] Hold),
+}
+
 /// After a run that got nowhere for a reason that passes, the next one comes sooner.
 const SOON: Duration = Duration::from_mins(1);
 /// After one that a person must mend, a little sooner: a crawl that cannot succeed costs the organization's limits.
@@ -85,8 +93,8 @@ impl DirectoryLoop {
     pub(super) fn new(reconciler: Reconciler, interval: Duration, seat: Option<Arc<Seat>>) -> (Self, Asker) {
         let (wishes, asked) = mpsc::channel(WAITERS);
         let reconciler = Arc::new(reconciler);
-        let asker = Asker { wishes: wishes.clone(), reconciler: Arc::clone(&reconciler), seat: seat.clone() };
-        (Self { reconciler, interval, asked, wishes, seat }, asker)
+        let door = Asker { wishes: wishes.clone(), reconciler: Arc::clone(&reconciler), seat: seat.clone() };
+        (Self { reconciler, interval, asked, wishes, seat }, door)
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -183,10 +191,10 @@ impl DirectoryLoop {
 
 impl Turn {
     /// Keeps the organization this daemon's; nothing where it is not.
-    fn hold(&self) -> Option<Option<Hold>> {
+    fn hold(&self) -> Option<Held> {
         match &self.0 {
-            None => Some(None),
-            Some((seat, _)) => seat.hold().map(Some),
+            None => Some(Held::Alone),
+            Some((seat, _)) => seat.hold().map(Held::Owned),
         }
     }
 
