@@ -177,7 +177,7 @@ impl Members {
                 tell_changes(&self.itself.id, &seen.companions, &companions);
                 let changed = seen.owners != owners || lives(&seen.companions) != lives(&companions);
                 (seen.valid_until, seen.companions, seen.owners) =
-                    (asked + LIFE - MARGIN, companions, owners);
+                    ((asked + LIFE).saturating_sub(MARGIN), companions, owners);
                 let surplus = self.take_out_surplus(&mut seen);
                 drop(seen);
                 if changed || !surplus.is_empty() {
