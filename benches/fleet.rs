@@ -40,7 +40,7 @@ use serde_json::json;
 /// Asked for at once.
 const GRANTS: usize = 400;
 /// Long enough for all of them to be given.
-const LASTS: Duration = Duration::from_secs(60);
+const LASTS: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() {

@@ -103,13 +103,7 @@ pub fn project(
                 ..blank(id, after, group, Kind::AdditionNoticed)
             }]
         }
-        Event::AddedLate { group, okta_request_ids } => vec![AuditRecord {
-            detail: Some("the grant was over when it came to be; it is taken back".to_owned()),
-            before: MemberState::Unknown,
-            after: MemberState::Member,
-            okta_request_ids: okta_request_ids.clone(),
-            ..blank(id, after, group, Kind::Added)
-        }],
+        Event::AddedLate { group, okta_request_ids } => vec![late(id, after, group, okta_request_ids)],
         Event::EndRequested { reason, due, by } => open_groups(after)
             .map(|group| AuditRecord {
                 detail: Some(format!("{}; due since {due}", end_reason(*reason, by.as_deref()))),
@@ -123,6 +117,17 @@ pub fn project(
         Event::Ended { group, how, okta_request_ids } => {
             vec![ended(id, before, after, group, *how, okta_request_ids)]
         }
+    }
+}
+
+/// An addition that came to be after the end of its grant.
+fn late(id: &GrantId, after: &GrantState, group: &OktaGroupId, okta_request_ids: &[String]) -> AuditRecord {
+    AuditRecord {
+        detail: Some("the grant was over when it came to be; it is taken back".to_owned()),
+        before: MemberState::Unknown,
+        after: MemberState::Member,
+        okta_request_ids: okta_request_ids.to_vec(),
+        ..blank(id, after, group, Kind::Added)
     }
 }
 

@@ -132,11 +132,10 @@ impl LedgerError {
     /// What keeps grants from beginning, as this error shows.
     pub fn obstacle(&self) -> Option<Obstacle> {
         match self {
-            // It may have been taken on after all.
-            Self::Journal(JournalError::Unsure(_)) => None,
-            Self::Journal(_) | Self::JournalFails => Some(Obstacle::Journal),
             Self::Audit(_) | Self::AuditFails => Some(Obstacle::AuditTrail),
-            Self::Illegal(_) => None,
+            // It may have been taken on after all.
+            Self::Journal(JournalError::Unsure(_)) | Self::Illegal(_) => None,
+            Self::Journal(_) | Self::JournalFails => Some(Obstacle::Journal),
         }
     }
 }

@@ -95,8 +95,9 @@ impl StepError {
         let taken_over = |error: &JournalError| matches!(error, JournalError::TakenOver);
         match self {
             Self::Elsewhere => true,
-            Self::Claim { source } => taken_over(source),
-            Self::Ledger { source: LedgerError::Journal(source), .. } => taken_over(source),
+            Self::Claim { source } | Self::Ledger { source: LedgerError::Journal(source), .. } => {
+                taken_over(source)
+            }
             Self::Ledger { .. }
             | Self::Okta { .. }
             | Self::StillMember

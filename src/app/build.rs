@@ -394,13 +394,7 @@ impl Builder {
         };
         self.runs("reach", |stop| reaching.run(stop));
 
-        if let Some(members) = &self.members {
-            let budget = |view: &OrganizationView| (view.integration.clone(), Arc::clone(&view.budget));
-            let budgets = facts.organizations.iter().map(budget).collect();
-            let slices = Slices::new(Arc::clone(members), Arc::clone(&clock), budgets);
-            self.runs("slices", |stop| slices.run(stop));
-        }
-
+        self.share_the_limits(&facts);
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         self.runs("leases", |stop| async move { leases.run(stop).await });
         let checked = Arc::clone(&ledger);
@@ -479,6 +473,16 @@ impl Builder {
             custom,
             directories,
             members: self.members,
+        }
+    }
+
+    /// Where several daemons share a state, they share Okta's limits too.
+    fn share_the_limits(&mut self, facts: &FactSource) {
+        if let Some(members) = &self.members {
+            let budget = |view: &OrganizationView| (view.integration.clone(), Arc::clone(&view.budget));
+            let budgets = facts.organizations.iter().map(budget).collect();
+            let slices = Slices::new(Arc::clone(members), Arc::clone(&self.outside.clock), budgets);
+            self.runs("slices", |stop| slices.run(stop));
         }
     }
 

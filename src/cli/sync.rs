@@ -154,15 +154,15 @@ async fn act(arguments: &SyncArgs, settings: Settings, color: bool) -> Result<Ex
     if let Some(path) = &arguments.apply {
         let hash = read_plan(path, &integration)?;
         let work = planner.apply(&integration, &hash);
-        let run = planner.while_waiting(&integration, bars, work).await?;
+        let run = Box::pin(planner.while_waiting(&integration, bars, work)).await?;
         return planner.tell_run(&integration, run, arguments.json).await;
     }
     if let Some(hash) = &arguments.approve {
         let work = planner.approve(&integration, hash);
-        let run = planner.while_waiting(&integration, bars, work).await?;
+        let run = Box::pin(planner.while_waiting(&integration, bars, work)).await?;
         return planner.tell_run(&integration, run, arguments.json).await;
     }
-    let document = planner.while_waiting(&integration, bars, planner.plan(&integration)).await?;
+    let document = Box::pin(planner.while_waiting(&integration, bars, planner.plan(&integration))).await?;
     let text = serde_json::to_string_pretty(&document).map_err(SyncError::Unreadable)?;
     if let Some(path) = &arguments.out {
         fs::write(path, &text).map_err(|source| SyncError::File { path: path.clone(), source })?;

@@ -121,6 +121,9 @@ struct Seen {
     held: BTreeMap<IntegrationId, usize>,
 }
 
+/// All daemons, the journal's last entry, and who owns which organization.
+type Heard = (Vec<Companion>, i64, BTreeMap<IntegrationId, Ownership>);
+
 /// While it is there, the organization is not let go of; it can be lost all the same.
 #[derive(Debug)]
 pub struct Hold {
@@ -188,7 +191,7 @@ impl Members {
         &self,
         asked: Duration,
         answered: Duration,
-        spoken: Result<(Vec<Companion>, i64, BTreeMap<IntegrationId, Ownership>), DatabaseError>,
+        spoken: Result<Heard, DatabaseError>,
     ) -> Result<Vec<IntegrationId>, DatabaseError> {
         let mut seen = self.lock();
         match spoken {

@@ -1,12 +1,18 @@
 //! One organization's directory, run by one of several daemons, and what is carried on when that one is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
 use apono_connector::clock;
+use apono_connector::database::Database;
+use apono_connector::directory::mirror::{Mirror, Stand};
+use apono_connector::directory::plan::Origin;
+use apono_connector::directory::store::{Between, Store};
+use apono_connector::domain::{IntegrationId, OktaUserId, ScimId, SessionId};
 use apono_connector::http::transport::{self as http, HttpsTransport, Transport};
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
@@ -23,7 +29,7 @@ use super::postgres::{Admin, Base, shared};
 use super::world::{CLIENT, Connector, INTEGRATION, World, key};
 
 /// Nothing may take longer; generous, because CI machines are slow and this is not a measurement.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Requests that a daemon has under way at the SCIM service; those that had left it when it was stopped arrive.
 const UNDER_WAY: usize = 8;
 
@@ -58,12 +64,14 @@ impl Hosts {
                 okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
                 let integration = format!("integration-{n}");
                 world.apono.add_integration(&integration);
-                organizations.push_str(&format!(
+                write!(
+                    organizations,
                     "[[okta]]\nintegration_id = \"{integration}\"\norganization_url = \"{}\"\n\
                      credentials_file = \"{}\"\n[okta.directory]\ninterval = \"1s\"\n",
                     server.url(),
                     world.path("okta.json").display()
-                ));
+                )
+                .unwrap();
                 servers.push(server);
                 (integration, okta)
             })
@@ -155,10 +163,10 @@ impl Hosts {
                 clock::sleep(Duration::from_millis(50)).await;
             }
         };
-        match tokio::time::timeout(LIMIT, reached).await {
-            Ok(rows) => rows,
-            Err(_) => panic!("{what} does not come about: {:?}", self.rows(sql).await),
+        if let Ok(rows) = tokio::time::timeout(LIMIT, reached).await {
+            return rows;
         }
+        panic!("{what} does not come about: {:?}", self.rows(sql).await)
     }
 
     async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
@@ -463,4 +471,62 @@ async fn organizations_spread_over_daemons_that_come_later() {
             .await;
     }
     hosts.stop().await;
+}
+
+/// Under the eyes of the database alone: whatever the others believe, who has lost the organization writes nothing.
+#[tokio::test]
+async fn who_has_lost_the_organization_writes_nothing_whatever_it_believes() {
+    let base = shared().new_database().await;
+    let database = Database::new(&base.settings()).unwrap();
+    database.migrate().await.unwrap();
+    let admin = shared().admin(&base.name).await;
+    let own = |daemon: &'static str, epoch: i64| {
+        let sql =
+            "INSERT INTO apono_connector.organizations (integration, daemon, epoch) VALUES ('i', $1, $2)
+                   ON CONFLICT (integration) DO UPDATE SET daemon = $1, epoch = $2";
+        let admin = &admin;
+        async move { admin.execute(sql, &[&daemon, &epoch]).await.unwrap() }
+    };
+    let count = async || -> i64 {
+        let sql = "SELECT count(*) FROM apono_connector.belongings";
+        admin.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = |me: &str| {
+        let between = Between { organization: "o".to_owned(), provider: "p".to_owned() };
+        let store = Store::open(&folder.path().join(me), &between).unwrap();
+        store.share_at_start(me).unwrap();
+        let (integration, me) = (IntegrationId::from("i"), SessionId::from(me));
+        Mirror { database: database.clone(), store, integration, me }
+    };
+    let (first, second) = (mirror("a"), mirror("b"));
+    let take = async |mirror: &Mirror, n: usize| {
+        let (okta, scim) = (OktaUserId::from(format!("00u{n}")), ScimId::from(format!("s{n}")));
+        mirror.store.own_user(okta, scim, Origin::Created).await.unwrap();
+    };
+
+    own("a", 1).await;
+    assert_eq!(first.take_over(1).await.unwrap(), Stand::Stands);
+    // More than one batch.
+    for n in 0..2500 {
+        take(&first, n).await;
+    }
+    assert_eq!(first.ship(1).await.unwrap(), Stand::Stands);
+    assert_eq!(count().await, 2500);
+    own("b", 2).await;
+    take(&first, 2500).await;
+    assert_eq!(first.ship(1).await.unwrap(), Stand::Lost);
+    assert_eq!(first.take_over(1).await.unwrap(), Stand::Lost);
+    assert_eq!(count().await, 2500);
+    assert_eq!(second.take_over(2).await.unwrap(), Stand::Stands);
+    let all = (0..2500).map(|n| OktaUserId::from(format!("00u{n}"))).collect();
+    assert_eq!(second.store.scim_users(all).await.unwrap().len(), 2500);
+    assert_eq!(second.store.changes(10).await.unwrap(), []);
+    // The same daemon, under a later epoch: what it knew under the former does not count.
+    own("a", 3).await;
+    assert_eq!(first.ship(1).await.unwrap(), Stand::Lost);
+    assert_eq!(count().await, 2500);
+    assert_eq!(first.take_over(3).await.unwrap(), Stand::Stands);
+    assert_eq!(first.ship(3).await.unwrap(), Stand::Stands);
+    assert_eq!(count().await, 2501, "what it had not shipped is still its own");
 }

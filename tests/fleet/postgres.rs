@@ -166,11 +166,6 @@ impl Cluster {
         command.arg(format!("-p {}", self.port)).run()
     }
 
-    /// A loopback port on which nobody listens.
-    pub fn another_port(&self) -> u16 {
-        free_port()
-    }
-
     /// Stops it as a crash would, and starts it on another port.
     pub fn move_to(&mut self, port: u16) {
         self.kill();
@@ -367,7 +362,8 @@ impl Run for Command {
     }
 }
 
-fn free_port() -> u16 {
+/// A loopback port on which nobody listens.
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use simulator::fault::Fault;
 
 use super::daemons::Fleet;
-use super::postgres::{Cluster, shared};
+use super::postgres::{Cluster, free_port, shared};
 
 #[tokio::test]
 async fn daemons_share_the_work_and_do_it_once() {
@@ -83,7 +83,7 @@ async fn access_ends_on_time_without_the_database() {
         fleet.world.result(&task).await;
     }
     cluster.kill();
-    let refused = fleet.grant(Duration::from_secs(60));
+    let refused = fleet.grant(Duration::from_mins(1));
     assert_eq!(fleet.world.result(&refused).await["code"], "refused_degraded");
     let life = fleet.promised.lives.pop().unwrap();
     assert_eq!(life.task, refused);
@@ -135,11 +135,6 @@ async fn access_ends_while_the_database_is_silent() {
     cluster.freeze();
     fleet.until_ended().await;
     println!("{}", fleet.lateness());
-    if fleet.lags().last().unwrap().as_secs() > 8 {
-        for host in 0..3 {
-            println!("HOST {host}\n{}", fleet.daemon(host).text());
-        }
-    }
     cluster.thaw();
     fleet.until_over().await;
     assert_eq!(fleet.judge().await, Vec::<String>::new());
@@ -150,7 +145,7 @@ async fn access_ends_while_the_database_is_silent() {
 async fn a_database_that_has_moved_is_found() {
     let mut cluster = Cluster::start();
     let base = cluster.new_database().await;
-    let other = cluster.another_port();
+    let other = free_port();
     let both = base.url.replacen(
         &format!("127.0.0.1:{}", cluster.port()),
         &format!("127.0.0.1:{},127.0.0.1:{other}", cluster.port()),
@@ -280,7 +275,7 @@ async fn access_ends_though_the_log_cannot_be_followed() {
             let (status, text) = fleet.daemon(host).ask("/readyz?verbose").await;
             assert_eq!(status, 503, "{text}");
         }
-        let refused = fleet.grant(Duration::from_secs(60));
+        let refused = fleet.grant(Duration::from_mins(1));
         assert_eq!(fleet.world.result(&refused).await["code"], "refused_degraded");
         fleet.promised.lives.pop();
         assert_eq!(fleet.judge().await, Vec::<String>::new());

@@ -254,7 +254,7 @@ fn note_duty(record: &Record, users: &mut BTreeMap<String, String>, duties: &mut
         Event::UserResolved { user } => {
             users.insert(id.to_string(), user.to_string());
         }
-        Event::GrantIntended { group } => {
+        Event::GrantIntended { group } | Event::AddedLate { group, .. } => {
             duties.insert((id.to_string(), group.to_string()));
         }
         Event::Ended { group, .. } | Event::Refused { group, .. } => {

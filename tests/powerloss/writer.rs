@@ -127,6 +127,10 @@ pub fn read(journal: &SqliteJournal) -> Result<Told, Damage> {
         JournalError::Write(_)
         | JournalError::Full { .. }
         | JournalError::Read(_)
+        | JournalError::Unsure(_)
+        | JournalError::Behind
+        | JournalError::Rewound
+        | JournalError::TakenOver
         | JournalError::Entry { .. } => {
             panic!("it is read, or tells of damage: {error}: {error:?}")
         }
