@@ -385,6 +385,22 @@ async fn what_is_open_is_read_anew_with_whatever_is_named() {
 }
 
 #[tokio::test]
+async fn what_was_seen_and_is_lost_is_not_read_over() {
+    let base = shared().new_database().await;
+    let a = open(&base, "a").await;
+    for id in ["g1", "g2"] {
+        a.accept(0, id).await.unwrap();
+    }
+    let back = "DELETE FROM apono_connector.entries WHERE seq = 2; UPDATE apono_connector.head SET seq = 1";
+    shared().admin(&base.name).await.batch_execute(back).await.unwrap();
+    // What only this daemon knows would be forgotten, and with it whose access must end.
+    for _ in 0..2 {
+        assert!(matches!(a.journal.reload(&[]).await, Err(JournalError::Rewound)));
+        assert!(matches!(a.journal.prove().await, Err(JournalError::Rewound)));
+    }
+}
+
+#[tokio::test]
 async fn every_character_is_kept_and_no_two_names_become_one() {
     let base = shared().new_database().await;
     let (a, b) = (open(&base, "a").await, open(&base, "b").await);

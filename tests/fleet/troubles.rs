@@ -192,6 +192,39 @@ async fn a_newer_version_may_have_added_to_the_tables() {
     assert_eq!(fleet.judge().await, Vec::<String>::new());
 }
 
+/// A standby that lagged behind takes over, while ends wait to be written: what it lacks is known to the daemons alone.
+#[tokio::test]
+async fn access_ends_though_the_database_comes_back_with_less() {
+    let cluster = Cluster::start();
+    let base = cluster.new_database().await;
+    let mut fleet = Fleet::new(&base, 12, 4);
+    for host in 0..2 {
+        fleet.start(host).await;
+    }
+    let mut tasks: Vec<_> = (0..12).map(|_| fleet.grant(Duration::from_secs(6))).collect();
+    tasks.extend((0..12).map(|_| fleet.grant(Duration::from_secs(16))));
+    for task in tasks {
+        fleet.world.result(&task).await;
+    }
+    let admin = async |sql: String| cluster.admin(&base.name).await.batch_execute(&sql).await.unwrap();
+    admin(format!("ALTER ROLE {} NOLOGIN", base.name)).await;
+    cluster.kill();
+    let (group, user) = (fleet.promised.lives[1].group.clone(), fleet.promised.lives[1].user.clone());
+    if !fleet.promised.standing.contains(&(group.clone(), user.clone())) {
+        fleet.world.until_member(&group, &user, false).await;
+    }
+    cluster.start_again();
+    admin(
+        "DELETE FROM apono_connector.entries WHERE seq > 8; UPDATE apono_connector.head SET seq = 8"
+            .to_owned(),
+    )
+    .await;
+    admin(format!("ALTER ROLE {} LOGIN", base.name)).await;
+    fleet.until_ended().await;
+    println!("{}", fleet.lateness());
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_fleet_shows_who_is_there_and_who_owns_what() {
     let base = shared().new_database().await;

@@ -15,6 +15,7 @@ mod claims;
 mod copy;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio_postgres::IsolationLevel;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, IsolationLevel};
 
 use claims::Claims;
 pub use copy::SharedLog;
@@ -168,35 +169,39 @@ impl PostgresJournal {
 
     /// What is open, and all about `subjects`, as of one moment.
     async fn whole(&self, subjects: &[Subject]) -> Result<Vec<Entry>, JournalError> {
+        self.is_whole()?;
+        let seen = *self.seen();
         let subjects: Vec<_> = subjects.iter().map(rows::name).collect();
-        let read = async |client: &mut tokio_postgres::Client| {
+        let read = async |client: &mut Client| {
             let transaction =
                 client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
             let transaction = transaction.start().await?;
             transaction.batch_execute(WHOLE_LIMIT).await?;
             let head = rows::head(transaction.client()).await?;
+            let is_there = rows::is_there(transaction.client(), seen).await?;
             let found = transaction.query_typed(rows::WHOLE, &[(&subjects, Type::TEXT_ARRAY)]).await?;
             transaction.commit().await?;
-            Ok((head, found))
+            Ok((head, is_there, found))
         };
-        let (head, found) =
+        let (head, is_there, found) =
             self.database.run(WHOLE, read).await.map_err(|error| JournalError::Read(error.into()))?;
+        if !is_there {
+            return Err(self.rewound());
+        }
         let entries = found.iter().map(rows::entry).collect::<Result<Vec<_>, _>>()?;
         *self.seen() = head;
         Ok(entries)
     }
 
-    async fn read(
-        &self,
-        sql: &str,
-        text: &(dyn tokio_postgres::types::ToSql + Sync),
-        of: Type,
-    ) -> Result<Vec<Entry>, JournalError> {
-        let read = async |client: &mut tokio_postgres::Client| {
-            Ok(client.query_typed(sql, &[(text, of.clone())]).await?)
+    /// All about these subjects up to an entry, with its number.
+    async fn histories(&self, names: Vec<String>, last: i64) -> Result<Vec<(i64, Entry)>, JournalError> {
+        let read = async |client: &mut Client| {
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&names, Type::TEXT_ARRAY), (&last, Type::INT8)];
+            Ok(client.query_typed(rows::HISTORY, &parameters).await?)
         };
         let found = self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
-        found.iter().map(rows::entry).collect()
+        found.iter().map(|row| Ok((rows::seq(row), rows::entry(row)?))).collect()
     }
 }
 
@@ -222,7 +227,7 @@ impl Journal for PostgresJournal {
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        let prove = async |client: &mut tokio_postgres::Client| {
+        let prove = async |client: &mut Client| {
             client.batch_execute("UPDATE apono_connector.head SET proofs = proofs + 1").await?;
             Ok(())
         };
@@ -240,15 +245,9 @@ impl Journal for PostgresJournal {
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         async move {
             // Up to what the book knows: what comes after is news.
-            let (name, seen) = (vec![rows::name(subject)], *self.seen());
-            let read = async |client: &mut tokio_postgres::Client| {
-                let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-                    [(&name, Type::TEXT_ARRAY), (&seen, Type::INT8)];
-                Ok(client.query_typed(rows::HISTORY, &parameters).await?)
-            };
-            let found =
-                self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
-            found.iter().map(rows::entry).collect()
+            let last = *self.seen();
+            let found = self.histories(vec![rows::name(subject)], last).await?;
+            Ok(found.into_iter().map(|(_, entry)| entry).collect())
         }
         .boxed()
     }
@@ -256,7 +255,12 @@ impl Journal for PostgresJournal {
     fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         async move {
             let name = rows::clean(grant.as_str());
-            self.read(rows::ABOUT, &name, Type::TEXT).await
+            let read = async |client: &mut Client| {
+                Ok(client.query_typed(rows::ABOUT, &[(&name, Type::TEXT)]).await?)
+            };
+            let found =
+                self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
+            found.iter().map(rows::entry).collect()
         }
         .boxed()
     }
@@ -280,12 +284,9 @@ impl Journal for PostgresJournal {
         async move {
             self.is_whole()?;
             let seen = *self.seen();
-            let read = async |client: &mut tokio_postgres::Client| {
+            let read = async |client: &mut Client| {
                 let found = client.query_typed(rows::NEWS, &[(&seen, Type::INT8)]).await?;
-                // It is there while nothing is lost.
-                let is_there = seen == 0
-                    || !client.query_typed(rows::IS_THERE, &[(&seen, Type::INT8)]).await?.is_empty();
-                Ok((found, is_there))
+                Ok((found, rows::is_there(client, seen).await?))
             };
             let read = self.database.run(LIMIT, read).await;
             let (found, is_there) = read.map_err(|error| JournalError::Read(error.into()))?;
@@ -296,7 +297,7 @@ impl Journal for PostgresJournal {
                 return Ok(Vec::new());
             };
             let mut news = Vec::with_capacity(found.len());
-            let mut unknown = std::collections::BTreeSet::new();
+            let mut unknown = BTreeSet::new();
             for row in &found {
                 let entry = rows::entry(row)?;
                 let subject = entry.record.subject();
@@ -307,17 +308,7 @@ impl Journal for PostgresJournal {
                 }
             }
             if !unknown.is_empty() {
-                let unknown: Vec<_> = unknown.into_iter().collect();
-                let read = async |client: &mut tokio_postgres::Client| {
-                    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-                        [(&unknown, Type::TEXT_ARRAY), (&last, Type::INT8)];
-                    Ok(client.query_typed(rows::HISTORY, &parameters).await?)
-                };
-                let found =
-                    self.database.run(LIMIT, read).await.map_err(|error| JournalError::Read(error.into()))?;
-                for row in &found {
-                    news.push((rows::seq(row), rows::entry(row)?));
-                }
+                news.extend(self.histories(unknown.into_iter().collect(), last).await?);
                 news.sort_by_key(|(seq, _)| *seq);
             }
             // Nothing is awaited after this: who is told of the news has them.

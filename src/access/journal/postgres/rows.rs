@@ -27,7 +27,7 @@ pub(super) const HISTORY: &str = "
 pub(super) const NEWS: &str = "
     SELECT seq, at, record FROM apono_connector.entries WHERE seq > $1 ORDER BY seq LIMIT 5000";
 
-pub(super) const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE seq = $1";
+const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE seq = $1";
 
 pub(super) const WHOLE: &str = "
     SELECT e.seq, e.at, e.record FROM apono_connector.entries e
@@ -200,6 +200,11 @@ pub(super) async fn append(
     ];
     let written = client.query_typed(APPEND, &parameters).await?;
     Ok(written.first().map(|row| row.get(0)))
+}
+
+/// Whether the entry that was seen last is there still: it is, while nothing is lost.
+pub(super) async fn is_there(client: &Client, seen: i64) -> Result<bool, DatabaseError> {
+    Ok(seen == 0 || !client.query_typed(IS_THERE, &[(&seen, Type::INT8)]).await?.is_empty())
 }
 
 /// The number of the last entry.
