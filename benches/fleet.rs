@@ -85,12 +85,7 @@ async fn kill(cluster: &Cluster, seconds: usize) {
     for host in 0..3 {
         fleet.start(host).await;
     }
-    let kill = async |fleet: &mut Fleet, second: usize| match second % 10 {
-        4 => fleet.kill(second / 10 % 3).await,
-        8 => fleet.start(second / 10 % 3).await,
-        _ => {}
-    };
-    fleet.keep_giving(seconds, 20, kill).await;
+    fleet.keep_giving(seconds, 20, Fleet::kill_one_after_the_other).await;
     fleet.until_over().await;
     println!("{}", fleet.lateness());
     let broken = fleet.judge().await;

@@ -87,6 +87,15 @@ impl Fleet {
         self.daemons.remove(&host).unwrap().kill().await;
     }
 
+    /// Of three daemons kills one every ten seconds, and starts it again four seconds later.
+    pub async fn kill_one_after_the_other(&mut self, second: usize) {
+        match second % 10 {
+            4 => self.kill(second / 10 % 3).await,
+            8 => self.start(second / 10 % 3).await,
+            _ => {}
+        }
+    }
+
     pub fn signal(&self, host: usize, signal: Signal) {
         self.daemons[&host].signal(signal);
     }

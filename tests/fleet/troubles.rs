@@ -36,12 +36,7 @@ async fn access_ends_while_one_daemon_after_the_other_is_killed() {
     for host in 0..3 {
         fleet.start(host).await;
     }
-    let kill = async |fleet: &mut Fleet, second: usize| match second % 10 {
-        4 => fleet.kill(second / 10 % 3).await,
-        8 => fleet.start(second / 10 % 3).await,
-        _ => {}
-    };
-    fleet.keep_giving(30, 20, kill).await;
+    fleet.keep_giving(30, 20, Fleet::kill_one_after_the_other).await;
     fleet.until_over().await;
     println!("{}", fleet.lateness());
     assert_eq!(fleet.judge().await, Vec::<String>::new());
