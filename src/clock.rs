@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Tells the time. One instance is shared by the whole program.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock.
     fn now(&self) -> Timestamp;
 
-    /// Time since this clock was made; never goes back, does not follow steps of the wall clock.
+    /// Time since this clock was made; never goes back, does not follow steps of the wall clock. On Linux it counts the time
+    /// for which the machine was suspended.
     fn elapsed(&self) -> Duration;
 }
 
@@ -28,14 +30,23 @@ pub type SharedClock = Arc<dyn Clock>;
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
-    started: std::time::Instant,
+    started: Duration,
+}
+
+/// The monotonic clock. After a suspension others have long taken this process for gone: it must not find that nothing has
+/// passed.
+fn monotonic() -> Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
 }
 
 impl SystemClock {
     /// The clock of a running process.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn shared() -> SharedClock {
-        Arc::new(Self { started: std::time::Instant::now() })
+        Arc::new(Self { started: monotonic() })
     }
 }
 
@@ -46,7 +57,7 @@ impl Clock for SystemClock {
     }
 
     fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        monotonic().saturating_sub(self.started)
     }
 }
 
