@@ -65,7 +65,7 @@ impl Exit {
             Self::Bug => "a task of the process died, or a demonstration did not hold",
             Self::Io => "a file, a disk or a socket failed",
             Self::TryLater => {
-                "the state is in use by another process, which is named; a grant is over and something of it is still to be removed; the breaker holds something; or a plan is not what there is to do any more"
+                "the state is in use by another process, which is named, or its database is away or does not take the password; a grant is over and something of it is still to be removed; the breaker holds something; or a plan is not what there is to do any more"
             }
             Self::NotPermitted => {
                 "the state belongs to another connector or organization; Okta refuses what an administrator's token or a key is for"
@@ -99,7 +99,7 @@ impl From<Exit> for ExitCode {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Shared(error) if error.is_away() => Self::TryLater,
+            StartError::Shared(error) if error.may_pass() => Self::TryLater,
             StartError::State(OpenError::InUse { .. }) | StartError::Shared(SharedOpenError::Half { .. }) => {
                 Self::TryLater
             }

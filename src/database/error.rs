@@ -148,7 +148,7 @@ impl DatabaseError {
     }
 
     /// Whether the password, or the user with it, is what is not taken.
-    pub(super) fn is_about_the_password(&self) -> bool {
+    pub fn is_about_the_password(&self) -> bool {
         let state = self.sql_state();
         state == Some(&SqlState::INVALID_PASSWORD)
             || state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
