@@ -48,6 +48,11 @@ impl Backlog {
         self.standing.iter().map(standing).collect()
     }
 
+    /// What it is about.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        self.standing.keys().cloned().collect()
+    }
+
     /// Whether something of `subject` waits, or was just written.
     pub(super) fn holds(&self, subject: &Subject) -> bool {
         self.standing.contains_key(subject)

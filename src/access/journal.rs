@@ -21,6 +21,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,27 @@ impl JournalError {
     }
 }
 
+/// The last entry of a shared journal that somebody knows of. One that has the number and nothing else in common stands in
+/// its place after the journal was set back and has grown again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its number.
+    seq: i64,
+    /// When it was made.
+    at: String,
+    /// Who wrote it.
+    daemon: String,
+}
+
+/// What was found in a journal that others write too.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// In order.
+    pub entries: Vec<Entry>,
+    /// The last entry of all, if there is any.
+    pub last: Option<Last>,
+}
+
 /// The seam to the disk. One implementation for each kind of store; one suite of tests for all of them.
 pub trait Journal: Send + Sync + fmt::Debug {
     /// Makes `entries` durable, all or none, and notes which of their subjects are open.
@@ -268,23 +290,25 @@ pub trait Journal: Send + Sync + fmt::Debug {
         false
     }
 
-    /// What others have written since the last look, in order: of subjects that are `known`, what is new; of others, all
-    /// there is.
+    /// What others have written since the entry that [`Self::go_on_from`] was told of, in order: of subjects that are
+    /// `known`, what is new; of others, all there is.
     fn news<'a>(
         &'a self,
         known: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
-    ) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+    ) -> BoxFuture<'a, Result<Found, JournalError>> {
         let _ = known;
-        Box::pin(std::future::ready(Ok(Vec::new())))
+        Box::pin(std::future::ready(Ok(Found::default())))
     }
 
-    /// The entries of all open subjects and of these, in order; nothing where nobody else writes.
-    fn reload<'a>(
-        &'a self,
-        subjects: &'a [Subject],
-    ) -> BoxFuture<'a, Result<Option<Vec<Entry>>, JournalError>> {
+    /// All there is about the open subjects and about these, as of one moment. It may take long.
+    fn read_anew<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<Found, JournalError>> {
         let _ = subjects;
-        Box::pin(std::future::ready(Ok(None)))
+        async move { Ok(Found { entries: self.open_entries().await?, last: None }) }.boxed()
+    }
+
+    /// From here on the news are what comes after `last`, and what is appended counts on it.
+    fn go_on_from(&self, last: Option<Last>) {
+        let _ = last;
     }
 
     /// Waits for what is being written, and lets go of files and locks, whoever still holds the journal. Nothing can be

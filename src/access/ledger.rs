@@ -11,6 +11,7 @@
 //!   told by this process or by the next, once it works. A crash right after that may tell it twice.
 //! - Where others write the same journal, what is recorded was decided knowing all that they had written. What came into
 //!   force here while the journal was away is laid over what they have written since, and what no longer fits is left out.
+//! - Nobody's turn waits for more than one answer of the journal at a time: what takes long to read is read in no turn.
 //!
 //! # Not here
 //! What to record: `intake`, `executor`, `outbox`.
@@ -32,7 +33,7 @@ use super::backlog::Backlog;
 use super::book::{Book, IllegalRecord, Rehearsal};
 use super::conditions::Obstacle;
 use super::fleet::Fleet;
-use super::journal::{Entry, Journal, JournalError, Record, Subject};
+use super::journal::{Entry, Found, Journal, JournalError, Last, Record, Subject};
 use super::overlay::{self, Overlay};
 use super::telling::{Telling, tell_operators};
 use crate::audit::{Audit, AuditError, AuditRecord};
@@ -80,6 +81,37 @@ struct Turn {
     told: Vec<AuditRecord>,
 }
 
+/// What others have written, all that is needed of it.
+#[derive(Debug)]
+struct ReadAnew {
+    entries: Vec<Entry>,
+    /// All of what there is about these is among the entries.
+    subjects: BTreeSet<Subject>,
+    last: Option<Last>,
+}
+
+impl ReadAnew {
+    fn new(Found { entries, last }: Found, asked_for: Vec<Subject>) -> Self {
+        let mut read = Self { entries: Vec::new(), subjects: asked_for.into_iter().collect(), last };
+        read.add(entries);
+        read
+    }
+
+    fn add(&mut self, entries: Vec<Entry>) {
+        self.subjects.extend(entries.iter().map(|entry| entry.record.subject()));
+        self.entries.extend(entries);
+    }
+}
+
+/// Why something is not written yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// Nothing waits, or the disk does not work.
+    No,
+    /// Others have written meanwhile: that has to be known first.
+    ForWhatOthersWrote,
+}
+
 /// What a turn will write.
 #[derive(Debug)]
 struct Batch {
@@ -94,6 +126,8 @@ const MOST_TRIES: usize = 200;
 const NEWS: Duration = Duration::from_millis(250);
 /// Between looks at a disk that works. A grant should not be the first to find out that it does not.
 const CHECK: Duration = Duration::from_secs(30);
+/// What the last look before a stop may take.
+const LAST_CHECK: Duration = Duration::from_secs(5);
 /// Between looks at a disk that fails.
 const CHECK_AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 
@@ -172,7 +206,7 @@ impl Ledger {
         let mut turn = ledger.turn(&[]).await;
         // A trail that fails keeps grants from beginning, and nothing from ending.
         turn.tell_what_waits().await;
-        turn.write_what_waits().await;
+        turn.write_what_waits(None).await;
         drop(turn);
         Ok(ledger)
     }
@@ -217,7 +251,7 @@ impl Ledger {
                 let outcome = turn.carry_out(batch).await;
                 (turn, outcome)
             };
-            let (mut again, outcome) = self.to_its_end(carried).await;
+            let (again, outcome) = self.to_its_end(carried).await;
             match outcome {
                 Err(LedgerError::Journal(JournalError::Behind)) => {
                     if let Err(error) = again.catch_up().await {
@@ -238,7 +272,7 @@ impl Ledger {
     /// Takes in what others have written until now, where that can be read.
     pub async fn catch_up(&self) {
         if self.is_shared() && self.health().works {
-            let mut turn = self.turn(&[]).await;
+            let turn = self.turn(&[]).await;
             if let Err(error) = turn.catch_up().await {
                 turn.note_outage(&error);
             }
@@ -273,9 +307,26 @@ impl Ledger {
         if self.is_shared() && !self.health().works && self.shared.journal.prove().await.is_err() {
             return;
         }
-        let mut turn = self.turn(&[]).await;
-        self.to_its_end(async move { turn.check().await }).await;
+        self.check_once().await;
         *self.shared.checked.lock().unwrap_or_else(PoisonError::into_inner) = self.shared.clock.elapsed();
+    }
+
+    async fn check_once(&self) {
+        let mut turn = self.turn(&[]).await;
+        let waits = self.to_its_end(async move { turn.check(None).await }).await;
+        if waits == Waits::ForWhatOthersWrote {
+            // Nobody's turn is held up while that is read.
+            let subjects = self.writing.lock().await.backlog.subjects();
+            let anew = self.shared.journal.read_anew(&subjects).await;
+            let mut turn = self.turn(&[]).await;
+            match anew {
+                Ok(anew) => {
+                    let anew = ReadAnew::new(anew, subjects);
+                    self.to_its_end(async move { turn.check(Some(anew)).await }).await;
+                }
+                Err(error) => turn.note_outage(&LedgerError::Journal(error)),
+            }
+        }
     }
 
     /// When the disk was last looked at, on the monotonic clock.
@@ -290,12 +341,12 @@ impl Ledger {
 
     /// The last word of this process in the audit trail. Recording after it is allowed.
     pub async fn close(&self) {
-        let mut turn = self.turn(&[]).await;
-        let close = async move {
-            turn.check().await;
-            turn.close().await;
-        };
-        self.to_its_end(close).await;
+        // What nobody answers is written by the next start, or not at all; the stop does not wait for it.
+        if clock::timeout(LAST_CHECK, self.check_once()).await.is_none() {
+            warn!("the journal did not answer in {LAST_CHECK:?}");
+        }
+        let turn = self.turn(&[]).await;
+        self.to_its_end(async move { turn.close().await }).await;
     }
 
     /// Lets go of the files of journal and audit trail; nothing is recorded after it.
@@ -392,12 +443,8 @@ impl Shared {
 
     /// Where others have written while the journal was away: the book is made anew from it, and what waits is laid over
     /// that. What is there already, by us or by others, waits no longer.
-    async fn lay_over(&self, backlog: &mut Backlog) -> Result<(), JournalError> {
-        let subjects: Vec<_> = backlog.standing().into_iter().map(|standing| standing.subject).collect();
-        let Some(entries) = self.journal.reload(&subjects).await? else {
-            return Ok(());
-        };
-        let laid = overlay::lay_over(entries, backlog.entries(), self.clock.now());
+    fn lay_over(&self, read: &ReadAnew, backlog: &mut Backlog) -> Result<(), JournalError> {
+        let laid = overlay::lay_over(read.entries.clone(), backlog.entries(), self.clock.now());
         let Overlay { book, entries, standing, left_out } =
             laid.map_err(|error| JournalError::Read(error.into()))?;
         for record in left_out {

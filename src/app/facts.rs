@@ -144,6 +144,7 @@ fn fleet(members: &Members, ledger: &Ledger, now: Duration) -> FleetFacts {
         answers,
         heard: now.saturating_sub(heard_at),
         entries_behind: u64::try_from(last_entry.saturating_sub(known)).unwrap_or(0),
+        entries_known: known,
         this_daemon: members.itself().id.as_str().to_owned(),
         daemons: companions.into_iter().map(daemon).collect(),
     }

@@ -58,6 +58,8 @@ pub struct FleetFacts {
     pub heard: Duration,
     /// Entries of the journal that this daemon did not know yet then.
     pub entries_behind: u64,
+    /// The last entry that this daemon knows of.
+    pub entries_known: i64,
     /// This daemon, by one run of its process.
     pub this_daemon: String,
     /// All daemons that were heard within a day.

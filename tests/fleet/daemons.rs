@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use apono_connector::clock;
@@ -141,11 +141,17 @@ impl Fleet {
         }
     }
 
-    /// Runs a command on a host; what it printed.
-    pub async fn command(&self, host: usize, arguments: &[&str]) -> String {
+    /// Runs a command on a host until it ends.
+    pub async fn outcome(&self, host: usize, arguments: &[&str]) -> Output {
         let mut command = World::bare_command(arguments);
         command.arg("--config").arg(self.world.path(&format!("host{host}.toml")));
-        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output();
+        tokio::time::timeout(LIMIT, ended).await.expect("the command ends").unwrap()
+    }
+
+    /// Runs a command on a host; what it printed.
+    pub async fn command(&self, host: usize, arguments: &[&str]) -> String {
+        let output = self.outcome(host, arguments).await;
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -261,6 +267,27 @@ impl Fleet {
                 breaches.push(format!("the daemon of host {host} did not stop well"));
             }
         }
+        breaches.extend(self.told_of(&breaches));
         breaches
+    }
+
+    /// What the daemons have logged of those who are named, and of the database.
+    fn told_of(&self, breaches: &[String]) -> Vec<String> {
+        let concerned = |life: &&Life| {
+            breaches.iter().any(|breach| breach.contains(&life.user) || breach.contains(&life.task))
+        };
+        let lives: Vec<_> = self.promised.lives.iter().filter(concerned).collect();
+        if lives.is_empty() {
+            return Vec::new();
+        }
+        let names = lives.iter().flat_map(|life| [life.user.as_str(), &life.task, &life.grant]);
+        let words: Vec<_> = names.chain(["journal", "fleet_"]).collect();
+        let logs = (1..).map(|n| format!("connector-{n}.log"));
+        let logs = logs.map_while(|log| Some((fs::read_to_string(self.world.path(&log)).ok()?, log)));
+        let of_log = |(text, log): (String, String)| {
+            let is_told = |line: &&str| words.iter().any(|word| line.contains(word));
+            text.lines().filter(is_told).map(|line| format!("{log}: {line}")).collect::<Vec<_>>()
+        };
+        logs.flat_map(of_log).collect()
     }
 }

@@ -108,7 +108,9 @@ impl Daemon {
 
     async fn news(&self, known: &[&str]) -> Vec<Entry> {
         let known: BTreeSet<_> = known.iter().map(|id| grant(id)).collect();
-        self.journal.news(&|subject: &Subject| known.contains(subject)).await.unwrap()
+        let found = self.journal.news(&|subject: &Subject| known.contains(subject)).await.unwrap();
+        self.journal.go_on_from(found.last);
+        found.entries
     }
 
     async fn may(&self, id: &str, step: Step) -> Result<(), JournalError> {
@@ -372,12 +374,15 @@ async fn what_is_open_is_read_anew_with_whatever_is_named() {
         a.journal.append(vec![entry(1, ended(&GrantId::from(id)))], over).await.unwrap();
     }
     assert!(b.journal.history(&grant("g2")).await.unwrap().is_empty());
-    let again = b.journal.reload(&[grant("g3"), grant("never heard of")]).await.unwrap().unwrap();
+    let again = b.journal.read_anew(&[grant("g3"), grant("never heard of")]).await.unwrap();
     let third = GrantId::from("g3");
     assert_eq!(
-        again,
+        again.entries,
         [entry(0, accepted(&GrantId::from("g1"))), entry(0, accepted(&third)), entry(1, ended(&third))]
     );
+    assert_eq!(b.journal.position(), Some(0), "it has looked, and not taken it in");
+    assert!(matches!(b.accept(2, "g4").await, Err(JournalError::Behind)));
+    b.journal.go_on_from(again.last);
     assert!(b.news(&[]).await.is_empty(), "it knows all now");
     assert_eq!(b.journal.history(&grant("g2")).await.unwrap().len(), 2);
     b.accept(2, "g4").await.unwrap();
@@ -387,17 +392,26 @@ async fn what_is_open_is_read_anew_with_whatever_is_named() {
 #[tokio::test]
 async fn what_was_seen_and_is_lost_is_not_read_over() {
     let base = shared().new_database().await;
-    let a = open(&base, "a").await;
-    for id in ["g1", "g2"] {
-        a.accept(0, id).await.unwrap();
+    let daemons = ["a", "b", "c"].map(|id| open(&base, id));
+    let [a, b, c] = <[Daemon; 3]>::try_from(join_all(daemons).await).ok().unwrap();
+    a.accept(0, "g1").await.unwrap();
+    let late = open(&base, "d").await;
+    a.accept(0, "g2").await.unwrap();
+    for daemon in [&b, &c] {
+        daemon.news(&[]).await;
     }
     let back = "DELETE FROM apono_connector.entries WHERE seq = 2; UPDATE apono_connector.head SET seq = 1";
     shared().admin(&base.name).await.batch_execute(back).await.unwrap();
-    // What only this daemon knows would be forgotten, and with it whose access must end.
+    // What only these daemons know would be forgotten, and with it whose access must end.
     for _ in 0..2 {
-        assert!(matches!(a.journal.reload(&[]).await, Err(JournalError::Rewound)));
+        assert!(matches!(a.journal.read_anew(&[]).await, Err(JournalError::Rewound)));
         assert!(matches!(a.journal.prove().await, Err(JournalError::Rewound)));
     }
+    assert!(matches!(b.accept(1, "g3").await, Err(JournalError::Rewound)));
+
+    // Who had not seen it goes on, and the log is as long as it was.
+    late.accept(0, "g3").await.unwrap();
+    assert!(matches!(c.journal.news(&|_: &Subject| true).await, Err(JournalError::Rewound)));
 }
 
 #[tokio::test]
@@ -452,7 +466,7 @@ async fn anothers_state_is_refused() {
     ] {
         let error = try_open(&base, "b", &stranger).await.err().unwrap();
         let told = chain(&error).to_string();
-        assert!(matches!(error, SharedOpenError::Foreign { .. }) && !error.is_away(), "{told}");
+        assert!(matches!(error, SharedOpenError::Foreign { .. }) && !error.may_pass(), "{told}");
         assert!(told.contains(theirs) && told.contains(ours) && told.contains(&base.name), "{told}");
     }
     let admin = shared().admin(&base.name).await;

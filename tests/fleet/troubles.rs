@@ -275,6 +275,21 @@ async fn an_addition_that_comes_to_be_after_the_end_is_taken_back() {
     assert_eq!(fleet.judge().await, Vec::<String>::new());
 }
 
+/// Between the change of the password in the database and the change of the file: service managers start it again.
+#[tokio::test]
+async fn a_daemon_that_is_not_let_in_is_started_again() {
+    let base = shared().new_database().await;
+    let mut fleet = Fleet::new(&base, 1, 1);
+    let password = std::fs::read_to_string(&base.password_file).unwrap();
+    base.mount_password("another-placeholder");
+    let ended = fleet.outcome(0, &["run"]).await;
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(75), "{told}");
+    assert!(told.contains("password authentication failed"), "{told}");
+    base.mount_password(&password);
+    fleet.start(0).await;
+}
+
 /// The database is set back, as by a standby that lagged behind; or a newer version has written what this one does not
 /// understand. What each daemon knows ends on time, and nothing begins.
 #[tokio::test]
@@ -296,7 +311,17 @@ async fn access_ends_though_the_log_cannot_be_followed() {
         for task in tasks {
             fleet.world.result(&task).await;
         }
-        shared().admin(&base.name).await.batch_execute(what).await.unwrap();
+        let admin = shared().admin(&base.name).await;
+        let written = "SELECT seq FROM apono_connector.head";
+        let written: i64 = admin.query_one(written, &[]).await.unwrap().get(0);
+        // Who has not seen what is lost has lost nothing.
+        for host in 0..2 {
+            let knows = |status: &serde_json::Value| {
+                status["facts"]["fleet"]["entries_known"].as_i64() >= Some(written)
+            };
+            fleet.until_status(host, knows).await;
+        }
+        admin.batch_execute(what).await.unwrap();
         fleet.until_ended().await;
         println!("{}", fleet.lateness());
         for host in 0..2 {

@@ -25,12 +25,14 @@ import urllib.parse
 import urllib.request
 
 import catalogue
+from cluster import Cluster
 from checks import LIMIT, holds, ok, ran, until
 
 ROOT, BINARY = (os.path.realpath(argument) for argument in sys.argv[1:3])
 UNIT = "apono-connector.service"
 README = pathlib.Path("systemd/README.md").read_text()
 OPERATIONS = pathlib.Path("docs/operations.md").read_text()
+FLEET = pathlib.Path("docs/fleet.md").read_text()
 # Ten times the score of `systemd-analyze security`.
 THRESHOLD = 12
 # The checkout that README.md speaks of, and a port for calls.
@@ -38,7 +40,7 @@ PROGRAM = "/root/checkout/target/release/apono-connector"
 CALLS = 8081
 # Messages that there must be, by what is done here.
 OCCASIONS = {"started", "reloading", "stopping", "stopped", "apono_connected", "membership_given", "membership_ended"}
-OCCASIONS |= {"operator_ends_grant", "secret_renewed", "AOC-0101", "AOC-0702"}
+OCCASIONS |= {"operator_ends_grant", "secret_renewed", "AOC-0101", "AOC-0702", "AOC-0713"}
 begun = time.monotonic()
 
 
@@ -611,6 +613,61 @@ def followed_secrets(world, token, login, group):
     done = tried("setpriv", "--reuid=65534", "--clear-groups", "cat", f"{secrets_folder}/apono-token")
     holds("they are kept from others", "Permission denied" in done.stderr, done.stderr)
     ok("secrets in a folder are followed while it runs, as README.md says")
+    return new
+
+
+def a_shared_state(world, token, login, group):
+    """The part of README.md on several hosts, for one of them, with the state that it had; and a database that goes away."""
+    password = secrets.token_urlsafe(32)
+    former = inside("/etc/apono-connector/connector.toml").read_text()
+    cluster = Cluster()
+    try:
+        cluster.prepare(password)
+        called(token, "grant-access", login, group)
+        grant = the_grant(login, group)
+        stop()
+        url = f"postgres://apono_connector@127.0.0.1:{cluster.port}/apono_connector"
+        write("/etc/apono-connector/credentials/postgres-password", password, 0o600)
+        # It comes after the one that takes all credentials away.
+        edit("postgres", block("ini", "LoadCredential=postgres-password"))
+        shown_url = "postgres://apono_connector@db.example.com/apono_connector"
+        state = block("toml", shown_url).replace(shown_url, url)
+        secrets_folder = "/etc/apono-connector/secrets"
+        configure(configuration(world, folder=secrets_folder, lasts="20s") + state)
+        moving = block("sh", "state migrate", FLEET).replace(shown_url, url)
+        moving = moving.replace("/run/secrets/database/password", "/etc/apono-connector/credentials/postgres-password")
+        run("bash", "-euxc", moving)
+        run("systemctl", "start", UNIT)
+        until("it is ready", is_ready)
+        holds("the grant was carried over", the_grant(login, group) == grant, grants())
+        named = cluster.ask("-c", "SELECT count(*) FROM apono_connector.daemons", database="apono_connector")
+        holds("the database knows the daemon", named == "1", named)
+        called(token, "revoke-access", login, group)
+        holds("it ends", login not in world.members(group))
+        ok("the unit's state is carried over to PostgreSQL, as docs/fleet.md and README.md say, and its grant ends")
+
+        called(token, "grant-access", login, group)
+        expires = at(the_grant(login, group)["expires_at"])
+        cluster.stop()
+        until("it is not ready", lambda: not is_ready())
+        holds("the unit is active", is_active())
+        last = until("the grant ends", lambda: ended(world, login, group, expires), pause=0.5)
+        holds("nothing begins", call(token, "grant-access", login, group)[0] >= 500)
+        stop()
+        tried("systemctl", "start", "--no-block", UNIT)
+        until("it has tried to start", lambda: shown("ExecMainStatus") == "75")
+        cluster.start()
+        until("it is ready again", is_ready)
+        until("that is recorded", lambda: not the_grant(login, group))
+        holds("the password is not in the journal", not any(password in json.dumps(entry) for entry in journal()))
+        ok(f"without the database a grant ends {last:.1f} s after its time; who is started then waits for it")
+        stop()
+    finally:
+        cluster.remove()
+    unedit("postgres")
+    configure(former)
+    run("systemctl", "start", UNIT)
+    until("it is ready", is_ready)
 
 
 def the_journal(world, grant):
@@ -680,7 +737,8 @@ def main():
     while_nobody_answers(world, token, login, group)
     another_token(world, token, login, group)
     what_no_restart_mends(world)
-    followed_secrets(world, token, login, group)
+    token = followed_secrets(world, token, login, group)
+    a_shared_state(world, token, login, group)
     the_journal(world, grant)
     ok(f"all of it, in {time.monotonic() - begun:.0f} s")
 

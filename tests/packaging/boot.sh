@@ -12,6 +12,7 @@ mkdir -p "$tools"
 mapfile -t missing < <(missing_packages systemd-nspawn:systemd-container mmdebstrap:mmdebstrap \
     unshare:util-linux mount:mount)
 install_packages "${missing[@]}"
+tests/fleet/setup.sh
 only_root 'a container is booted by root only'
 
 root=$(boot_root)

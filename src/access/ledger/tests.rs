@@ -114,6 +114,158 @@ async fn a_turn_that_is_given_up_leaves_no_closed_subject_in_the_book() {
     assert!(ledger.read(|book| book.grant(&id).is_none()));
 }
 
+/// A journal that others write too, and that does not say what.
+#[derive(Debug, Default)]
+struct Mute {
+    inner: Slow,
+    /// How often others were faster.
+    behind: AtomicUsize,
+    /// How often it was asked what is new.
+    asked: AtomicUsize,
+    /// How often that was taken in.
+    taken_in: AtomicUsize,
+    /// What they have written, once it is told.
+    others: watch::Sender<Option<Vec<Entry>>>,
+}
+
+impl Journal for Mute {
+    fn append(
+        &self,
+        entries: Vec<Entry>,
+        standing: Vec<Standing>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        let takes_one = |behind: usize| behind.checked_sub(1);
+        if self.behind.fetch_update(Ordering::SeqCst, Ordering::SeqCst, takes_one).is_ok() {
+            return std::future::ready(Err(JournalError::Behind)).boxed();
+        }
+        self.inner.append(entries, standing)
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.inner.prove()
+    }
+
+    fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+        self.inner.open_entries()
+    }
+
+    fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.inner.history(subject)
+    }
+
+    fn about<'a>(&'a self, grant: &'a GrantId) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+        self.inner.about(grant)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news<'a>(
+        &'a self,
+        _: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Result<Found, JournalError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let one_more = vec![contract::entry(9, contract::accepted(&"grt_of_others_later".into()))];
+        let entries = if self.behind.load(Ordering::SeqCst) == 0 { one_more } else { Vec::new() };
+        std::future::ready(Ok(Found { entries, last: None })).boxed()
+    }
+
+    fn go_on_from(&self, _: Option<Last>) {
+        self.taken_in.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn read_anew<'a>(&'a self, _: &'a [Subject]) -> BoxFuture<'a, Result<Found, JournalError>> {
+        async move {
+            let mut told = self.others.subscribe();
+            let others = told.wait_for(Option::is_some).await.unwrap().clone().unwrap_or_default();
+            let mut entries = self.inner.open_entries().await?;
+            entries.extend(others);
+            Ok(Found { entries, last: None })
+        }
+        .boxed()
+    }
+}
+
+/// The bug that this would find: access that must end waits for a database that takes a minute to say what others wrote.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_while_what_others_wrote_is_read() {
+    let journal = Arc::new(Mute::default());
+    let clock = VirtualClock::shared("2026-01-01T00:00:00Z".parse().unwrap());
+    let seam: Arc<dyn Journal> = Arc::clone(&journal) as _;
+    let ledger = Ledger::open(seam, Arc::<MemoryAudit>::default(), clock).await.unwrap();
+    let [first, second] = ["grt_1", "grt_2"].map(GrantId::from);
+    give(&ledger, &first).await;
+    give(&ledger, &second).await;
+    journal.inner.inner.break_writes(true);
+    ledger.record(&[], |_| vec![over(&first)]).await.unwrap();
+    journal.inner.inner.break_writes(false);
+    // Others are faster before and after it is read.
+    journal.behind.store(2, Ordering::SeqCst);
+    let check = ledger.check();
+    tokio::pin!(check);
+    while journal.others.receiver_count() == 0 {
+        assert!(check.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    let ended = clock::timeout(Duration::from_mins(1), ledger.record(&[], |_| vec![over(&second)]));
+    ended.await.expect("it does not wait").unwrap();
+    assert_eq!(ledger.health(), Health { works: false, complete: false, audited: true });
+
+    let others = GrantId::from("grt_of_others");
+    let theirs = contract::entry(8, contract::accepted(&others));
+    journal.others.send_replace(Some(vec![theirs]));
+    check.await;
+    assert_eq!(ledger.health(), Health { works: true, complete: true, audited: true });
+    let written: Vec<_> =
+        journal.inner.inner.entries().into_iter().skip(8).map(|entry| entry.record).collect();
+    assert_eq!(written, [over(&first), over(&second)]);
+    for grant in [others, "grt_of_others_later".into()] {
+        assert!(ledger.read(|book| book.grant(&grant).is_some()), "{grant}");
+    }
+}
+
+/// The bug that this would find: what cannot be is passed over, and what is written next counts on it.
+#[tokio::test]
+async fn what_does_not_follow_from_what_is_known_is_an_outage() {
+    let journal = Arc::new(Mute::default());
+    let clock = VirtualClock::shared("2026-01-01T00:00:00Z".parse().unwrap());
+    let seam: Arc<dyn Journal> = Arc::clone(&journal) as _;
+    let ledger = Ledger::open(seam, Arc::<MemoryAudit>::default(), clock).await.unwrap();
+    ledger.catch_up().await;
+    assert_eq!((journal.taken_in.load(Ordering::SeqCst), ledger.health().works), (1, true));
+    // It was accepted before.
+    ledger.catch_up().await;
+    assert_eq!((journal.taken_in.load(Ordering::SeqCst), ledger.health().works), (1, false));
+}
+
+/// The bug that this would find: what is new is added to a book that is ahead of the journal, and never laid under it.
+#[tokio::test]
+async fn nothing_new_is_taken_in_by_a_turn_that_waited_while_the_journal_failed() {
+    let inner = Slow { permits: Some(Semaphore::new(1)), ..Slow::default() };
+    let journal = Arc::new(Mute { inner, ..Mute::default() });
+    let clock = VirtualClock::shared("2026-01-01T00:00:00Z".parse().unwrap());
+    let seam: Arc<dyn Journal> = Arc::clone(&journal) as _;
+    let ledger = Ledger::open(seam, Arc::<MemoryAudit>::default(), clock).await.unwrap();
+    let id = GrantId::from("grt_1");
+    ledger.record(&[], |_| vec![contract::accepted(&id)]).await.unwrap();
+    let ends = ledger.record(&[], |_| vec![over(&id)]);
+    tokio::pin!(ends);
+    let tries = journal.inner.tries.load(Ordering::SeqCst);
+    while journal.inner.tries.load(Ordering::SeqCst) == tries {
+        assert!(ends.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    let catches_up = ledger.catch_up();
+    tokio::pin!(catches_up);
+    assert!(catches_up.as_mut().now_or_never().is_none(), "it waits for its turn");
+    journal.inner.inner.break_writes(true);
+    journal.inner.permits.as_ref().unwrap().add_permits(1);
+    ends.await.unwrap();
+    catches_up.await;
+    assert_eq!(journal.asked.load(Ordering::SeqCst), 0);
+}
+
 /// On a disk that fails, an end must cost the same whether ten or ten thousand wait.
 #[tokio::test]
 async fn what_waits_for_a_failing_disk_is_not_carried_to_it_by_every_end() {

@@ -9,9 +9,9 @@
 
 use tracing::warn;
 
-use super::{Batch, LedgerError, MOST_TRIES, Turn, Writing};
+use super::{Batch, LedgerError, MOST_TRIES, ReadAnew, Turn, Waits, Writing};
 use crate::access::book::{Book, Rehearsal};
-use crate::access::journal::{JournalError, Record, Standing, Subject};
+use crate::access::journal::{Found, JournalError, Record, Standing, Subject};
 use crate::access::tasks::TaskEvent;
 
 impl Turn {
@@ -36,22 +36,25 @@ impl Turn {
         Ok(())
     }
 
-    /// Takes in what others have written.
-    pub(super) async fn catch_up(&mut self) -> Result<(), LedgerError> {
-        let Self { shared, writing, .. } = self;
-        if !writing.backlog.is_empty() {
-            return shared.lay_over(&mut writing.backlog).await.map_err(LedgerError::Journal);
-        }
-        let known = |subject: &Subject| shared.lock().knows(subject);
-        let news = shared.journal.news(&known).await.map_err(LedgerError::Journal)?;
-        if news.is_empty() {
+    /// Takes in what others have written. Where the book is ahead of the journal that is not added to it but laid under it,
+    /// by [`Self::write_what_waits`].
+    pub(super) async fn catch_up(&self) -> Result<(), LedgerError> {
+        let shared = &self.shared;
+        if !shared.health().works && !self.writing.backlog.is_empty() {
             return Ok(());
         }
-        let records: Vec<_> = news.into_iter().map(|entry| entry.record).collect();
+        let known = |subject: &Subject| shared.lock().knows(subject);
+        let Found { entries, last } = shared.journal.news(&known).await.map_err(LedgerError::Journal)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
         let mut book = shared.lock();
-        book.apply(&records).map_err(LedgerError::Illegal)?;
+        // What does not follow from what this daemon knows it does not understand: it stays where it is.
+        book.apply(&records).map_err(|error| LedgerError::Journal(JournalError::Read(error.into())))?;
         book.forget_closed(records.iter().map(Record::subject));
         drop(book);
+        shared.journal.go_on_from(last);
         shared.version.send_modify(|version| *version += 1);
         Ok(())
     }
@@ -142,7 +145,7 @@ impl Turn {
         Ok(())
     }
 
-    pub(super) async fn check(&mut self) {
+    pub(super) async fn check(&mut self, read: Option<ReadAnew>) -> Waits {
         self.tell_what_waits().await;
         if self.writing.backlog.is_empty() {
             let mut proven = self.shared.journal.prove().await;
@@ -153,8 +156,9 @@ impl Turn {
                 proven = Err(error);
             }
             self.shared.note(&self.writing.backlog, Some(proven.as_ref().copied()));
+            Waits::No
         } else {
-            self.write_what_waits().await;
+            self.write_what_waits(read).await
         }
     }
 
@@ -173,27 +177,67 @@ impl Turn {
         }
     }
 
-    /// Writes what waits, if anything does.
-    pub(super) async fn write_what_waits(&mut self) {
-        let Self { shared, writing, .. } = self;
-        let Writing { backlog, .. } = &mut **writing;
+    /// Writes what waits, if anything does; `read` is what others have written, where that has to be known.
+    pub(super) async fn write_what_waits(&mut self, mut read: Option<ReadAnew>) -> Waits {
+        if let Some(read) = &mut read
+            && let Err(waits) = self.begin_from(read)
+        {
+            return waits;
+        }
         for _ in 0..MOST_TRIES {
-            if backlog.is_empty() {
-                return;
+            let Self { shared, writing, .. } = self;
+            if writing.backlog.is_empty() {
+                shared.settle(&mut writing.backlog);
+                return Waits::No;
             }
-            let written = match shared.lay_over(backlog).await {
-                Ok(()) => shared.write_late(backlog).await,
-                Err(error) => Err(error),
-            };
-            match written {
+            let outcome = match shared.write_late(&mut writing.backlog).await {
                 Ok(()) => {
-                    shared.settle(backlog);
                     shared.version.send_modify(|version| *version += 1);
+                    continue;
                 }
-                Err(JournalError::Behind) => {}
-                Err(error) => return shared.note(backlog, Some(Err(&error))),
+                Err(JournalError::Behind) => match &mut read {
+                    Some(read) => self.take_in(read).await,
+                    // Only that the trail was told waits then, which fits whatever others have written.
+                    None if shared.health().works => self.catch_up().await,
+                    None => return Waits::ForWhatOthersWrote,
+                },
+                Err(error) => Err(LedgerError::Journal(error)),
+            };
+            if let Err(error) = outcome {
+                self.note_outage(&error);
+                return Waits::No;
             }
         }
+        Waits::No
+    }
+
+    /// Goes on from what was read, unless something has come to wait meanwhile of which too little was read.
+    fn begin_from(&mut self, read: &mut ReadAnew) -> Result<(), Waits> {
+        let Self { shared, writing, .. } = self;
+        if writing.backlog.subjects().iter().any(|subject| !read.subjects.contains(subject)) {
+            return Err(Waits::ForWhatOthersWrote);
+        }
+        match shared.lay_over(read, &mut writing.backlog) {
+            Ok(()) => {
+                shared.journal.go_on_from(read.last.take());
+                Ok(())
+            }
+            Err(error) => {
+                self.note_outage(&LedgerError::Journal(error));
+                Err(Waits::No)
+            }
+        }
+    }
+
+    /// Adds what others have written since to what was read of them.
+    async fn take_in(&mut self, read: &mut ReadAnew) -> Result<(), LedgerError> {
+        let Self { shared, writing, .. } = self;
+        let known = |subject: &Subject| read.subjects.contains(subject);
+        let Found { entries, last } = shared.journal.news(&known).await.map_err(LedgerError::Journal)?;
+        read.add(entries);
+        shared.lay_over(read, &mut writing.backlog).map_err(LedgerError::Journal)?;
+        shared.journal.go_on_from(last);
+        Ok(())
     }
 
     /// The last word of this process in the audit trail.

@@ -30,7 +30,7 @@ use claims::Claims;
 pub use copy::SharedLog;
 
 use self::rows::Batch;
-use super::{Entry, Journal, JournalError, Owner, Standing, Subject};
+use super::{Entry, Found, Journal, JournalError, Last, Owner, Standing, Subject};
 use crate::access::fleet::Fleet;
 use crate::catalogue::ErrorCode;
 use crate::database::{Database, DatabaseError};
@@ -49,7 +49,7 @@ pub struct PostgresJournal {
     database: Database,
     claims: Arc<Claims>,
     /// The last entry that the book knows of.
-    seen: Mutex<i64>,
+    seen: Mutex<Option<Last>>,
     /// Whether it has lost what this daemon has seen.
     rewound: AtomicBool,
     /// On this host's files.
@@ -87,10 +87,10 @@ pub enum SharedOpenError {
 }
 
 impl SharedOpenError {
-    /// Whether it passes.
-    pub fn is_away(&self) -> bool {
+    /// Whether it passes without anybody's doing anything here: a password that is not taken may be one that is being changed.
+    pub fn may_pass(&self) -> bool {
         match self {
-            Self::Database(error) => error.is_away(),
+            Self::Database(error) => error.is_away() || error.is_about_the_password(),
             Self::Foreign { .. } | Self::Half { .. } => false,
         }
     }
@@ -117,27 +117,33 @@ impl PostgresJournal {
             return Err(SharedOpenError::Half { place: database.place().to_string() });
         }
         let claims = Arc::new(Claims::new(database.clone(), members));
-        Ok(Self { database, claims, seen: Mutex::new(0), rewound: AtomicBool::new(false), _lock: lock })
+        Ok(Self { database, claims, seen: Mutex::default(), rewound: AtomicBool::new(false), _lock: lock })
     }
 
     async fn write(&self, batch: Batch) -> Result<(), JournalError> {
         self.is_whole()?;
-        let seen = *self.seen();
+        let seen = self.seen().clone();
+        let after = number(seen.as_ref());
         let me = self.claims.me();
         let written =
-            self.database.run(LIMIT, async |client| rows::append(client, &me, seen, &batch).await).await;
+            self.database.run(LIMIT, async |client| rows::append(client, &me, after, &batch).await).await;
         match written {
-            Ok(Some(last)) => {
-                *self.seen() = last;
+            Ok(Some(seq)) => {
+                if let Some(last) = batch.last(seq, &me) {
+                    *self.seen() = Some(last);
+                }
                 Ok(())
             }
             Ok(None) => {
-                let head = self.database.run(LIMIT, async |client| rows::head(client).await).await;
-                let head = head.map_err(|error| JournalError::Write(error.into()))?;
-                if head < seen {
+                let look = async |client: &mut Client| {
+                    Ok((rows::is_there(client, seen.as_ref()).await?, rows::head(client).await?))
+                };
+                let looked = self.database.run(LIMIT, look).await;
+                let (is_there, head) = looked.map_err(|error| JournalError::Write(error.into()))?;
+                if !is_there {
                     return Err(self.rewound());
                 }
-                if head == seen {
+                if head == after {
                     self.claims.lost(&batch.fences());
                     return Err(JournalError::TakenOver);
                 }
@@ -163,34 +169,32 @@ impl PostgresJournal {
         if self.rewound.load(Ordering::SeqCst) { Err(JournalError::Rewound) } else { Ok(()) }
     }
 
-    fn seen(&self) -> MutexGuard<'_, i64> {
+    fn seen(&self) -> MutexGuard<'_, Option<Last>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is open, and all about `subjects`, as of one moment.
-    async fn whole(&self, subjects: &[Subject]) -> Result<Vec<Entry>, JournalError> {
+    async fn whole(&self, subjects: &[Subject]) -> Result<Found, JournalError> {
         self.is_whole()?;
-        let seen = *self.seen();
+        let seen = self.seen().clone();
         let subjects: Vec<_> = subjects.iter().map(rows::name).collect();
         let read = async |client: &mut Client| {
             let transaction =
                 client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
             let transaction = transaction.start().await?;
             transaction.batch_execute(WHOLE_LIMIT).await?;
-            let head = rows::head(transaction.client()).await?;
-            let is_there = rows::is_there(transaction.client(), seen).await?;
+            let last = rows::last(transaction.client()).await?;
+            let is_there = rows::is_there(transaction.client(), seen.as_ref()).await?;
             let found = transaction.query_typed(rows::WHOLE, &[(&subjects, Type::TEXT_ARRAY)]).await?;
             transaction.commit().await?;
-            Ok((head, is_there, found))
+            Ok((last, is_there, found))
         };
-        let (head, is_there, found) =
+        let (last, is_there, found) =
             self.database.run(WHOLE, read).await.map_err(|error| JournalError::Read(error.into()))?;
         if !is_there {
             return Err(self.rewound());
         }
-        let entries = found.iter().map(rows::entry).collect::<Result<Vec<_>, _>>()?;
-        *self.seen() = head;
-        Ok(entries)
+        Ok(Found { entries: found.iter().map(rows::entry).collect::<Result<_, _>>()?, last })
     }
 
     /// All about these subjects up to an entry, with its number.
@@ -239,13 +243,18 @@ impl Journal for PostgresJournal {
     }
 
     fn open_entries(&self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
-        self.whole(&[]).boxed()
+        async move {
+            let Found { entries, last } = self.whole(&[]).await?;
+            self.go_on_from(last);
+            Ok(entries)
+        }
+        .boxed()
     }
 
     fn history<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
         async move {
             // Up to what the book knows: what comes after is news.
-            let last = *self.seen();
+            let last = number(self.seen().as_ref());
             let found = self.histories(vec![rows::name(subject)], last).await?;
             Ok(found.into_iter().map(|(_, entry)| entry).collect())
         }
@@ -270,7 +279,7 @@ impl Journal for PostgresJournal {
     }
 
     fn position(&self) -> Option<i64> {
-        Some(*self.seen())
+        Some(number(self.seen().as_ref()))
     }
 
     fn is_shared(&self) -> bool {
@@ -280,21 +289,22 @@ impl Journal for PostgresJournal {
     fn news<'a>(
         &'a self,
         known: &'a (dyn Fn(&Subject) -> bool + Send + Sync),
-    ) -> BoxFuture<'a, Result<Vec<Entry>, JournalError>> {
+    ) -> BoxFuture<'a, Result<Found, JournalError>> {
         async move {
             self.is_whole()?;
-            let seen = *self.seen();
+            let seen = self.seen().clone();
+            let after = number(seen.as_ref());
             let read = async |client: &mut Client| {
-                let found = client.query_typed(rows::NEWS, &[(&seen, Type::INT8)]).await?;
-                Ok((found, rows::is_there(client, seen).await?))
+                let found = client.query_typed(rows::NEWS, &[(&after, Type::INT8)]).await?;
+                Ok((found, rows::is_there(client, seen.as_ref()).await?))
             };
             let read = self.database.run(LIMIT, read).await;
             let (found, is_there) = read.map_err(|error| JournalError::Read(error.into()))?;
             if !is_there {
                 return Err(self.rewound());
             }
-            let Some(last) = found.last().map(rows::seq) else {
-                return Ok(Vec::new());
+            let Some(last) = found.last().map(rows::last_of) else {
+                return Ok(Found { entries: Vec::new(), last: seen });
             };
             let mut news = Vec::with_capacity(found.len());
             let mut unknown = BTreeSet::new();
@@ -308,20 +318,24 @@ impl Journal for PostgresJournal {
                 }
             }
             if !unknown.is_empty() {
-                news.extend(self.histories(unknown.into_iter().collect(), last).await?);
+                news.extend(self.histories(unknown.into_iter().collect(), last.seq).await?);
                 news.sort_by_key(|(seq, _)| *seq);
             }
-            // Nothing is awaited after this: who is told of the news has them.
-            *self.seen() = last;
-            Ok(news.into_iter().map(|(_, entry)| entry).collect())
+            Ok(Found { entries: news.into_iter().map(|(_, entry)| entry).collect(), last: Some(last) })
         }
         .boxed()
     }
 
-    fn reload<'a>(
-        &'a self,
-        subjects: &'a [Subject],
-    ) -> BoxFuture<'a, Result<Option<Vec<Entry>>, JournalError>> {
-        async move { self.whole(subjects).await.map(Some) }.boxed()
+    fn read_anew<'a>(&'a self, subjects: &'a [Subject]) -> BoxFuture<'a, Result<Found, JournalError>> {
+        self.whole(subjects).boxed()
     }
+
+    fn go_on_from(&self, last: Option<Last>) {
+        *self.seen() = last;
+    }
+}
+
+/// The number of an entry, and of what is before the first.
+fn number(last: Option<&Last>) -> i64 {
+    last.map_or(0, |last| last.seq)
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::super::{Entry, JournalError, Owner, Record, Standing, Subject};
+use super::super::{Entry, JournalError, Last, Owner, Record, Standing, Subject};
 use crate::access::fleet::Key;
 use crate::access::machine::Event;
 use crate::access::tasks::TaskEvent;
@@ -25,9 +25,12 @@ pub(super) const HISTORY: &str = "
     SELECT seq, at, record FROM apono_connector.entries WHERE subject = ANY ($1) AND seq <= $2 ORDER BY seq";
 
 pub(super) const NEWS: &str = "
-    SELECT seq, at, record FROM apono_connector.entries WHERE seq > $1 ORDER BY seq LIMIT 5000";
+    SELECT seq, at, record, daemon FROM apono_connector.entries WHERE seq > $1 ORDER BY seq LIMIT 5000";
 
-const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE seq = $1";
+const IS_THERE: &str = "SELECT 1 FROM apono_connector.entries WHERE seq = $1 AND at = $2 AND daemon = $3";
+
+const LAST: &str = "
+    SELECT e.seq, e.at, e.daemon FROM apono_connector.entries e JOIN apono_connector.head h ON h.seq = e.seq";
 
 pub(super) const WHOLE: &str = "
     SELECT e.seq, e.at, e.record FROM apono_connector.entries e
@@ -164,6 +167,12 @@ impl Batch {
         Ok(batch)
     }
 
+    /// Which entry its last one is, where that is `seq` and `daemon` writes it; nothing where it has none.
+    pub(super) fn last(&self, seq: i64, daemon: &str) -> Option<Last> {
+        let at = self.ats.last()?;
+        Some(Last { seq, at: at.clone(), daemon: daemon.to_owned() })
+    }
+
     pub(super) fn fences(&self) -> Vec<Key> {
         self.fences.iter().map(|fence| fence.key.clone()).collect()
     }
@@ -203,8 +212,24 @@ pub(super) async fn append(
 }
 
 /// Whether the entry that was seen last is there still: it is, while nothing is lost.
-pub(super) async fn is_there(client: &Client, seen: i64) -> Result<bool, DatabaseError> {
-    Ok(seen == 0 || !client.query_typed(IS_THERE, &[(&seen, Type::INT8)]).await?.is_empty())
+pub(super) async fn is_there(client: &Client, seen: Option<&Last>) -> Result<bool, DatabaseError> {
+    let Some(Last { seq, at, daemon }) = seen else {
+        return Ok(true);
+    };
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(seq, Type::INT8), (at, Type::TEXT), (daemon, Type::TEXT)];
+    Ok(!client.query_typed(IS_THERE, &parameters).await?.is_empty())
+}
+
+/// The last entry.
+pub(super) async fn last(client: &Client) -> Result<Option<Last>, DatabaseError> {
+    let found = client.query_typed(LAST, &[]).await?;
+    Ok(found.first().map(|row| Last { seq: row.get(0), at: row.get(1), daemon: row.get(2) }))
+}
+
+/// Which entry a row of [`NEWS`] is.
+pub(super) fn last_of(row: &Row) -> Last {
+    Last { seq: seq(row), at: row.get(1), daemon: row.get(3) }
 }
 
 /// The number of the last entry.
