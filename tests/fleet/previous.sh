@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the version that has to work beside this one, for `cargo test --test fleet versions -- --ignored`, and prints where
-# its program is. Which version that is stands in tests/fleet/previous: a tag, or a commit. Ends with 3 where it is not in the
-# history that is here. May be run again.
+# its program is. Which version that is stands in tests/fleet/previous: a tag, or a commit. Ends with 3 where the history is
+# not here, or not all of it. May be run again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,8 +10,12 @@ home=target/previous/$previous
 
 [ -d "$home" ] || {
     git rev-parse --quiet --verify "$previous^{commit}" >/dev/null || {
-        echo "missing: $previous, which tests/fleet/previous names, is not in the history that is here (a shallow clone, or" \
-            'sources without their history); clone all of it, or: git fetch --tags --unshallow' >&2
+        echo "missing: $previous, which tests/fleet/previous names, is not in the history that is here" >&2
+        if [ "$(git rev-parse --is-shallow-repository)" = false ]; then
+            echo 'all of the history is here: fetch its tags (git fetch --tags), or mend the name' >&2
+            exit 1
+        fi
+        echo 'this is a shallow clone, or sources without their history; clone all of it, or: git fetch --tags --unshallow' >&2
         exit 3
     }
     # What was built of others is of no use any more.

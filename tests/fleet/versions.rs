@@ -116,6 +116,7 @@ async fn a_fleet_is_upgraded_one_daemon_after_the_other_and_goes_back() {
         let (host, program) = (step % 3, if step < 3 { this } else { previous });
         fleet.stop(host).await;
         fleet.start_program(program, host).await;
+        fleet.until_status(host, |status| status["ready"] == true).await;
         let comes = fleet.world.okta.add_user(person(10 + step));
         fleet.world.okta.set_status(&leaving[step], "DEPROVISIONED");
         until_at_apono(fleet, |world| {
