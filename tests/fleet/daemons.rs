@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -37,9 +38,18 @@ impl Fleet {
 
     /// The same, with the database at another address.
     pub fn at(url: &str, base: &Base, users: usize, groups: usize) -> Self {
+        Self::with("enabled = false", url, base, users, groups)
+    }
+
+    /// The same as the first, with a directory that runs every second.
+    pub fn with_a_directory(base: &Base, users: usize, groups: usize) -> Self {
+        Self::with("interval = \"1s\"", &base.url, base, users, groups)
+    }
+
+    fn with(directory: &str, url: &str, base: &Base, users: usize, groups: usize) -> Self {
         let world = World::new();
         world.okta.configure(|settings| settings.limits = Limits::unlimited());
-        let text = world.configuration("[okta.directory]\nenabled = false\n");
+        let text = world.configuration(&format!("[okta.directory]\n{directory}\n"));
         let (before, after) = text.split_once("[state]").unwrap();
         let after = after.split_once("[audit]").unwrap().1;
         let shared = |directory: &str, audit: &str| {
@@ -76,7 +86,12 @@ impl Fleet {
 
     /// Starts the daemon of a host and waits until it is ready to take tasks.
     pub async fn start(&mut self, host: usize) {
-        let mut command = World::bare_command(&["run"]);
+        self.start_program(World::program(), host).await;
+    }
+
+    /// The same, of another program.
+    pub async fn start_program(&mut self, program: &Path, host: usize) {
+        let mut command = World::command_of(program, &["run"]);
         command.arg("--config").arg(self.world.path(&format!("host{host}.toml")));
         let mut daemon = self.world.start_command(command);
         daemon.admin().await;
@@ -85,6 +100,12 @@ impl Fleet {
 
     pub async fn kill(&mut self, host: usize) {
         self.daemons.remove(&host).unwrap().kill().await;
+    }
+
+    /// Stops it in order.
+    pub async fn stop(&mut self, host: usize) {
+        let status = self.daemons.remove(&host).unwrap().stop().await;
+        assert!(status.success(), "the daemon of host {host} did not stop well: {status}");
     }
 
     /// Of three daemons kills one every ten seconds, and starts it again four seconds later.

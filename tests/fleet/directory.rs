@@ -120,14 +120,8 @@ impl Hosts {
         (0..count).map(|n| self.world.okta.add_user(user(n))).collect()
     }
 
-    /// The person at Apono who has Okta's id as externalId.
-    fn at_apono(&self, okta: &str) -> Option<Value> {
-        let users = self.world.apono.scim_users(INTEGRATION);
-        users.into_iter().find(|user| user["externalId"] == okta)
-    }
-
     fn is_active(&self, okta: &str) -> Option<bool> {
-        self.at_apono(okta).and_then(|user| user["active"].as_bool())
+        is_active(&self.world, okta)
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
@@ -219,6 +213,12 @@ impl Hosts {
             assert!(daemon.stop().await.success());
         }
     }
+}
+
+/// Whether the person at Apono is active who has Okta's id as externalId.
+pub fn is_active(world: &World, okta: &str) -> Option<bool> {
+    let users = world.apono.scim_users(INTEGRATION);
+    users.into_iter().find(|user| user["externalId"] == okta)?["active"].as_bool()
 }
 
 fn run_ends(line: &Value) -> bool {

@@ -21,6 +21,7 @@ mod migrate;
 mod oracle;
 mod postgres;
 mod troubles;
+mod versions;
 #[path = "../e2e/world.rs"]
 #[expect(dead_code, reason = "written for tests of one daemon, which use more of it")]
 mod world;
