@@ -152,10 +152,13 @@ fn fleet(members: &Members, ledger: &Ledger, now: Duration) -> FleetFacts {
 
 fn owner(members: &Members, integration: &IntegrationId) -> Option<OwnerFacts> {
     let Ownership { daemon, epoch } = members.owner(integration)?;
-    let host = members.state().companions.into_iter().find(|companion| companion.id == daemon);
+    let companion = members.state().companions.into_iter().find(|companion| companion.id == daemon);
+    let is_this = daemon == members.itself().id;
+    let lives = companion.as_ref().is_some_and(|companion| companion.lives);
     Some(OwnerFacts {
-        host: host.map(|companion| companion.host),
-        is_this: daemon == members.itself().id,
+        host: companion.map(|companion| companion.host),
+        is_this,
+        lives: if is_this { members.owns(integration) } else { lives },
         daemon: daemon.as_str().to_owned(),
         epoch,
     })

@@ -85,14 +85,14 @@ fn text(document: &Value) -> Result<Vec<String>, serde_json::Error> {
     lines.push(storage(&document["storage"]));
     lines.extend(fleet(&facts["fleet"])?);
     for organization in facts["organizations"].as_array().into_iter().flatten() {
-        lines.extend(of_organization(organization)?);
+        lines.extend(of_organization(organization, !facts["fleet"].is_null())?);
     }
     lines.extend(grants(&document["live_grants"], now)?);
     lines.extend(endings(&document["recent_endings"])?);
     Ok(lines)
 }
 
-fn of_organization(organization: &Value) -> Result<Vec<String>, serde_json::Error> {
+fn of_organization(organization: &Value, is_shared: bool) -> Result<Vec<String>, serde_json::Error> {
     let id = word(&organization["integration_id"]);
     let mut lines = vec![
         format!("organization {id} ({})", word(&organization["organization_url"])),
@@ -102,29 +102,48 @@ fn of_organization(organization: &Value) -> Result<Vec<String>, serde_json::Erro
         ),
     ];
     let owner = &organization["owner"];
-    if !owner.is_null() {
-        let who = if owner["is_this"] == Value::Bool(true) {
-            "this daemon".to_owned()
-        } else {
-            format!("the daemon on {}", owner["host"].as_str().unwrap_or("a host that is gone"))
-        };
-        lines.push(format!("  its directory and listings are done by {who} (epoch {})", owner["epoch"]));
-    }
+    lines.extend(is_shared.then(|| format!("  {}", whose(owner))));
+    let is_here = !is_shared || owner["is_this"] == Value::Bool(true);
     for bucket in organization["budget"].as_array().into_iter().flatten() {
         lines.push(format!("  budget of {}: {} of {} left", word(&bucket[0]), bucket[2], bucket[1]));
     }
     let last = &organization["last_directory_run"];
     if !last.is_null() {
-        lines.push(format!("  last directory run {}: {}", word(&last["outcome"]), word(&last["message"])));
+        let when = if is_here { "" } else { " of this daemon, while it did them," };
+        lines.push(format!(
+            "  last directory run{when} {}: {}",
+            word(&last["outcome"]),
+            word(&last["message"])
+        ));
     }
     let directory = &organization["directory"];
-    if !directory.is_null() {
+    if is_here && !directory.is_null() {
         let progress: Option<Progress> = serde_json::from_value(directory["progress"].clone())?;
         lines.extend(progress.map(|progress| format!("  {}", progress.sentence())));
         let failing: Failing = serde_json::from_value(directory["failing"].clone())?;
         lines.extend(failing_lines(&failing).into_iter().map(|line| format!("  {line}")));
     }
     Ok(lines)
+}
+
+/// Which of the daemons does what is one daemon's for an organization.
+fn whose(owner: &Value) -> String {
+    let is = |name: &str| owner[name] == Value::Bool(true);
+    let host = owner["host"].as_str().unwrap_or("a host that is gone");
+    let epoch = &owner["epoch"];
+    match (owner.is_null(), is("is_this"), is("lives")) {
+        (true, _, _) => "its directory and listings are done by NOBODY yet".to_owned(),
+        (false, true, true) => format!("its directory and listings are done by this daemon (epoch {epoch})"),
+        (false, true, false) => format!(
+            "its directory and listings were done by this daemon (epoch {epoch}), which cannot know whether they are still"
+        ),
+        (false, false, true) => {
+            format!("its directory and listings are done by the daemon on {host} (epoch {epoch})")
+        }
+        (false, false, false) => format!(
+            "its directory and listings were done by the daemon on {host} (epoch {epoch}), which is GONE; NOBODY has taken over yet"
+        ),
+    }
 }
 
 /// The daemons that share the state.
@@ -284,6 +303,41 @@ mod tests {
         let many = lines(1234, 100);
         assert!(many.contains("00u5 ") && !many.contains("00u6"), "{many}");
         assert!(many.ends_with("\n  and 1229 more (status --json)"), "{many}");
+    }
+
+    #[test]
+    fn of_several_daemons_a_screen_says_whose_the_directory_is() {
+        let lines = |owner: Value, is_shared: bool| {
+            let organization = serde_json::json!({
+                "integration_id": "i", "organization_url": "u", "live_memberships": 0, "removals_due": 0, "budget": [],
+                "owner": owner, "last_directory_run": { "outcome": "completed", "message": "all is equal" },
+                "directory": { "progress": null, "failing": { "total": 1, "listed": [] } },
+            });
+            of_organization(&organization, is_shared).unwrap()[2..].join("\n")
+        };
+        let owner = |is_this: bool, lives: bool| serde_json::json!({ "daemon": "d", "host": "h", "is_this": is_this, "lives": lives, "epoch": 3 });
+        let here = "  last directory run completed: all is equal\n  \
+                    1 object fails, and is tried again by each run:\n  \u{20} and 1 more (status --json)";
+        let elsewhere = "  last directory run of this daemon, while it did them, completed: all is equal";
+        assert_eq!(lines(Value::Null, false), here);
+        let table = [
+            (owner(true, true), "are done by this daemon (epoch 3)", here),
+            (
+                owner(true, false),
+                "were done by this daemon (epoch 3), which cannot know whether they are still",
+                here,
+            ),
+            (owner(false, true), "are done by the daemon on h (epoch 3)", elsewhere),
+            (
+                owner(false, false),
+                "were done by the daemon on h (epoch 3), which is GONE; NOBODY has taken over yet",
+                elsewhere,
+            ),
+            (Value::Null, "are done by NOBODY yet", elsewhere),
+        ];
+        for (owner, whose, run) in table {
+            assert_eq!(lines(owner, true), format!("  its directory and listings {whose}\n{run}"));
+        }
     }
 
     #[test]

@@ -60,9 +60,16 @@ pub(super) fn set(
     }
     for organization in &facts.organizations {
         let labels = IntegrationLabels { integration: organization.integration_id.clone() };
+        if facts.fleet.is_some() {
+            let is_ours = organization.owner.as_ref().is_some_and(|owner| owner.is_this && owner.lives);
+            metrics.fleet_owner.get_or_create(&labels).set(i64::from(is_ours));
+        }
         if let Some(owner) = &organization.owner {
-            metrics.fleet_owner.get_or_create(&labels).set(i64::from(owner.is_this));
             metrics.fleet_epoch.get_or_create(&labels).set(owner.epoch);
+        }
+        if organization.is_anothers() {
+            // What a run of long ago held is not what is held now.
+            metrics.directory_held.remove(&labels);
         }
         if let Some(expires) = organization.token_expires_at {
             metrics.token_expiry.get_or_create(&labels).set(expires.as_second());
@@ -101,4 +108,40 @@ pub(super) fn set(
 /// A count that is kept elsewhere.
 fn show(counter: &Counter, count: u64) {
     counter.inner().store(count, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::readiness::tests::{facts, facts_of_two};
+    use super::super::readiness::{PeerFact, TokenFact};
+    use super::*;
+
+    fn lines(metrics: &Metrics, facts: &Facts) -> Vec<String> {
+        set(metrics, facts, &Storage::default(), None, &[]);
+        let text = metrics.encode();
+        let of_fleet = |line: &&str| line.contains("_fleet_owner") || line.contains("_held_operations{");
+        text.lines().filter(|line| !line.starts_with('#')).filter(of_fleet).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_organization_counts_for_the_daemon_whose_it_is_and_for_no_other() {
+        let metrics = Metrics::new();
+        let alone = facts(TokenFact::Held, PeerFact::Connected);
+        assert_eq!(lines(&metrics, &alone), Vec::<String>::new());
+        let held = IntegrationLabels { integration: "int".to_owned() };
+        metrics.directory_held.get_or_create(&held).set(3);
+        let epoch = "apono_connector_fleet_owner_epoch{integration=\"int\"} 7";
+        let owner = |is: u8| format!("apono_connector_fleet_owner{{integration=\"int\"}} {is}");
+        let breaker = "apono_connector_directory_breaker_held_operations{integration=\"int\"} 3";
+        let mut of_two = facts_of_two(true);
+        assert_eq!(lines(&metrics, &of_two), [breaker, &owner(1), epoch]);
+        // It is cut off from the database: another may have it by now.
+        of_two.organizations[0].owner.as_mut().unwrap().lives = false;
+        assert_eq!(lines(&metrics, &of_two), [breaker, &owner(0), epoch]);
+        // What it let go of is nobody's yet.
+        lines(&metrics, &facts_of_two(true));
+        of_two.organizations[0].owner = None;
+        assert_eq!(lines(&metrics, &of_two), [breaker, &owner(0), epoch]);
+        assert_eq!(lines(&metrics, &facts_of_two(false)), [owner(0).as_str(), epoch]);
+    }
 }

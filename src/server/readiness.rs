@@ -92,6 +92,8 @@ pub struct OwnerFacts {
     pub host: Option<String>,
     /// Whether that is this daemon.
     pub is_this: bool,
+    /// Whether it counts as there. One that does not owns nothing any more, even if nobody has taken over yet.
+    pub lives: bool,
     /// Counts the changes of owner.
     pub epoch: i64,
 }
@@ -128,6 +130,13 @@ pub struct OrganizationFacts {
     /// Which of several daemons runs its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerFacts>,
+}
+
+impl OrganizationFacts {
+    /// Whether another daemon runs its directory.
+    pub(super) fn is_anothers(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| !owner.is_this)
+    }
 }
 
 /// What is so with one organization's directory.
@@ -304,7 +313,9 @@ pub fn readiness(facts: &Facts) -> Readiness {
             TokenFact::Unreachable { reason, worked_before } => check(&name, *worked_before, reason.clone()),
             TokenFact::Refused { reason } => check(&name, false, reason.clone()),
         });
-        if let Some(run) = organization.last_directory_run.as_ref().filter(|run| run.needs_a_person) {
+        // Where another daemon runs the directory, this one's last run is of long ago.
+        let run = organization.last_directory_run.as_ref().filter(|_| !organization.is_anothers());
+        if let Some(run) = run.filter(|run| run.needs_a_person) {
             checks.push(check(
                 &format!("directory of {}", organization.integration_id),
                 false,
@@ -329,7 +340,11 @@ pub fn readiness(facts: &Facts) -> Readiness {
 fn journal(facts: &Facts) -> Check {
     let is_fresh = facts.journal_checked < JOURNAL_LOOK;
     let message = if !facts.journal_writable {
-        "the last record could not be written; see the log and the disk"
+        match facts.fleet.as_ref().map(|fleet| fleet.answers) {
+            None => "the last record could not be written; see the log and the disk",
+            Some(false) => "the fleet's database does not answer; what is known ends on time",
+            Some(true) => "the last record could not be written; see the log and the fleet's database",
+        }
     } else if !is_fresh {
         "the disk does not answer; see its driver, or the network that it is on"
     } else {
@@ -368,10 +383,11 @@ fn network(facts: &Facts) -> Check {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::directory::Outcome;
 
-    fn facts(token: TokenFact, apono: PeerFact) -> Facts {
+    pub(in crate::server) fn facts(token: TokenFact, apono: PeerFact) -> Facts {
         Facts {
             version: "0.1.0",
             connector_id: "c".to_owned(),
@@ -433,6 +449,63 @@ mod tests {
         assert!(!readiness(&hanging).ready, "a check that is too old fails by itself");
         broken.slowest_loop = STUCK;
         assert!(!is_live(&broken));
+    }
+
+    /// Two daemons, of which `is_this` says whether the organization is this one's.
+    pub(in crate::server) fn facts_of_two(is_this: bool) -> Facts {
+        let mut facts = facts(TokenFact::Held, PeerFact::Connected);
+        let daemon = |id: &str| DaemonFacts {
+            id: id.to_owned(),
+            host: format!("host-{id}"),
+            version: "0.1.0".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            silent: Duration::ZERO,
+            lives: true,
+        };
+        facts.fleet = Some(FleetFacts {
+            database: "db".to_owned(),
+            answers: true,
+            heard: Duration::ZERO,
+            entries_behind: 0,
+            this_daemon: "a".to_owned(),
+            daemons: vec![daemon("a"), daemon("b")],
+        });
+        let owner = if is_this { "a" } else { "b" }.to_owned();
+        let host = Some(format!("host-{owner}"));
+        facts.organizations[0].owner =
+            Some(OwnerFacts { daemon: owner, host, is_this, lives: true, epoch: 7 });
+        facts
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_is_said_to_be_where_it_is() {
+        let mut alone = facts(TokenFact::Held, PeerFact::Connected);
+        let mut shared = facts_of_two(true);
+        (alone.journal_writable, shared.journal_writable) = (false, false);
+        assert!(one_line(&alone).contains("the disk"), "{}", one_line(&alone));
+        assert!(one_line(&shared).contains("see the log and the fleet's database"), "{}", one_line(&shared));
+        shared.fleet.as_mut().unwrap().answers = false;
+        assert!(one_line(&shared).contains("the fleet's database does not answer"), "{}", one_line(&shared));
+    }
+
+    #[test]
+    fn what_was_missing_for_a_former_owners_run_does_not_make_it_unready() {
+        for is_this in [true, false] {
+            let mut facts = facts_of_two(is_this);
+            facts.organizations[0].last_directory_run = Some(DirectoryRun {
+                started_at: Timestamp::UNIX_EPOCH,
+                seconds: 1.0,
+                outcome: Outcome::Incomplete,
+                reach: None,
+                resumed: false,
+                message: "a role is missing".to_owned(),
+                needs_a_person: true,
+                okta: None,
+                planned: None,
+                applied: None,
+            });
+            assert_eq!(readiness(&facts).ready, !is_this);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use simulator::fault::Fault;
 
 use super::daemons::Fleet;
 use super::postgres::{Cluster, free_port, shared};
+use super::world::INTEGRATION;
 
 #[tokio::test]
 async fn daemons_share_the_work_and_do_it_once() {
@@ -235,9 +236,21 @@ async fn a_fleet_shows_who_is_there_and_who_owns_what() {
     let mut owners = 0;
     for host in 0..2 {
         let status = fleet.until_status(host, two).await;
-        owners += usize::from(status["facts"]["organizations"][0]["owner"]["is_this"] == true);
+        let owner = &status["facts"]["organizations"][0]["owner"];
+        assert_eq!(owner["lives"], true, "{owner}");
+        let is_this = owner["is_this"] == true;
+        owners += usize::from(is_this);
         let (_, metrics) = fleet.daemon(host).ask("/metrics").await;
-        for line in ["apono_connector_fleet_daemons 2", "apono_connector_fleet_database_up 1"] {
+        let of = |name: &str, value: String| {
+            format!("apono_connector_fleet_{name}{{integration=\"{INTEGRATION}\"}} {value}")
+        };
+        let lines = [
+            "apono_connector_fleet_daemons 2".to_owned(),
+            "apono_connector_fleet_database_up 1".to_owned(),
+            of("owner", u8::from(is_this).to_string()),
+            of("owner_epoch", owner["epoch"].to_string()),
+        ];
+        for line in lines {
             assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
         }
         let screen = fleet.command(host, &["status"]).await;

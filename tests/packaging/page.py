@@ -7,10 +7,12 @@ import concurrent.futures
 import contextlib
 import datetime
 import functools
+import glob
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +77,12 @@ def has_ended(pid):
         return True
 
 
+def runs(config, settings, log):
+    command = [CONNECTOR, "run", f"--config={config}", *(f"--set={key}={value}" for key, value in settings.items())]
+    with log.open("w") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
 class Demonstration:
     """The connector against its simulators: at first the demonstration's own, later one that takes calls for grants."""
 
@@ -102,9 +110,12 @@ class Demonstration:
                     return int(stat.parent.name)
         sys.exit("the demonstration has no connector")
 
+    def config(self):
+        return pathlib.Path(self.said(r"configuration +(\S+)"))
+
     def again(self):
         """The same connector on the same state, with a door for calls and one for people elsewhere."""
-        config = pathlib.Path(self.said(r"configuration +(\S+)"))
+        config = self.config()
         for name in ["custom-token", "admin-token"]:
             config.with_name(name).write_text(TOKEN)
             config.with_name(name).chmod(0o600)
@@ -116,9 +127,7 @@ class Demonstration:
             "custom_integration.token_file": config.with_name("custom-token"),
             "okta[0].access.policy.max_duration": "10m",
         }
-        command = [CONNECTOR, "run", f"--config={config}", *(f"--set={key}={value}" for key, value in settings.items())]
-        with LOG.open("w") as log:
-            self.second = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.second = runs(config, settings, LOG)
 
     def call(self, what, user, group):
         params = {"username": user, "resource_type": "okta-group", "resources": [group], "permission": "member"}
@@ -137,9 +146,11 @@ class Demonstration:
         groups = [end["group_id"] for end in sorted(endings, key=lambda end: end["grant_id"])]
         return list(zip(logins, groups, strict=True))
 
-    def end(self):
+    def end_of_the_second(self):
         self.second.terminate()
         holds("the connector stops", self.second.wait(60) == 0)
+
+    def end(self):
         self.process.send_signal(signal.SIGINT)
         holds(f"the demonstration held: {self.text()}", self.process.wait(60) == 0)
 
@@ -148,6 +159,103 @@ class Demonstration:
             if process and process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait(60)
+
+
+class Database:
+    """A PostgreSQL of its own, on loopback, which lets everybody in."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.programs = max(glob.glob("/usr/lib/postgresql/*/bin"), default="", key=lambda one: int(one.split("/")[-2]))
+        # It does not run as root.
+        self.nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        folder.mkdir()
+        if self.nobody:
+            shutil.chown(folder, "nobody", "nogroup")
+        self.command("initdb", "--username=connector", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self.start()
+        self.url = f"postgres://connector@127.0.0.1:{self.port}/postgres"
+
+    def command(self, program, *arguments):
+        path = os.path.join(self.programs, program)
+        checks.must(path, f"--pgdata={self.folder}/data", *arguments, cwd=self.folder, **self.nobody)
+
+    def start(self):
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self.command("pg_ctl", "start", "--wait", f"--log={self.folder}/log", f"--options={options}")
+
+    def stop(self):
+        self.command("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    def gone(self):
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.stop()
+
+
+class Daemon:
+    """One of several, on the demonstration's simulators."""
+
+    def __init__(self, name, folder, config, database):
+        self.address = f"http://127.0.0.1:{free_port()}"
+        settings = {
+            "state.url": database.url,
+            "state.directory": folder / name,
+            "audit.file": folder / name / "audit.jsonl",
+            "admin.listen": self.address.removeprefix("http://"),
+        }
+        (folder / name).mkdir()
+        self.process = runs(config, settings, LOG.with_name(f"{name}.log"))
+
+    def until(self, what, fits):
+        def look():
+            status = status_of(self.address)
+            return fits(status["facts"]) and status
+
+        return until(what, look)
+
+    def stands_still(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def goes_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self):
+        self.goes_on()
+        self.process.terminate()
+        holds("one of several daemons stops", self.process.wait(60) == 0)
+
+    def gone(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(60)
+
+
+@contextlib.contextmanager
+def two_daemons(demo):
+    """They share a database; the first was there before the second. Both, and the database."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        folder = pathlib.Path(folder)
+        # Others than its owner go through it.
+        folder.chmod(0o755)
+        database = Database(folder / "database")
+        stack.callback(database.gone)
+        daemons = []
+        for name in ["first", "second"]:
+            daemons.append(Daemon(name, folder, demo.config(), database))
+            stack.callback(daemons[-1].gone)
+            daemons[0].until("the first has run the directory", lambda facts: owner_of(facts)["is_this"] and has_run(facts))
+        daemons[0].until("the first sees the second", lambda facts: len(facts["fleet"]["daemons"]) == 2)
+        yield *daemons, database
+        for daemon in daemons:
+            daemon.end()
+
+
+def owner_of(facts):
+    return facts["organizations"][0].get("owner") or {"is_this": None}
+
+
+def has_run(facts):
+    return facts["organizations"][0]["last_directory_run"]
 
 
 # -- The browser ----------------------------------------------------------------------------------------------------------
@@ -365,6 +473,8 @@ def the_facts(browser, status):
             holds(f"the ending: {shown}", shown[:3] == [clock_time(end["at"]), how, late])
             holds("whose and what", shown[3:6] == [end["user_id"], end["group_id"], end["grant_id"]])
             holds("Okta's request ids", shown[6] == "\n".join(end["okta_request_ids"]))
+        holds("nothing of other daemons is shown", not page.locator("#fleet").is_visible())
+        holds("nor written", not re.search("daemon|epoch", page.locator("main").inner_text()))
         tiles = page.evaluate("[...document.querySelectorAll('dd')].map((one) => one.innerText)")
         live = sum(one["live_memberships"] for one in facts["organizations"])
         good = f"{len(status['checks'])} of {len(status['checks'])}"
@@ -378,6 +488,66 @@ def the_facts(browser, status):
         is_settled(page)
         holds("a check that fails is told first", text_of(page, "#reasons") == "journal: the disk is full")
         holds("and the verdict", text_of(page, "#verdict") == "not ready")
+
+
+def follows_a_fleet(browser, first, second, database):
+    """What one of two daemons shows as its owner, as one that was, and without the other and the database."""
+    shown = {}
+    directory = lambda: rows(page, "organizations")[0][5]
+    database_is = lambda text: text in text_of(page, "#database")
+    with browser.page() as page:
+        is_settled(page)
+        until("both are there", lambda: sorted(row[1] for row in rows(page, "daemons")) == ["this one", "yes"])
+        until("the organization is this one's", lambda: directory().startswith("by this daemon, epoch 1\n"))
+        holds("the database answers", database_is(": answers; 0 entries"))
+        shown["the owner"] = status_of(first.address)
+
+        first.stands_still()
+        second.until("a daemon that stands still is replaced", lambda facts: owner_of(facts)["is_this"])
+        first.goes_on()
+        until("the organization is another's", lambda: directory().startswith("by the daemon on "))
+        holds(f"its own run is not taken for the last: {directory()}", "\nthe last run here, while it was" in directory())
+        shown["not the owner"] = status_of(first.address)
+
+        second.stands_still()
+        until("one is gone", lambda: sorted(row[1] for row in rows(page, "daemons")) == ["gone", "this one"])
+        until("the organization is this one's again", lambda: directory().startswith("by this daemon, epoch 3\n"))
+        shown["alone"] = status_of(first.address)
+
+        database.stop()
+        until("the database is missed", lambda: database_is(": does not answer; it last did "))
+        until("and makes unready", lambda: "journal: the fleet's database does not answer" in text_of(page, "#reasons"))
+        until("nobody knows whose it is", lambda: "which cannot know whether it is still" in directory())
+        shown["no database"] = status_of(first.address)
+        database.start()
+        until("it is back", lambda: database_is(": answers; ") and text_of(page, "#verdict") == "ready")
+        holds(f"no fault is seen: {page.faults}", not page.faults)
+        holds("no breach of the policy", not page.evaluate("breaches"))
+    print("-- a fleet is followed through the loss of its owner, its other daemon and its database")
+    return shown
+
+
+def the_fleet(browser, status):
+    """A real answer of one of several daemons, held still."""
+    with browser.page(answer=lambda: status) as page:
+        is_settled(page)
+        facts = status["facts"]
+        fleet = facts["fleet"]
+        about = text_of(page, "#database")
+        state = ": answers; " if fleet["answers"] else ": does not answer; it last did "
+        holds(f"the database: {about}", about.startswith(fleet["database"] + state))
+        holds("how far behind", f"; {fleet['entries_behind']} entries of others" in about)
+        shown = {row[6]: row for row in rows(page, "daemons")}
+        holds(f"each daemon: {shown}", shown.keys() == {one["id"] for one in fleet["daemons"]})
+        for one in fleet["daemons"]:
+            row, is_this = shown[one["id"]], one["id"] == fleet["this_daemon"]
+            word = "this one" if is_this else "yes" if one["lives"] else "gone"
+            holds(f"the daemon: {row}", row[:4] == [one["host"], word, one["version"], clock_time(one["started_at"])])
+            silent = fleet["heard"]["secs"] + (0 if is_this else one["silent"]["secs"])
+            holds("when it was heard", 0 <= seconds_of(row[4]) - silent <= 2 and row[4].endswith(" ago"))
+            owned = [org for org in facts["organizations"] if org["owner"]["daemon"] == one["id"]]
+            owned = [f"{org['integration_id']}, epoch {org['owner']['epoch']}" for org in owned]
+            holds("what it owns", row[5].split("\n") == (owned or [""]))
 
 
 def the_charts(page, status):
@@ -396,6 +566,7 @@ def the_charts(page, status):
 # Of /status, by the last part of its name, what is shown as it stands.
 SHOWN = "connector-id version integration-id organization-url outcome message name username group-id state grant-id"
 SHOWN = [*SHOWN.split(), "user-id", "how", "okta-request-ids.0", "demo-okta-groups"]
+SHOWN_OF_A_FLEET = ["database", "host", "version", "integration-id", "id"]
 
 
 def hostile(value, path, made):
@@ -416,7 +587,7 @@ def hostile(value, path, made):
     return value
 
 
-def nothing_hostile_runs(browser, status):
+def nothing_hostile_runs(browser, status, parts):
     made = []
     document = hostile(status, "", made)
     with browser.page(answer=lambda: document) as page:
@@ -427,7 +598,7 @@ def nothing_hostile_runs(browser, status):
         holds("none of it is markup", found == 0)
         holds("none of it runs", page.evaluate("typeof ran") == "undefined" and not page.faults)
         holds("the verdict is shown all the same", text_of(page, "#verdict") == "ready")
-        for part in SHOWN:
+        for part in parts:
             holds(f"{part} is shown as it is", any(f"{part}>" in text for text in shown))
         fits(page, "what is hostile")
     print(f"-- {len(made)} strings of markup: {len(shown)} are shown as text, none runs")
@@ -456,13 +627,16 @@ def violations(page):
     return {one["id"]: [node["html"] for node in one["nodes"]] for one in found["violations"]}, undecided, len(found["passes"])
 
 
-def axe_finds_nothing(browser, status):
+def states_of(status):
     broken = json.loads(json.dumps(status)) | {"ready": False}
     broken["checks"][0] |= {"ok": False, "message": "the disk is full"}
     broken["live_grants"][0]["over"] = {"reason": "operator", "due": status["now"]}
     empty = status | {"live_grants": [], "recent_endings": [], "history": []}
+    return {"ready": status, "not ready": broken, "empty": empty, "no answer": None}
+
+
+def axe_finds_nothing(browser, status, cases):
     rules = 0
-    cases = {"ready": status, "not ready": broken, "empty": empty, "no answer": None}
     for name, document in cases.items():
         with browser.page(answer=lambda document=document: document or status) as page:
             is_settled(page)
@@ -496,7 +670,7 @@ def by_keyboard(browser, status):
         is_settled(page)
         interactive = page.evaluate(
             "[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]"
-            ".filter((one) => !one.closest('noscript'))"
+            ".filter((one) => !one.closest('noscript') && one.checkVisibility())"
             ".map((one) => one.getAttribute('aria-labelledby') ?? (one.id || one.href))"
         )
         reached = []
@@ -507,8 +681,9 @@ def by_keyboard(browser, status):
             reached.append(focused["name"])
         holds(f"everything is reached, in order: {reached}, {interactive}", reached == interactive and len(reached) >= 8)
 
-        tables = page.locator(".scroll").count()
-        holds("each table can be scrolled by keyboard", tables == page.locator(".scroll[tabindex='0'] table").count() == 4)
+        tables = page.locator(".scroll:visible").count()
+        wanted = page.locator(".scroll[tabindex='0'] table:visible").count()
+        holds("each table can be scrolled by keyboard", tables == wanted == 4 + ("fleet" in status["facts"]))
         page.locator(".scroll[aria-labelledby=h-endings]").focus()
         page.keyboard.press("ArrowRight")
         moved = "document.querySelector('.scroll[aria-labelledby=h-endings]').scrollLeft > 0"
@@ -536,12 +711,14 @@ def by_screen_reader(browser, status):
                 tree.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
         for role in ["banner", "main", "contentinfo", "status"]:
             holds(f"there is one {role}: {tree.keys()}", len(tree.get(role, [])) == 1)
-        headings = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((one) => one.tagName).join(' ')")
-        holds(f"one heading, and those below it: {headings}", headings == "H1" + 5 * " H2")
+        shared = int("fleet" in status["facts"])
+        headings = page.locator("h1:visible, h2:visible, h3:visible").evaluate_all("(all) => all.map((one) => one.tagName)")
+        holds(f"one heading, and those below it: {headings}", headings == ["H1"] + (5 + shared) * ["H2"])
         regions = {"Live grants", "Ended last", "The last hours", "Organizations", "Checks"}
+        regions |= {"Daemons that share the state"} if shared else set()
         holds(f"each part is a region with a name: {tree['region']}", set(tree["region"]) == regions)
-        captions = page.evaluate("[...document.querySelectorAll('caption')].map((one) => one.textContent)")
-        holds(f"each table is named: {tree['table']}", sorted(tree["table"]) == sorted(captions) and len(captions) == 4)
+        captions = page.locator("caption:visible").all_text_contents()
+        holds(f"each table is named: {tree['table']}", sorted(tree["table"]) == sorted(captions) and len(captions) == 4 + shared)
         holds("each column has its head", page.locator("thead th:not([scope=col])").count() == 0)
         lines = page.locator("tbody tr").count()
         holds("each row has its head", page.locator("tbody th[scope=row]").count() == lines == len(tree["rowheader"]))
@@ -651,9 +828,9 @@ def all_of_it(chromium, demo):
         left = {one["integration_id"]: left for one in status["facts"]["organizations"]}
         status["history"].append({"at": status["now"], "live": live, "due": 1, "budget_left": left})
     the_facts(browser, status)
-    nothing_hostile_runs(browser, status)
+    nothing_hostile_runs(browser, status, SHOWN)
     what_is_done_is_noticed(browser)
-    axe_finds_nothing(browser, status)
+    axe_finds_nothing(browser, status, states_of(status))
     by_keyboard(browser, status)
     by_screen_reader(browser, status)
     on_any_screen(browser, status)
@@ -665,6 +842,25 @@ def all_of_it(chromium, demo):
         takes_pictures(browser, demo, people)
     for user, group in people:
         demo.call("revoke", user, group)
+    demo.end_of_the_second()
+    with two_daemons(demo) as (first, second, database):
+        several(Browser(chromium, first.address), status, first, second, database)
+
+
+def several(browser, status, first, second, database):
+    shown = follows_a_fleet(browser, first, second, database)
+    count = held()
+    for one in shown.values():
+        the_fleet(browser, one)
+    print(f"-- {held() - count} facts of the fleet in /status are shown")
+    # Grants and charts are those of the one daemon before.
+    shown = {name: status | {"facts": one["facts"]} for name, one in shown.items()}
+    nothing_hostile_runs(browser, shown["not the owner"], SHOWN_OF_A_FLEET)
+    axe_finds_nothing(browser, status, shown)
+    by_keyboard(browser, shown["not the owner"])
+    by_screen_reader(browser, shown["not the owner"])
+    on_any_screen(browser, shown["not the owner"])
+    on_any_screen(browser, shown["no database"])
 
 
 began = time.monotonic()

@@ -28,4 +28,6 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive flock target/packaging/apt.lock apt-get install -qq --yes --no-install-recommends "${wanted[@]}" >"$tools/apt.log" 2>&1 ||
         { cat "$tools/apt.log" >&2; exit 1; }
 fi
+# Of which the daemons have theirs.
+tests/fleet/setup.sh
 exec "$tools/venv/bin/python" tests/packaging/page.py "$(command -v chromium)" "$binary"

@@ -125,6 +125,47 @@ const charts = (history) => {
     kind: ['first', 'second', 'third'][n % 3] })), since, words.join('; ') || 'Okta was not asked yet');
 };
 
+// A duration as /status has it.
+const seconds = ({ secs, nanos }) => secs + nanos / 1e9;
+// Gone ones that are shown: each run of a daemon leaves one for a day.
+const GONE = 10;
+// The daemons that share the state; nothing where it is this one's alone.
+const fleet = (facts) => {
+  const { fleet: shared, organizations } = facts;
+  at('fleet').hidden = !shared;
+  if (!shared) return;
+  const { database, answers, entries_behind: behind } = shared;
+  const heard = seconds(shared.heard);
+  const state = mark(answers, answers ? 'answers' : `does not answer; it last did ${span(heard)} ago`);
+  const rest = answers ? '' : ' What is below was so then; what is known ends on time, and nothing begins.';
+  keep(at('database'), [make('span', `${database}: `), state, make('span', `; ${behind} entries of others not read yet.${rest}`)]);
+  const is = (daemon) => daemon.id === shared.this_daemon;
+  const there = shared.daemons.filter((daemon) => daemon.lives || is(daemon));
+  const gone = shared.daemons.filter((daemon) => !there.includes(daemon))
+    .sort((one, other) => seconds(one.silent) - seconds(other.silent));
+  fill('daemons', [...there, ...gone.slice(0, GONE)].map((daemon) => {
+    const owned = organizations.filter(({ owner }) => owner && owner.daemon === daemon.id);
+    const word = is(daemon) ? mark(true, 'this one') : mark(daemon.lives, daemon.lives ? 'yes' : 'gone');
+    return row([daemon.host, word, daemon.version, moment(daemon.started_at),
+      number(`${span(heard + (is(daemon) ? 0 : seconds(daemon.silent)))} ago`),
+      lines(owned.map((one) => `${one.integration_id}, epoch ${one.owner.epoch}`)), code(daemon.id)]);
+  }), 'none is known');
+};
+// Whose an organization's directory is, and how its last run went.
+const directory = ({ owner, last_directory_run: run, directory: going }, shared) => {
+  const last = run ? `${run.outcome}: ${run.message}` : 'no run yet';
+  const now = going && going.progress ? 'a run goes on' : last;
+  if (!shared) return [now];
+  if (!owner) return ['nobody has taken it yet'];
+  if (owner.is_this) {
+    const known = owner.lives ? '' : ', which cannot know whether it is still';
+    return [`by this daemon, epoch ${owner.epoch}${known}`, now];
+  }
+  const lost = owner.lives ? '' : ', which is gone; nobody has taken over yet';
+  const whose = `by the daemon on ${owner.host ?? 'a host that is gone'}, epoch ${owner.epoch}${lost}`;
+  return run ? [whose, `the last run here, while it was this daemon's, ${last}`] : [whose];
+};
+
 // The connector's clock, which is what counts, goes on between two answers.
 let clock = () => Date.now();
 // Elements that count down, and to when.
@@ -158,13 +199,12 @@ const show = (status) => {
   fill('checks', checks.map((check) => row([check.name, mark(check.ok, check.ok ? 'yes' : 'no'), check.message,
     number(check.age_seconds === undefined ? '' : span(check.age_seconds))])), 'none');
   fill('organizations', facts.organizations.map((one) => {
-    const run = one.last_directory_run;
-    const progress = one.directory && one.directory.progress;
     return row([one.integration_id, one.organization_url, one.token.state.replaceAll('_', ' '),
       number(one.live_memberships), number(one.removals_due),
-      lines([progress ? 'a run goes on' : run ? `${run.outcome}: ${run.message}` : 'no run yet']),
+      lines(directory(one, facts.fleet)),
       lines(one.budget.map(([bucket, limit, left]) => `${bucket} ${left} of ${limit}`), 'limits')]);
   }), 'no organization is configured');
+  fleet(facts);
 
   const next = status.live_grants.find((grant) => !grant.over && grant.expires_at);
   ends = next ? [[at('next'), next.expires_at]] : [];
