@@ -34,6 +34,7 @@ NO_OCCASION = {
     "apono_connector_okta_throttled_total",
     "apono_connector_access_outside_changes_total",
     "apono_connector_secret_reloads_total",
+    "apono_connector_fleet_slice_ratio",
 }
 # Written by Prometheus itself.
 OF_PROMETHEUS = {"ALERTS"}
