@@ -37,9 +37,18 @@ impl Fleet {
 
     /// The same, with the database at another address.
     pub fn at(url: &str, base: &Base, users: usize, groups: usize) -> Self {
+        Self::with(url, base, users, groups, Limits::unlimited(), "enabled = false")
+    }
+
+    /// The same, where Okta has these limits and the directory is read again and again.
+    pub fn limited(base: &Base, users: usize, groups: usize, limits: Limits) -> Self {
+        Self::with(&base.url, base, users, groups, limits, "interval = \"1s\"\nfull_interval = \"1s\"")
+    }
+
+    fn with(url: &str, base: &Base, users: usize, groups: usize, limits: Limits, directory: &str) -> Self {
         let world = World::new();
-        world.okta.configure(|settings| settings.limits = Limits::unlimited());
-        let text = world.configuration("[okta.directory]\nenabled = false\n");
+        world.okta.configure(|settings| settings.limits = limits);
+        let text = world.configuration(&format!("[okta.directory]\n{directory}\n"));
         let (before, after) = text.split_once("[state]").unwrap();
         let after = after.split_once("[audit]").unwrap().1;
         let shared = |directory: &str, audit: &str| {

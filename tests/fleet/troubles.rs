@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use simulator::fault::Fault;
 
 use super::daemons::Fleet;
+use super::limits;
 use super::postgres::{Cluster, free_port, shared};
 
 #[tokio::test]
@@ -308,4 +309,26 @@ async fn access_ends_though_the_log_cannot_be_followed() {
         fleet.promised.lives.pop();
         assert_eq!(fleet.judge().await, Vec::<String>::new());
     }
+}
+
+/// Over several of Okta's windows, with the directory read all the time.
+#[tokio::test]
+async fn four_daemons_within_the_limits_of_a_small_organization_are_never_refused() {
+    let base = shared().new_database().await;
+    let mut fleet = limits::fleet(&base).await;
+    let mut tasks = Vec::new();
+    while limits::given(&fleet, &tasks) < 8 {
+        let two = [(); 2].map(|()| fleet.grant(Duration::from_secs(20)));
+        for task in two {
+            fleet.world.result(&task).await;
+            tasks.push(task);
+        }
+    }
+    limits::until_read(&mut fleet, 3).await;
+    fleet.until_over().await;
+    let asked = limits::asked(&mut fleet).await;
+    println!("{}\n{}", fleet.lateness(), asked.table());
+    assert_eq!(asked.refused(), 0, "{}", asked.table());
+    assert!(asked.daemons.iter().all(|requests| !requests.is_empty()), "{}", asked.table());
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
 }
