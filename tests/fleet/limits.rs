@@ -58,6 +58,26 @@ pub async fn until_read(fleet: &mut Fleet, times: usize) {
     tokio::time::timeout(LIMIT, read).await.expect("the directory is read");
 }
 
+/// Waits until the daemons hold all of the share, by their own metrics.
+pub async fn until_divided(fleet: &mut Fleet) {
+    const SLICE: &str = "apono_connector_fleet_slice_ratio{";
+    let divided = async {
+        loop {
+            let mut sum = 0.0;
+            for host in 0..DAEMONS {
+                let (_, metrics) = fleet.daemon(host).ask("/metrics").await;
+                let slices = metrics.lines().filter(|line| line.starts_with(SLICE));
+                sum +=
+                    slices.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>();
+            }
+            if (0.95..=1.0).contains(&sum) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, divided).await.expect("the share is divided");
+}
+
 /// How often the directory was read in full, by any of them.
 pub fn runs(fleet: &mut Fleet) -> usize {
     let ends = |line: &Value| line["event"] == "directory_run_ends" && line["outcome"] == "completed";
