@@ -1,8 +1,13 @@
-//! Several daemons on one state: the real binary, a real PostgreSQL, both simulators without limits, in real time.
+//! Several daemons on one state: the real binary, a real PostgreSQL, both simulators, in real time.
 //!
 //! `cargo bench --bench fleet` asks 1, 2 and 4 daemons for 400 grants at once and prints how many a second were given, and
 //! ended. `cargo bench --bench fleet -- --kill 180` gives twenty grants a second for so many seconds to three daemons, one of
 //! which is killed every ten seconds, and prints how late access ended, and what was broken of the promises.
+//!
+//! `cargo bench --bench fleet -- --limits 5` has four daemons work for so many minutes within the limits that a service app has
+//! in a free Integrator organization, which Okta enforces there and nowhere above: the directory is read in full again and
+//! again, and every twelve seconds somebody is given access for half a minute. It prints what was asked and refused of each
+//! bucket, how much of the share the fullest window took, and the requests of each daemon.
 //!
 //! It judges nothing.
 
@@ -21,6 +26,9 @@ mod checker;
 #[path = "../tests/fleet/daemons.rs"]
 #[expect(dead_code, reason = "written for tests, which use more of it")]
 mod daemons;
+#[path = "../tests/fleet/limits.rs"]
+#[expect(dead_code, reason = "written for tests, which use more of it")]
+mod limits;
 #[path = "../tests/it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests, which use more of it")]
 mod oracle;
@@ -33,6 +41,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use apono_connector::clock;
 use daemons::Fleet;
 use postgres::Cluster;
 use serde_json::json;
@@ -45,14 +54,18 @@ const LASTS: Duration = Duration::from_mins(1);
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let named = arguments.iter().position(|argument| argument == "--kill");
+    let named = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        Some(arguments.get(at + 1)?.parse::<usize>().unwrap())
+    };
     let cluster = Cluster::start();
-    match named.and_then(|at| arguments.get(at + 1)) {
-        Some(seconds) => kill(&cluster, seconds.parse().unwrap()).await,
-        None => {
-            for daemons in [1, 2, 4] {
-                throughput(&cluster, daemons).await;
-            }
+    if let Some(seconds) = named("--kill") {
+        kill(&cluster, seconds).await;
+    } else if let Some(minutes) = named("--limits") {
+        limited(&cluster, minutes).await;
+    } else {
+        for daemons in [1, 2, 4] {
+            throughput(&cluster, daemons).await;
         }
     }
 }
@@ -90,4 +103,27 @@ async fn kill(cluster: &Cluster, seconds: usize) {
     println!("{}", fleet.lateness());
     let broken = fleet.judge().await;
     println!("{}", json!({ "seconds": seconds, "broken": broken }));
+}
+
+async fn limited(cluster: &Cluster, minutes: usize) {
+    let base = cluster.new_database().await;
+    let mut fleet = limits::fleet(&base).await;
+    let mut tasks = Vec::new();
+    for _ in 0..minutes * 5 {
+        tasks.push(fleet.grant(Duration::from_secs(30)));
+        clock::sleep(Duration::from_secs(12)).await;
+    }
+    fleet.until_over().await;
+    let (runs, answers) = (limits::runs(&mut fleet), limits::answers(&fleet, &tasks));
+    let asked = limits::asked(&mut fleet).await;
+    println!("{}\n{}", asked.table(), fleet.lateness());
+    let requests: u32 = asked.buckets.values().map(|spent| spent.requests).sum();
+    let (refused, broken) = (asked.refused(), fleet.judge().await);
+    println!(
+        "{}",
+        json!({
+            "daemons": limits::DAEMONS, "minutes": minutes, "requests": requests, "refused": refused,
+            "directory_runs": runs, "grants": tasks.len(), "answers": answers, "broken": broken,
+        })
+    );
 }

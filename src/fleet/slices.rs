@@ -2,9 +2,10 @@
 //! The daemons of a fleet divide each organization's share of Okta's limits among themselves, through the database.
 //!
 //! # Invariants kept here
-//! - What all hold of a share never comes to more than one: a daemon takes less at once, and more only once it is written
-//!   that it holds it, by a statement that counts on what it has read.
-//! - A daemon that is not heard keeps the least that there is, before the others may count on its part: removals always go.
+//! - What is written of a share never comes to more than one, and nobody holds more than is written of it: a daemon takes
+//!   less at once, and more only once it is written that it holds it, by a statement that counts on what it has read.
+//! - A slice is lent: a daemon that is not heard has the least that there is before the others may count on its part,
+//!   however long it takes to find out. That least, and that of who has just come, is beyond the one: removals always go.
 //!
 //! # Not here
 //! What is divided how: [`crate::http::budget::slices`]. What a slice means for a request: [`crate::http::budget`].
@@ -29,7 +30,7 @@ use crate::telemetry::chain;
 const EVERY: Duration = Duration::from_secs(2);
 /// What a daemon holds counts for so long after it was written.
 const HELD_FOR: Duration = Duration::from_secs(12);
-/// A daemon that could not write for so long holds the least.
+/// A daemon that could not write for so long holds the least. Two clocks may differ in how fast they go.
 const SURE_FOR: Duration = Duration::from_secs(8);
 /// A look that takes longer is none.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -47,9 +48,6 @@ pub struct Slices {
 struct Organization {
     integration: IntegrationId,
     budget: Arc<Budget>,
-    slice: f64,
-    /// When it was written last, on the monotonic clock.
-    written: Duration,
 }
 
 /// What there is.
@@ -90,31 +88,35 @@ impl Slices {
         let least = floor(living(&members));
         let organization = |(integration, budget): (IntegrationId, Arc<Budget>)| {
             budget.set_slice(least);
-            Organization { integration, budget, slice: least, written: Duration::ZERO }
+            Organization { integration, budget }
         };
         let organizations = budgets.into_iter().map(organization).collect();
         Self { database, members, clock, organizations }
     }
 
     /// Divides again and again until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            for organization in &mut self.organizations {
-                let divided = organization.divide(&self.database, &self.members, &self.clock).await;
-                if let Err(error) = divided {
-                    debug!(integration.id = %organization.integration, error = %chain(&error),
-                        "the share of Okta's limits was not divided: {}", chain(&error));
-                    organization.keep_the_least(&self.members, &self.clock);
-                }
-            }
+            self.divide().await;
             let _ = stop.run_until_cancelled(clock::sleep(EVERY)).await;
+        }
+    }
+
+    /// Divides what there is of each organization, as far as the database answers.
+    pub async fn divide(&self) {
+        for organization in &self.organizations {
+            let divided = organization.divide(&self.database, &self.members, &self.clock).await;
+            if let Err(error) = divided {
+                debug!(integration.id = %organization.integration, error = %chain(&error),
+                    "the share of Okta's limits was not divided: {}", chain(&error));
+            }
         }
     }
 }
 
 impl Organization {
     async fn divide(
-        &mut self,
+        &self,
         database: &Database,
         members: &Members,
         clock: &SharedClock,
@@ -127,8 +129,8 @@ impl Organization {
             held.demands.insert(me.clone(), demand);
             let demands: Vec<_> = held.demands.into_iter().collect();
             let next = grant_next(&held.slices, &divide(&demands, &held.slices), me);
-            if next < self.slice {
-                self.hold(next);
+            if next < self.budget.slice() {
+                self.budget.set_slice(next);
             }
             let written = database
                 .run(LIMIT, async |client| {
@@ -136,24 +138,11 @@ impl Organization {
                 })
                 .await?;
             if written {
-                self.written = asked;
-                self.hold(next);
+                self.budget.lend(next, asked + SURE_FOR, floor(living(members)));
                 return Ok(());
             }
         }
         Ok(())
-    }
-
-    fn keep_the_least(&mut self, members: &Members, clock: &SharedClock) {
-        let least = floor(living(members));
-        if clock.elapsed().saturating_sub(self.written) >= SURE_FOR && self.slice > least {
-            self.hold(least);
-        }
-    }
-
-    fn hold(&mut self, slice: f64) {
-        self.slice = slice;
-        self.budget.set_slice(slice);
     }
 }
 

@@ -38,17 +38,23 @@ impl Fleet {
 
     /// The same, with the database at another address.
     pub fn at(url: &str, base: &Base, users: usize, groups: usize) -> Self {
-        Self::with("enabled = false", url, base, users, groups)
+        Self::with(url, base, users, groups, Limits::unlimited(), "enabled = false")
     }
 
     /// The same as the first, with a directory that runs every second.
     pub fn with_a_directory(base: &Base, users: usize, groups: usize) -> Self {
-        Self::with("interval = \"1s\"", &base.url, base, users, groups)
+        Self::with(&base.url, base, users, groups, Limits::unlimited(), "interval = \"1s\"")
     }
 
-    fn with(directory: &str, url: &str, base: &Base, users: usize, groups: usize) -> Self {
+    /// The same, where Okta has these limits and the directory is read again and again.
+    pub fn limited(base: &Base, users: usize, groups: usize, limits: Limits) -> Self {
+        Self::with(&base.url, base, users, groups, limits, "interval = \"1s\"
+full_interval = \"1s\"")
+    }
+
+    fn with(url: &str, base: &Base, users: usize, groups: usize, limits: Limits, directory: &str) -> Self {
         let world = World::new();
-        world.okta.configure(|settings| settings.limits = Limits::unlimited());
+        world.okta.configure(|settings| settings.limits = limits);
         let text = world.configuration(&format!("[okta.directory]\n{directory}\n"));
         let (before, after) = text.split_once("[state]").unwrap();
         let after = after.split_once("[audit]").unwrap().1;

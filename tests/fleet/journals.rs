@@ -23,10 +23,10 @@ use super::postgres::{Admin, Base, shared};
 
 /// A monotonic clock that a test sets forward.
 #[derive(Debug, Default)]
-struct HandClock(Mutex<Duration>);
+pub struct HandClock(Mutex<Duration>);
 
 impl HandClock {
-    fn forward(&self, by: Duration) {
+    pub fn forward(&self, by: Duration) {
         *self.0.lock().unwrap() += by;
     }
 }

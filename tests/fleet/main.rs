@@ -15,11 +15,13 @@ mod database;
 mod directory;
 mod doctor;
 mod journals;
+mod limits;
 mod migrate;
 #[path = "../it/oracle.rs"]
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
 mod postgres;
+mod slices;
 mod troubles;
 mod versions;
 #[path = "../e2e/world.rs"]

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use simulator::fault::Fault;
 
 use super::daemons::Fleet;
+use super::limits;
 use super::postgres::{Cluster, free_port, shared};
 use super::world::INTEGRATION;
 
@@ -346,4 +347,25 @@ async fn access_ends_though_the_log_cannot_be_followed() {
         fleet.promised.lives.pop();
         assert_eq!(fleet.judge().await, Vec::<String>::new());
     }
+}
+
+/// Over several of Okta's windows, with the directory read all the time, and as many grants as the windows have room for.
+#[tokio::test]
+async fn four_daemons_within_the_limits_of_a_small_organization_are_never_refused() {
+    let base = shared().new_database().await;
+    let mut fleet = limits::fleet(&base).await;
+    let mut tasks = Vec::new();
+    while limits::given(&fleet, &tasks) < 6 {
+        let task = fleet.grant(Duration::from_secs(12));
+        fleet.world.result(&task).await;
+        fleet.until_over().await;
+        tasks.push(task);
+    }
+    limits::until_read(&mut fleet, 2).await;
+    limits::until_divided(&mut fleet).await;
+    let asked = limits::asked(&mut fleet).await;
+    println!("{}\n{}", fleet.lateness(), asked.table());
+    assert_eq!(asked.refused(), 0, "{}", asked.table());
+    assert!(asked.daemons.iter().all(|requests| !requests.is_empty()), "{}", asked.table());
+    assert_eq!(fleet.judge().await, Vec::<String>::new());
 }

@@ -37,6 +37,7 @@ NO_OCCASION = {
     # Of several daemons.
     "apono_connector_fleet_owner": {"integration"},
     "apono_connector_fleet_owner_epoch": {"integration"},
+    "apono_connector_fleet_slice_ratio": {"integration"},
 }
 # Written by Prometheus itself.
 OF_PROMETHEUS = {"ALERTS"}

@@ -67,6 +67,7 @@ impl OktaSimulator {
         let operation = exchange.operation.name();
         let mut call = Call {
             operation,
+            bucket: exchange.operation.bucket(),
             method: exchange.parts.method.to_string(),
             path: exchange.path().to_owned(),
             query: exchange.parts.uri.query().unwrap_or_default().to_owned(),

@@ -11,6 +11,8 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 
+use super::settings::Bucket;
+
 const CALLS_KEPT: usize = 100_000;
 const WRITES_KEPT: usize = 1_000_000;
 
@@ -19,6 +21,8 @@ const WRITES_KEPT: usize = 1_000_000;
 pub struct Call {
     /// Operation name; `unknown_path` and `unknown_method` for calls that fit none.
     pub operation: &'static str,
+    /// The budget that it spent from.
+    pub bucket: Option<Bucket>,
     /// HTTP method.
     pub method: String,
     /// Path, still encoded.

@@ -31,6 +31,9 @@
 //!    are at work, that is all of it in one step, whoever has spent how much. Who was not at work in a window does not
 //!    conclude from it that less need be given back.
 //!
+//! Removals keep to no slice, and each daemon knows only what the last answer told it: where more of them come at once than
+//! a window has requests left, as many are refused as daemons reach for the last ones.
+//!
 //! What this costs: the first windows of a client that takes more than its part are overspent where a fleet is at work,
 //! until the sum has shown it. And a daemon that has spent more of a window than its slice has become waits with its grants
 //! for the next one, so slices are better moved once a window than all the time.

@@ -8,7 +8,7 @@
 //! - Who waits for a window holds no slot: waiting keeps nobody else from sending.
 //! - Nothing is hard-coded about limits: they are learned from the answers.
 //! - Where several daemons share the organization, each keeps to its slice of the share, and a slice that has become less
-//!   binds whoever waits already.
+//!   binds whoever waits already. A slice that was lent is lost when its time is over, without anybody doing anything.
 //!
 //! # Not here
 //! What a single answer means: `headers`; the arithmetic: `ledger` and `claim`; who gets which slice: `slices`.
@@ -47,7 +47,7 @@ use crate::clock::{self, SharedClock};
 use crate::http::classify::http_date;
 use crate::http::peer_clock::PeerClock;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{BucketLabels, LaneLabels};
+use crate::telemetry::metrics::{BucketLabels, IntegrationLabels, LaneLabels};
 use claim::{directory_allowance, directory_pace};
 use ledger::{Admission, Ledger};
 
@@ -86,7 +86,15 @@ pub struct Budget {
 
 struct State {
     claim: Claim,
+    lent: Option<Lent>,
     buckets: BTreeMap<&'static str, Bucket>,
+}
+
+/// Until when the slice is ours, and what of it is left then.
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    until: Duration,
+    least: f64,
 }
 
 /// How many requests wait for a window.
@@ -148,6 +156,7 @@ impl Budget {
             metrics,
             state: Mutex::new(State {
                 claim: Claim { share: settings.share, slice: 1.0 },
+                lent: None,
                 buckets: BTreeMap::new(),
             }),
             peer_clock: Mutex::default(),
@@ -164,9 +173,26 @@ impl Budget {
     /// now is has nothing left for us but what removals may take. With none at all (`0.0`, and what is no number) the
     /// directory stands still, removals go as ever, and of the others as many as one request a window is.
     pub fn set_slice(&self, slice: f64) {
-        let slice = if slice.is_nan() { 0.0 } else { slice.clamp(0.0, 1.0) };
         let now = self.clock.elapsed();
-        let mut state = self.lock();
+        self.take_slice(&mut self.lock(), slice, now);
+        self.changed.notify_waiters();
+    }
+
+    /// The same until `until`, on the monotonic clock. From then on no more than `least` is ours.
+    pub fn lend(&self, slice: f64, until: Duration, least: f64) {
+        self.lock().lent = Some(Lent { until, least });
+        self.set_slice(slice);
+    }
+
+    /// What of the share is ours.
+    pub fn slice(&self) -> f64 {
+        self.current(self.clock.elapsed()).claim.slice
+    }
+
+    fn take_slice(&self, state: &mut State, slice: f64, now: Duration) {
+        let slice = if slice.is_nan() { 0.0 } else { slice.clamp(0.0, 1.0) };
+        let labels = IntegrationLabels { integration: self.integration.clone() };
+        self.metrics.fleet_slice.get_or_create(&labels).set(slice);
         let (before, after) = (state.claim, Claim { slice, ..state.claim });
         if before == after {
             return;
@@ -177,14 +203,23 @@ impl Budget {
             bucket.govern(after, &self.clock);
         }
         self.slots.resize(&self.settings, slice);
-        drop(state);
-        self.changed.notify_waiters();
+    }
+
+    /// The state, less what was lent until now.
+    fn current(&self, now: Duration) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if let Some(Lent { least, .. }) = state.lent.take_if(|lent| lent.until <= now)
+            && least < state.claim.slice
+        {
+            self.take_slice(&mut state, least, now);
+        }
+        state
     }
 
     /// What this daemon could use now, for [`slices::divide`].
     pub fn demand(&self) -> Demand {
         let now = self.clock.elapsed();
-        let state = self.lock();
+        let state = self.current(now);
         let used = state.buckets.values().filter_map(|bucket| {
             let (limit, _) = bucket.ledger.known()?;
             Some((bucket.ledger.spent_lately(now), state.claim.of_fleet(limit)))
@@ -244,7 +279,7 @@ impl Budget {
     /// What is known of a bucket for the directory's estimates.
     pub fn seen(&self, bucket: &str) -> Seen {
         let now = self.clock.elapsed();
-        let state = self.lock();
+        let state = self.current(now);
         let Some(bucket) = state.buckets.get(bucket) else {
             return Seen::default();
         };
@@ -263,7 +298,7 @@ impl Budget {
     }
 
     fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Admission {
-        let mut state = self.lock();
+        let mut state = self.current(now);
         let claim = state.claim;
         let bucket = state.buckets.entry(name).or_default();
         if let refused @ Admission::NotBefore(_) = bucket.ledger.check(lane, claim, now) {

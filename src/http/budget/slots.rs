@@ -200,6 +200,29 @@ mod tests {
         assert_eq!(sizes(&narrow, 0.1), sizes(&narrow, 1.0), "it has one for all of them");
     }
 
+    /// What docs/fleet.md says of the size of a fleet.
+    #[test]
+    fn so_many_daemons_stay_below_oktas_limits_however_they_divide_the_share() {
+        let settings = BudgetSettings::default();
+        let all =
+            |slices: &[f64]| slices.iter().map(|slice| sizes(&settings, *slice).all.wanted).sum::<usize>();
+        for (daemons, most, limit) in [(4, 15, 17), (11, 36, 37)] {
+            let floor = 0.2 / f64::from(daemons);
+            let rest = usize::try_from(daemons - 1).unwrap();
+            // What is beyond the floors goes to one, or to two by any parts.
+            let worst = (0..=100).map(|percent| {
+                let part = 0.8 * f64::from(percent) / 100.0;
+                let mut slices = vec![floor; rest - 1];
+                slices.extend([floor + part, floor + 0.8 - part]);
+                all(&slices)
+            });
+            let worst = worst.max().unwrap_or(0);
+            assert_eq!(worst, most, "{daemons} daemons");
+            assert!(worst <= limit);
+            assert!(all(&vec![1.0 / f64::from(daemons); rest + 1]) <= worst);
+        }
+    }
+
     #[tokio::test]
     async fn what_is_taken_away_while_it_is_held_is_not_given_to_anybody_else() {
         let settings = BudgetSettings::default();

@@ -160,6 +160,26 @@ async fn a_slice_scales_the_slots_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slice_that_was_lent_is_lost_in_time_whoever_sleeps_and_removals_go_all_the_same() {
+    let budget = budget();
+    in_the_middle_of_a_window(&budget).await;
+    let now = budget.clock.elapsed();
+    budget.lend(0.5, now + Duration::from_secs(8), 0.1);
+    clock::sleep(Duration::from_secs(7)).await;
+    assert_eq!(Some(budget.slice()), Some(0.5));
+    clock::sleep(Duration::from_secs(1)).await;
+    assert_eq!(crawl(&budget), 4, "a tenth of 80, less two, one for later, and one that was spent");
+    assert!(budget.admit("groups", Lane::Removal).now_or_never().is_some());
+    assert_eq!(Some(budget.slice()), Some(0.1));
+    // What is lent again is had again, and less than the least is not more.
+    budget.lend(0.5, budget.clock.elapsed() + Duration::from_secs(8), 0.1);
+    assert_eq!(Some(budget.slice()), Some(0.5));
+    budget.set_slice(0.0);
+    clock::sleep(Duration::from_secs(8)).await;
+    assert_eq!(Some(budget.slice()), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_slice_only_removals_go_as_ever() {
     let budget = budget();
     for absurd in [-1.0, f64::NAN, 0.0] {

@@ -212,6 +212,8 @@ pub struct Metrics {
     pub fleet_owner: Family<IntegrationLabels, Gauge>,
     /// Changes of an organization's owner.
     pub fleet_epoch: Family<IntegrationLabels, Gauge>,
+    /// The part of an organization's share of Okta's limits that this daemon holds.
+    pub fleet_slice: Family<IntegrationLabels, Gauge<f64, AtomicU64>>,
 }
 
 /// A metric of the registry, at zero.
@@ -352,6 +354,11 @@ impl Metrics {
         let fleet_owner =
             added(registry, "fleet_owner", "1 where this daemon runs the organization's directory");
         let fleet_epoch = added(registry, "fleet_owner_epoch", "Changes of the organization's owner");
+        let fleet_slice = added(
+            registry,
+            "fleet_slice_ratio",
+            "The part of rate_limit_share that this daemon holds; none where the state is one daemon's alone",
+        );
 
         Self {
             registry: root,
@@ -398,6 +405,7 @@ impl Metrics {
             fleet_entries_behind,
             fleet_owner,
             fleet_epoch,
+            fleet_slice,
         }
     }
 
