@@ -467,6 +467,7 @@ pub(super) mod tests {
             answers: true,
             heard: Duration::ZERO,
             entries_behind: 0,
+            entries_known: 7,
             this_daemon: "a".to_owned(),
             daemons: vec![daemon("a"), daemon("b")],
         });

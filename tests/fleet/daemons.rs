@@ -48,8 +48,15 @@ impl Fleet {
 
     /// The same, where Okta has these limits and the directory is read again and again.
     pub fn limited(base: &Base, users: usize, groups: usize, limits: Limits) -> Self {
-        Self::with(&base.url, base, users, groups, limits, "interval = \"1s\"
-full_interval = \"1s\"")
+        Self::with(
+            &base.url,
+            base,
+            users,
+            groups,
+            limits,
+            "interval = \"1s\"
+full_interval = \"1s\"",
+        )
     }
 
     fn with(url: &str, base: &Base, users: usize, groups: usize, limits: Limits, directory: &str) -> Self {
