@@ -35,7 +35,7 @@ use super::conditions::Obstacle;
 use super::fleet::Fleet;
 use super::journal::{Entry, Found, Journal, JournalError, Last, Record, Subject};
 use super::overlay::{self, Overlay};
-use super::telling::{Telling, tell_operators};
+use super::telling::{Telling, tell_late, tell_operators};
 use crate::audit::{Audit, AuditError, AuditRecord};
 use crate::clock::{self, SharedClock};
 use crate::domain::GrantId;
@@ -445,13 +445,16 @@ impl Shared {
     /// that. What is there already, by us or by others, waits no longer.
     fn lay_over(&self, read: &ReadAnew, backlog: &mut Backlog) -> Result<(), JournalError> {
         let laid = overlay::lay_over(read.entries.clone(), backlog.entries(), self.clock.now());
-        let Overlay { book, entries, standing, left_out } =
+        let Overlay { book, entries, standing, left_out, late } =
             laid.map_err(|error| JournalError::Read(error.into()))?;
         for record in left_out {
             warn!(
                 "what was recorded of {} while the journal was away is left out: others were there before",
                 record.subject()
             );
+        }
+        for (grant, group) in &late {
+            tell_late(grant, group);
         }
         backlog.replace(entries, standing);
         *self.lock() = book;

@@ -28,6 +28,8 @@ pub(super) struct Overlay {
     pub(super) standing: Vec<Standing>,
     /// What no longer fits.
     pub(super) left_out: Vec<Record>,
+    /// The additions that came to be after the end of their grant.
+    pub(super) late: Vec<(GrantId, OktaGroupId)>,
 }
 
 /// Lays `waiting` over `entries`, which hold all there is about the open subjects and those of `waiting`.
@@ -39,20 +41,20 @@ pub(super) fn lay_over(
     let waiting: Vec<_> = waiting.iter().filter(|entry| !entries.contains(entry)).cloned().collect();
     let mut book = Book::replay(entries)?;
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    let mut taken = Vec::new();
+    let (mut taken, mut came_late) = (Vec::new(), Vec::new());
     for entry in waiting {
         if let Record::Grant { id, event: Event::Ended { group, how: Ending::Revoked, .. } } = &entry.record {
             taken.push((id.clone(), group.clone()));
         }
-        match book.apply(std::slice::from_ref(&entry.record)) {
-            Ok(()) => kept.push(entry),
+        let mut fits = |entry: &Entry| book.apply(std::slice::from_ref(&entry.record)).is_ok();
+        if fits(&entry) {
+            kept.push(entry);
+        } else if let Some((addition, late)) = late(&entry).filter(|(_, late)| fits(late)) {
             // Its own addition came to be all the same.
-            Err(_) => {
-                match late(&entry).filter(|late| book.apply(std::slice::from_ref(&late.record)).is_ok()) {
-                    Some(late) => kept.push(late),
-                    None => left_out.push(entry.record),
-                }
-            }
+            came_late.push(addition);
+            kept.push(late);
+        } else {
+            left_out.push(entry.record);
         }
     }
     for record in taken.iter().flat_map(|(id, group)| given_again(&book, id, group)).collect::<Vec<_>>() {
@@ -62,17 +64,17 @@ pub(super) fn lay_over(
     let subjects =
         kept.iter().map(|entry| entry.record.subject()).chain(left_out.iter().map(Record::subject));
     let standing = subjects.map(|subject| Standing { open: book.is_open(&subject), subject }).collect();
-    Ok(Overlay { book, entries: kept, standing, left_out })
+    Ok(Overlay { book, entries: kept, standing, left_out, late: came_late })
 }
 
 /// That an addition came to be after the end of its grant.
-fn late(entry: &Entry) -> Option<Entry> {
+fn late(entry: &Entry) -> Option<((GrantId, OktaGroupId), Entry)> {
     let Record::Grant { id, event: Event::Granted { group, okta_request_ids, .. } } = &entry.record else {
         return None;
     };
-    let (group, okta_request_ids) = (group.clone(), okta_request_ids.clone());
-    let record = Record::Grant { id: id.clone(), event: Event::AddedLate { group, okta_request_ids } };
-    Some(Entry { at: entry.at, record })
+    let event = Event::AddedLate { group: group.clone(), okta_request_ids: okta_request_ids.clone() };
+    let record = Record::Grant { id: id.clone(), event };
+    Some(((id.clone(), group.clone()), Entry { at: entry.at, record }))
 }
 
 /// The intents to give a membership again that was taken for `id`, while others count on it.
@@ -179,6 +181,7 @@ mod tests {
         log.splice(3..3, [of("g1", Event::GrantIntended { group: group() })]);
         let laid = lay_over(log, &[late], Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(events(&laid.entries), ["g1 AddedLate"]);
+        assert_eq!(laid.late, [(GrantId::from("g1"), group())]);
         assert_eq!(laid.book.grant(&"g1".into()).unwrap().step(&group()), Some(Step::Remove));
         assert!(laid.standing[0].open);
     }

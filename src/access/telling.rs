@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::audit::{Audit, AuditError, AuditRecord};
+use crate::domain::{GrantId, OktaGroupId};
 use crate::telemetry::chain;
 
 /// See the module. Only under the ledger's writing lock.
@@ -85,4 +86,10 @@ pub(super) fn tell_operators<E: std::error::Error + 'static>(what: &str, worked:
         None if !worked => info!("{what} can be written again"),
         Some(_) | None => {}
     }
+}
+
+/// Says that an addition came to be after the end of its grant.
+pub(super) fn tell_late(grant: &GrantId, group: &OktaGroupId) {
+    warn!(event = "membership_late", grant.id = %grant, okta.group_id = %group,
+        "grant {grant} was over when what it gave in group {group} came to be; it is taken back");
 }

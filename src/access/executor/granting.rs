@@ -11,13 +11,14 @@
 //! # Not here
 //! Ending it: `removing`.
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::super::book::Book;
 use super::super::journal::{Record, Subject};
 use super::super::machine::{Event, GrantState, Holding, Step};
 use super::super::policy::review_conditions;
 use super::super::sight::Shown;
+use super::super::telling::tell_late;
 use super::{Executor, StepError};
 use crate::apono::Code;
 use crate::domain::{GrantId, Membership, OktaGroupId, OktaUserId};
@@ -226,8 +227,7 @@ impl Executor {
         };
         let recorded = self.ledger.record(&[Subject::Grant(id.clone())], late).await;
         if is_late {
-            warn!(event = "membership_late", grant.id = %id, okta.group_id = %group,
-                "grant {id} was over when what it gave in group {group} came to be; it is taken back");
+            tell_late(id, group);
         }
         recorded.map_err(|source| StepError::Ledger { what: "a late addition", source })
     }
