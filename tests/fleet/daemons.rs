@@ -251,12 +251,15 @@ full_interval = \"1s\"",
     pub fn lags(&self) -> Vec<Duration> {
         let removed: Vec<_> = self.world.okta.membership_writes();
         let removed: Vec<_> = removed.iter().filter(|write| write.effect == WriteEffect::Removed).collect();
-        let lag = |life: &Life| {
-            let of_life = removed.iter().filter(|write| write.group == life.group && write.user == life.user);
+        let lag = |(n, life): (usize, &Life)| {
+            let is_it = |group: &str, user: &str| group == life.group && user == life.user;
+            let of_life = removed.iter().filter(|write| is_it(&write.group, &write.user));
             let end = of_life.map(|write| write.at).find(|at| *at >= life.until)?;
-            Some(clock::until(life.until, end))
+            // One that was never given ends with no other.
+            let next = self.promised.lives.iter().skip(n + 1).find(|next| is_it(&next.group, &next.user));
+            next.is_none_or(|next| end < next.until).then(|| clock::until(life.until, end))
         };
-        let mut lags: Vec<_> = self.promised.lives.iter().filter_map(lag).collect();
+        let mut lags: Vec<_> = self.promised.lives.iter().enumerate().filter_map(lag).collect();
         lags.sort();
         lags
     }
