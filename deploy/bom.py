@@ -3,7 +3,7 @@
 bom.py OUT_DIR
 
 Leaves apono-connector-VERSION.cdx.json and THIRD-PARTY-LICENSES.txt there, out of `cargo metadata` and Cargo.lock, with
-the default features and for the machine that it runs on. The same sources give the same files.
+the features of what is published and for the machine that it runs on. The same sources give the same files.
 """
 
 import json
@@ -17,6 +17,8 @@ import uuid
 
 OUT = pathlib.Path(sys.argv[1])
 NAME = "apono-connector"
+# Of what is published, beside the default ones.
+FEATURES = "jemalloc"
 # What authors call the files with their terms.
 TERMS = re.compile(r"(LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|UNLICENSE)", re.IGNORECASE)
 
@@ -37,13 +39,15 @@ def checksums():
 
 def tree(host, edges):
     """What Cargo builds, which is less than what `cargo metadata` lists."""
-    command = ["cargo", "tree", "--locked", "--package", NAME, "--target", host, "--prefix", "none", "--edges", edges]
+    command = ["cargo", "tree", "--locked", "--features", FEATURES, "--package", NAME, "--target", host]
+    command += ["--prefix", "none", "--edges", edges]
     return {tuple(line.split()[:2]) for line in output(*command, "--format", "{p}").splitlines() if line}
 
 
 def graph():
     host = re.search(r"^host: (.+)$", output("rustc", "-vV"), re.MULTILINE).group(1)
-    told = json.loads(output("cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host))
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--features", FEATURES]
+    told = json.loads(output(*command, "--filter-platform", host))
     built, linked = tree(host, "normal,build"), tree(host, "normal,no-proc-macro")
     packages, is_linked = {}, {}
     for package in told["packages"]:
@@ -112,9 +116,11 @@ def bill(packages, linked, edges, root):
 
 
 def terms(package):
-    """The files of a crate, beside its Cargo.toml, that say on what terms it is given."""
+    """The files that say on what terms a crate is given: beside its Cargo.toml, and in the folders there, one of which may
+    hold a library in C that has terms of its own."""
     folder = pathlib.Path(package["manifest_path"]).parent
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and TERMS.match(path.name)]
+    beside = [*folder.iterdir(), *folder.glob("*/*")]
+    files = [path for path in sorted(beside) if path.is_file() and TERMS.match(path.name)]
     named = folder / package["license_file"] if package["license_file"] else None
     if named and named.is_file() and named not in files:
         files.append(named)

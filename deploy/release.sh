@@ -8,7 +8,7 @@ out=$(realpath "$2")
 cd "$(dirname "$0")/.."
 
 readelf --section-headers --wide "$binary" | grep -qF .dep-v0 || {
-    echo "$binary does not say what it was made of; build it by: cargo auditable build --release --locked" >&2
+    echo "$binary does not say what it was made of; build it by: cargo auditable build --release --locked --features jemalloc" >&2
     exit 1
 }
 version=$("$binary" --version | awk '{print $2}')

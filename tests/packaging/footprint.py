@@ -1,7 +1,8 @@
 """What the running daemon takes: tests/packaging/footprint.py PATH_OF_THE_BINARY
 
 Prints how long it takes from the start to READY with an empty state (the median of some starts; nothing is asserted of
-time), and how much memory it has while it is idle, which must stay below a limit.
+time), and how much memory it has while it is idle, as `ps` shows it, which must stay below a limit. That is more than what
+it has of its own: what is used of the program's file, and of the libraries', is counted too.
 """
 import json
 import os
@@ -17,7 +18,10 @@ import time
 
 from checks import holds, must, until
 
-LIMIT_MIB = 20
+MB = 1_000_000
+LIMIT = 20
+# What it allocates, so that a program which has become smaller does not hide that it has begun to hoard.
+LIMIT_OF_ITS_OWN = 8
 STARTS = 9
 PATIENCE = 60
 
@@ -33,12 +37,13 @@ def main():
                 file.unlink()
             ready.append(start(binary, configuration, folder))
         print(f"-- start to READY with an empty state: {statistics.median(ready):.0f} ms, {max(ready):.0f} at the most")
-    (own, resident), beside = idle(binary)
+    (resident, own), beside = idle(binary)
     print(
-        f"-- idle beside {beside}: {own:.1f} MiB of its own, of {LIMIT_MIB} at the most; "
-        f"{resident:.1f} MiB resident with what is mapped from the program's file"
+        f"-- idle beside {beside}: {resident:.1f} MB resident, of {LIMIT} at the most; "
+        f"{own:.1f} MB of its own, of {LIMIT_OF_ITS_OWN} at the most"
     )
-    holds(f"the idle daemon takes less than {LIMIT_MIB} MiB of its own", own < LIMIT_MIB, own)
+    holds(f"the idle daemon has less than {LIMIT} MB", resident < LIMIT, resident)
+    holds(f"the idle daemon has less than {LIMIT_OF_ITS_OWN} MB of its own", own < LIMIT_OF_ITS_OWN, own)
     print("footprint: all of it holds")
 
 
@@ -94,7 +99,7 @@ def start(binary, configuration, folder):
 
 
 def idle(binary):
-    """MiB of the daemon beside the demonstration's simulators, once its story is told; and what those have."""
+    """MB of the daemon beside the demonstration's simulators, once its story is told; and what those have."""
     users, groups = 500, 40
     with tempfile.TemporaryFile("w+") as told:
         command = [binary, "demo", "--keep-running", f"--users={users}", f"--groups={groups}"]
@@ -131,12 +136,12 @@ def arguments(pid):
 
 
 def settled(pid):
-    """MiB of its own and resident, the smallest of some looks: what it takes for a moment is not what it takes while idle."""
+    """MB resident and of its own, the smallest of some looks: what it takes for a moment is not what it takes while idle."""
     looks = []
     for _ in range(15):
         text = pathlib.Path(f"/proc/{pid}/status").read_text()
-        sizes = [re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE).group(1) for name in ("RssAnon", "VmRSS")]
-        looks.append(tuple(int(size) / 1024 for size in sizes))
+        sizes = [re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE).group(1) for name in ("VmRSS", "RssAnon")]
+        looks.append(tuple(int(size) * 1024 / MB for size in sizes))
         time.sleep(1)
     return min(looks)
 
