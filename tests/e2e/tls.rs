@@ -1,19 +1,25 @@
 //! What stands in the way of a connection is told apart, on real sockets; the CA bundle is followed when it is replaced.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use apono_connector::catalogue::ErrorCode;
 use apono_connector::http::transport::{HttpsSettings, HttpsTransport};
 use apono_connector::http::{Request, Transport, TransportError};
 use apono_connector::secrets::MountedFile;
-use http::{HeaderValue, Method};
+use axum::Router;
+use http::header::{AUTHORIZATION, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::authority::{Authority, OK};
+use super::authority::{Authority, Clients, OK};
+use super::world::World;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -97,14 +103,40 @@ async fn a_redirect_carries_no_token_anywhere() {
     let bundle = folder.path().join("ca.pem");
     let mut authority = Authority::new("Any");
     std::fs::write(&bundle, &authority.pem).unwrap();
-    let thief = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = "HTTP/1.1 307 Temporary Redirect\r\nlocation: https://localhost:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let address = authority.serve("localhost", 2999, away).await;
+    let thief = TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
+    let away = format!("https://localhost:{}/", thief.local_addr().unwrap().port());
+    let redirect = async move || (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, away)]);
+    let router = Router::new().fallback(redirect);
+    let address = authority.serve_router(Clients::Any, "localhost", router).await;
     let mut asking = request("localhost", address.port());
-    asking.headers.insert(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer placeholder"));
+    asking.headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer placeholder"));
     let answer: Result<_, TransportError> = transport(Some(&bundle)).send(asking, LIMIT).await;
     assert_eq!(answer.unwrap().status.as_u16(), 307);
-    drop(thief);
+    assert_eq!(thief.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody has come");
+}
+
+/// The certificates of the host count beside the bundle: `SSL_CERT_FILE` names them on any Linux.
+#[tokio::test]
+async fn the_hosts_own_certificates_are_taken() {
+    let world = World::new();
+    let mut authority = Authority::new("Of the host");
+    std::fs::write(world.path("host.pem"), &authority.pem).unwrap();
+    let apono = authority.serve("localhost", 2999, OK).await;
+    let configuration = world.configuration("");
+    let there = configuration.replace(&world.apono_url(), &format!("https://localhost:{}", apono.port()));
+    world.write_configuration(&there);
+    let mut found = Vec::new();
+    for host in [None, Some(world.path("host.pem"))] {
+        let mut command = world.command(&["doctor", "--json"]);
+        command.stdout(Stdio::piped()).envs(host.map(|path| ("SSL_CERT_FILE", path)));
+        let output = command.output().await.unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let of_tls = findings.filter(|finding| finding["id"] == "apono.tls");
+        found.extend(of_tls.map(|finding| (finding["verdict"].clone(), finding["code"].clone())));
+    }
+    let unknown = (json!("FAIL"), json!(ErrorCode::UnknownIssuer.to_string()));
+    assert_eq!(found, [unknown, (json!("PASS"), Value::Null)]);
 }
 
 #[test]

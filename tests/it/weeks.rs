@@ -5,7 +5,7 @@ use simulator::okta::Limits;
 use crate::steady::{Organization, work};
 
 async fn a_week(limits: Limits) {
-    let week = Organization { days: 7, users: 100, groups: 20, members_per_group: 10, limits };
+    let week = Organization { days: 7, users: 600, groups: 120, members_per_group: 10, limits };
     let worked = work(week).await;
     let amiss = (worked.throttled, worked.broken_runs, worked.refused_grants, worked.left_over);
     assert_eq!(amiss, (0, 0, 0, 0), "{worked:?}");

@@ -8,7 +8,8 @@
 //! # Not here
 //! The rules by which tokens are issued and accepted.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -84,7 +85,9 @@ pub(in super::super) struct Registry {
     pub(super) tokens: HashMap<String, Token>,
     pub(in super::super) management: Management,
     used_assertions: HashSet<(String, String)>,
-    used_proofs: HashMap<String, i64>,
+    used_proofs: HashSet<Arc<str>>,
+    /// In the order in which they came, with when.
+    proofs_by_age: VecDeque<(i64, Arc<str>)>,
     random: ChaCha8Rng,
     nonce_generation: u64,
     seed: u64,
@@ -99,7 +102,8 @@ impl Registry {
             tokens: HashMap::new(),
             management: Management::default(),
             used_assertions: HashSet::new(),
-            used_proofs: HashMap::new(),
+            used_proofs: HashSet::new(),
+            proofs_by_age: VecDeque::new(),
             random: ChaCha8Rng::seed_from_u64(seed),
             nonce_generation: 0,
             seed,
@@ -115,10 +119,15 @@ impl Registry {
 
     /// Marks a proof as used. Tells whether it was new.
     pub(super) fn burn_proof(&mut self, jti: &str, now: i64) -> bool {
-        if self.used_proofs.len() > 10_000 {
-            self.used_proofs.retain(|_, seen| *seen > now - PROOF_MEMORY);
+        while let Some((_, old)) = self.proofs_by_age.pop_front_if(|(seen, _)| *seen <= now - PROOF_MEMORY) {
+            self.used_proofs.remove(&old);
         }
-        self.used_proofs.insert(jti.into(), now).is_none()
+        let jti: Arc<str> = jti.into();
+        let is_new = self.used_proofs.insert(jti.clone());
+        if is_new {
+            self.proofs_by_age.push_back((now, jti));
+        }
+        is_new
     }
 
     /// Issues a token.
