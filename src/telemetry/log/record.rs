@@ -2,7 +2,7 @@
 //! One event as every form of the log shows it.
 //!
 //! # Invariants kept here
-//! - The code that a message ends with (`[AOC-0123]`) is a field too, whoever wrote the event.
+//! - The code that a message or its error names (`[AOC-0123]`) is a field too, whoever wrote the event.
 //! - No text is longer than [`LONGEST`] bytes: what a peer says must not make a line of any length.
 //!
 //! # Not here
@@ -47,8 +47,11 @@ impl Record {
         let mut found = Found::default();
         event.record(&mut found);
         let Found { message, fields } = found;
-        let named = fields.iter().find(|(name, _)| *name == "code").and_then(|(_, value)| value.as_str());
-        let code = named.map(str::to_owned).or_else(|| code_in(&message).map(str::to_owned));
+        let text = |wanted: &str| {
+            fields.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| value.as_str())
+        };
+        let code = text("code").or_else(|| code_in(&message)).or_else(|| text("error").and_then(code_in));
+        let code = code.map(str::to_owned);
         Self {
             at,
             level: *metadata.level(),
@@ -141,8 +144,11 @@ fn cut(mut text: String) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
     use tracing::callsite::DefaultCallsite;
-    use tracing::{Callsite, Metadata, metadata};
+    use tracing::{Callsite, Metadata, metadata, warn};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
     use super::*;
 
@@ -173,6 +179,30 @@ pub(super) mod tests {
         for none in ["", "AOC-0123", "[AOC-", "[AOC-012", "[AOC-012x]", "[AOC-01234]"] {
             assert_eq!(code_in(none), None, "{none}");
         }
+    }
+
+    #[derive(Clone, Default)]
+    struct Codes(Arc<Mutex<Vec<Option<String>>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Codes {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(Record::of(event, Timestamp::UNIX_EPOCH).code);
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_where_it_stands() {
+        let codes = Codes::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(codes.clone()), || {
+            warn!("said [AOC-0123]");
+            warn!(error = "it [AOC-0123]", "not said");
+            warn!(error = "it [AOC-0456]", "said [AOC-0123]");
+            warn!(code = "AOC-0123", error = "it [AOC-0456]", "said [AOC-0789]");
+            warn!(reason = "it [AOC-0456]", "not said");
+        });
+        let found = codes.0.lock().unwrap().clone();
+        let expected = Some("AOC-0123".to_owned());
+        assert_eq!(found, [expected.clone(), expected.clone(), expected.clone(), expected, None]);
     }
 
     #[test]
