@@ -113,7 +113,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::ResultNoIntegration,
         title: "The connector does not have the integration",
-        cause: "okta[].integration_id is misspelt, its table was taken out, or Apono gives the integration to the wrong connector.",
+        cause: "The key okta[].integration_id is misspelt, its table was taken out, or Apono gives the integration to the wrong connector.",
         cure: "Correct okta[].integration_id, or the connector of the integration in Apono.",
         page: Some("Apono: Integrations"),
         again: Again::Never,

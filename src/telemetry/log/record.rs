@@ -70,7 +70,7 @@ impl Record {
     }
 }
 
-/// The first code of the catalogue that a text names: `[AOC-0123]`.
+/// The first code of the catalogue that a text names: `[AOC-0123]`, `[AOC-0123, request r]`.
 fn code_in(text: &str) -> Option<&str> {
     const OPEN: &str = "[AOC-";
     const DIGITS: usize = 4;
@@ -78,7 +78,8 @@ fn code_in(text: &str) -> Option<&str> {
     while let Some(at) = rest.find(OPEN) {
         let (code, after) =
             rest.get(at + 1..).and_then(|code| code.split_at_checked(OPEN.len() - 1 + DIGITS))?;
-        if after.starts_with(']') && code.bytes().rev().take(DIGITS).all(|byte| byte.is_ascii_digit()) {
+        if after.starts_with([']', ',']) && code.bytes().rev().take(DIGITS).all(|byte| byte.is_ascii_digit())
+        {
             return Some(code);
         }
         rest = after;
@@ -176,6 +177,7 @@ pub(super) mod tests {
     fn the_first_code_of_a_message_is_found() {
         assert_eq!(code_in("a: b [AOC-0123]: c [AOC-0456]"), Some("AOC-0123"));
         assert_eq!(code_in("a [AOC-12] b [AOC-0456]"), Some("AOC-0456"));
+        assert_eq!(code_in("a: Okta answered 503 [AOC-0406, request r]"), Some("AOC-0406"));
         for none in ["", "AOC-0123", "[AOC-", "[AOC-012", "[AOC-012x]", "[AOC-01234]"] {
             assert_eq!(code_in(none), None, "{none}");
         }
