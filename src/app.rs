@@ -218,7 +218,7 @@ impl App {
     pub async fn plan(&self, integration: &IntegrationId) -> Result<serde_json::Value, String> {
         let plan = self.here(integration, Box::pin(self.asker(integration)?.plan_here())).await?;
         let plan = plan.map_err(|error| chain(&error).to_string())?;
-        serde_json::to_value(plan).map_err(|error| error.to_string())
+        serde_json::to_value(plan).map_err(|error| unwritten(&error))
     }
 
     /// Operations of that plan, from the `skip`th on.
@@ -248,7 +248,7 @@ impl App {
     ) -> Result<serde_json::Value, String> {
         let run = self.here(integration, Box::pin(self.asker(integration)?.approve_here(hash))).await?;
         let run = run.map_err(|error| chain(&error).to_string())?;
-        serde_json::to_value(run).map_err(|error| error.to_string())
+        serde_json::to_value(run).map_err(|error| unwritten(&error))
     }
 
     /// How far the run is that goes on here.
@@ -285,7 +285,12 @@ impl App {
 
     fn asker(&self, integration: &IntegrationId) -> Result<&Asker, String> {
         let asker = self.directories.get(integration);
-        asker.ok_or_else(|| format!("no directory of integration {integration} is reconciled"))
+        asker.ok_or_else(|| {
+            format!(
+                "no directory of integration {integration} is reconciled [{}]",
+                ErrorCode::WhichOrganization
+            )
+        })
     }
 
     /// Cancelling it stops the connector.
@@ -320,7 +325,10 @@ impl App {
         };
         // A peer that was away a moment ago would only cost the time limit.
         if was_connected && clock::timeout(GOODBYE, goodbye).await.is_none() {
-            warn!("Apono did not take the goodbye in time; what it has not accepted is on disk");
+            warn!(
+                "Apono did not take the goodbye in time; what it has not accepted is on disk [{}]",
+                ErrorCode::NoAnswerInTime
+            );
         }
         // A connection that somebody leaves open holds all of this, and whoever comes next wants the files.
         ledger.release().await;
@@ -335,4 +343,9 @@ impl App {
         info!(event = "stopped", ending = ?ending, "stopped");
         ending
     }
+}
+
+/// What was found cannot be written as JSON.
+fn unwritten(error: &serde_json::Error) -> String {
+    format!("it cannot be written as JSON: {error} [{}]", ErrorCode::PlanFile)
 }

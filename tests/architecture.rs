@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["catalogue", "fleet", "okta", "apono", "audit", "database", "http", "domain", "clock", "telemetry"],
     ),
     ("directory", &["catalogue", "database", "okta", "scim", "http", "domain", "clock", "telemetry"]),
-    ("runtime", &["clock", "telemetry"]),
+    ("runtime", &["catalogue", "clock", "telemetry"]),
     ("server", &["directory", "http", "secrets", "telemetry"]),
     (
         "config",

@@ -5,21 +5,21 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "a switch for whoever regenerates the documents")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
 use apono_connector::apono::Code;
 use apono_connector::app::doctor::Probe;
-use apono_connector::catalogue::{Entry, entries};
+use apono_connector::catalogue::{Again, Entry, ErrorCode, Said, entries};
 use apono_connector::cli::Exit;
 use apono_connector::config::schema::{KEYS, Kind};
 use apono_connector::config::{Sources, load};
 use apono_connector::directory::mapping::DEFAULT;
 use apono_connector::scim::Quirk;
 use apono_connector::telemetry::log::fields::{self, COMMON, EVENTS, FIELDS, Field, Named};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn the_readme_lists_every_configuration_key() {
@@ -62,6 +62,45 @@ fn the_architecture_lists_every_result_code() {
         writeln!(table, "| `{}` | {} | {again} |", code.as_str(), code.status().as_str()).unwrap();
     }
     check_part("docs/ARCHITECTURE.md", "codes", &table);
+}
+
+/// The contract's list is closed, and so is the connector's.
+#[test]
+fn every_result_code_of_the_contract_has_its_entry() {
+    let text = fs::read_to_string(root().join("docs/connector-api.yaml")).unwrap();
+    let contract: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let mut in_the_contract = BTreeSet::new();
+    codes_of(
+        &contract,
+        &contract["components"]["schemas"]["ResultRequest"]["properties"]["code"],
+        &mut in_the_contract,
+    );
+    let known: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    assert_eq!(in_the_contract, known);
+    for code in Code::ALL {
+        let entry = ErrorCode::of_result(code.as_str()).and_then(ErrorCode::entry);
+        let entry = entry.unwrap_or_else(|| panic!("{} has no entry", code.as_str()));
+        let helps = entry.again == Again::WhenAskedAgain;
+        assert_eq!(helps, code.retry_helps(), "{}: {}", code.as_str(), entry.code);
+    }
+    for said in entries().flat_map(|entry| entry.said) {
+        if let Said::Result(code) = said {
+            assert!(known.contains(*code), "{code} is no code of a result");
+        }
+    }
+}
+
+/// The words that a schema allows, through its references.
+fn codes_of(contract: &Value, schema: &Value, found: &mut BTreeSet<String>) {
+    found.extend(
+        schema["enum"].as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())),
+    );
+    for part in schema["anyOf"].as_array().into_iter().flatten() {
+        codes_of(contract, part, found);
+    }
+    if let Some(path) = schema["$ref"].as_str() {
+        codes_of(contract, contract.pointer(path.trim_start_matches('#')).unwrap(), found);
+    }
 }
 
 #[test]

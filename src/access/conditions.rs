@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::apono::Code;
+use crate::catalogue::ErrorCode;
 
 /// What is so at one instant. A value, so that decisions on it are pure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +69,19 @@ impl Obstacle {
         }
     }
 
-    /// One sentence for a person, with the cure.
-    pub fn message(&self) -> String {
+    /// What it is.
+    fn error(&self) -> ErrorCode {
         match self {
+            Self::KillSwitch { .. } => ErrorCode::ResultRefusedPolicy,
+            Self::Journal => ErrorCode::JournalFails,
+            Self::AuditTrail => ErrorCode::AuditFails,
+            Self::Clock { .. } => ErrorCode::WrongClock,
+        }
+    }
+
+    /// One sentence for a person, with the cure and the code.
+    pub fn message(&self) -> String {
+        let sentence = match self {
             Self::KillSwitch { file } => format!(
                 "the connector's operator has switched grants off ({} exists; kill_switch_file)",
                 file.display()
@@ -90,7 +101,8 @@ impl Obstacle {
                     "the clock of the connector's host is {seconds} s {word} Okta's, so no grant begins; set it right (NTP)"
                 )
             }
-        }
+        };
+        format!("{sentence} [{}]", self.error())
     }
 }
 
@@ -101,15 +113,26 @@ mod tests {
     #[test]
     fn each_obstacle_names_itself_and_its_cure() {
         let table = [
-            (Obstacle::KillSwitch { file: "/etc/stop".into() }, Code::RefusedPolicy, "/etc/stop exists"),
-            (Obstacle::Journal, Code::RefusedDegraded, "see its log and its disk"),
-            (Obstacle::AuditTrail, Code::RefusedDegraded, "audit trail"),
-            (Obstacle::Clock { ahead_seconds: -90 }, Code::RefusedDegraded, "90 s behind Okta's"),
-            (Obstacle::Clock { ahead_seconds: 90 }, Code::RefusedDegraded, "90 s ahead of Okta's"),
+            (
+                Obstacle::KillSwitch { file: "/etc/stop".into() },
+                Code::RefusedPolicy,
+                "/etc/stop exists",
+                "AOC-1001",
+            ),
+            (Obstacle::Journal, Code::RefusedDegraded, "see its log and its disk", "AOC-0706"),
+            (Obstacle::AuditTrail, Code::RefusedDegraded, "audit trail", "AOC-0708"),
+            (Obstacle::Clock { ahead_seconds: -90 }, Code::RefusedDegraded, "90 s behind Okta's", "AOC-0220"),
+            (
+                Obstacle::Clock { ahead_seconds: 90 },
+                Code::RefusedDegraded,
+                "90 s ahead of Okta's",
+                "AOC-0220",
+            ),
         ];
-        for (obstacle, code, text) in table {
+        for (obstacle, code, text, error) in table {
             assert_eq!(obstacle.code(), code);
             assert!(obstacle.message().contains(text), "{}", obstacle.message());
+            assert!(obstacle.message().ends_with(&format!("[{error}]")), "{}", obstacle.message());
         }
     }
 }

@@ -22,6 +22,7 @@ use super::journal::Subject;
 use super::ledger::{Ledger, LedgerError};
 use super::watch::Admission;
 use crate::apono::{AponoError, ControlPlane};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock};
 use crate::domain::{GrantId, IntegrationId};
 use crate::telemetry::chain;
@@ -50,9 +51,9 @@ pub struct DesiredGrants {
 enum ListingError {
     #[error("the listing of desired grants broke off")]
     Call(#[source] AponoError),
-    #[error("the listing of desired grants holds a grant that cannot be read ({0})")]
+    #[error("the listing of desired grants holds a grant that cannot be read ({0}) [{code}]", code = ErrorCode::AponoUnreadable)]
     Unreadable(String),
-    #[error("the listing of desired grants does not end")]
+    #[error("the listing of desired grants does not end [{code}]", code = ErrorCode::AponoUnreadable)]
     Endless,
     #[error("the connector stops")]
     Stopped,

@@ -182,14 +182,14 @@ pub enum JournalError {
     #[error("the connection broke while the journal was being written [{}]", ErrorCode::JournalFails)]
     Unsure(#[source] BoxError),
     /// Others have written since the last look: nothing was written, and what there is to write is decided anew.
-    #[error("others have written to the journal in the meantime")]
+    #[error("others have written to the journal in the meantime [{}]", ErrorCode::OthersWereFaster)]
     Behind,
     /// The journal has lost entries that this daemon has seen: it was restored, or a standby that had not got them was made
     /// the primary.
     #[error("the journal has lost entries that were written [{}]", ErrorCode::JournalRewound)]
     Rewound,
     /// Another daemon has taken the duty over, and this one was thought to be gone: nothing was written.
-    #[error("another daemon has taken this over")]
+    #[error("another daemon has taken this over [{}]", ErrorCode::OthersWereFaster)]
     TakenOver,
     /// Nothing could be read.
     #[error("the journal cannot be read [{}]", ErrorCode::JournalFails)]

@@ -29,6 +29,7 @@ use super::ledger::{Ledger, LedgerError};
 use super::tasks::{Ask, Closure, TaskEvent};
 use super::watch::Admission;
 use crate::apono::{AponoError, Code, ControlPlane, Lease, MalformedTask, Task, TaskResult, Work};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock};
 use crate::domain::{Grant, IntegrationId, TaskId};
 use crate::http::Class;
@@ -138,11 +139,14 @@ impl Leasing {
     ) {
         match Task::read(item) {
             Err(MalformedTask { id: Some(id), lease, problem }) => {
-                warn!(task.id = %id, "task {id} cannot be understood: {problem}");
+                warn!(task.id = %id, "task {id} cannot be understood: {problem} [{}]", ErrorCode::ResultMalformed);
                 self.answer(&id, &lease, Code::MalformedTask, &problem).await;
             }
             Err(MalformedTask { id: None, problem, .. }) => {
-                error!("Apono sent a task that cannot even be answered: {problem}");
+                error!(
+                    "Apono sent a task that cannot even be answered: {problem} [{}]",
+                    ErrorCode::ResultMalformed
+                );
             }
             Ok(task) if !self.organizations.contains_key(&task.integration) => {
                 self.answer_unknown_integration(&task).await;

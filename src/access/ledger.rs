@@ -37,6 +37,7 @@ use super::journal::{Entry, Found, Journal, JournalError, Last, Record, Subject}
 use super::overlay::{self, Overlay};
 use super::telling::{Telling, tell_late, tell_operators};
 use crate::audit::{Audit, AuditError, AuditRecord};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock};
 use crate::domain::GrantId;
 
@@ -152,13 +153,13 @@ pub enum LedgerError {
     #[error("the audit trail failed")]
     Audit(#[source] AuditError),
     /// The disk has failed before; this was not even tried.
-    #[error("the journal fails, and is tried again every second")]
+    #[error("the journal fails, and is tried again every second [{}]", ErrorCode::JournalFails)]
     JournalFails,
     /// The audit trail has failed before; this was not even tried.
-    #[error("the audit trail fails, and is tried again every second")]
+    #[error("the audit trail fails, and is tried again every second [{}]", ErrorCode::AuditFails)]
     AuditFails,
     /// The state has moved on since the decision, or a bug.
-    #[error("the record does not fit the state")]
+    #[error("the record does not fit the state [{}]", ErrorCode::RecordUnfit)]
     Illegal(#[source] IllegalRecord),
 }
 
@@ -343,7 +344,7 @@ impl Ledger {
     pub async fn close(&self) {
         // What nobody answers is written by the next start, or not at all; the stop does not wait for it.
         if clock::timeout(LAST_CHECK, self.check_once()).await.is_none() {
-            warn!("the journal did not answer in {LAST_CHECK:?}");
+            warn!("the journal did not answer in {LAST_CHECK:?} [{}]", ErrorCode::JournalFails);
         }
         let turn = self.turn(&[]).await;
         self.to_its_end(async move { turn.close().await }).await;
@@ -449,8 +450,9 @@ impl Shared {
             laid.map_err(|error| JournalError::Read(error.into()))?;
         for record in left_out {
             warn!(
-                "what was recorded of {} while the journal was away is left out: others were there before",
-                record.subject()
+                "what was recorded of {} while the journal was away is left out: others were there before [{}]",
+                record.subject(),
+                ErrorCode::OthersWereFaster
             );
         }
         for (grant, group) in &late {

@@ -10,6 +10,7 @@
 
 use super::journal::JournalError;
 use super::ledger::LedgerError;
+use crate::catalogue::ErrorCode;
 use crate::http::Class;
 use crate::okta::OktaError;
 
@@ -35,7 +36,7 @@ pub enum StepError {
         source: LedgerError,
     },
     /// Another daemon is at it.
-    #[error("another daemon does it")]
+    #[error("another daemon does it [{}]", ErrorCode::OthersWereFaster)]
     Elsewhere,
     /// The claim cannot be had, or does not stand any more.
     #[error("cannot claim it")]
@@ -45,19 +46,24 @@ pub enum StepError {
         source: JournalError,
     },
     /// Okta accepted the removal and goes on showing the membership.
-    #[error("Okta accepted the removal, but still shows the membership")]
+    #[error("Okta accepted the removal, but still shows the membership [{}]", ErrorCode::RemovalNotSeen)]
     StillMember,
     /// Answers that cannot all be true.
-    #[error("Okta does not find what it has just shown, so nothing is concluded")]
+    #[error(
+        "Okta does not find what it has just shown, so nothing is concluded [{}]",
+        ErrorCode::OktaContradicts
+    )]
     Contradiction,
     /// Something is not found, and the connector's rights are in doubt.
     #[error(
-        "Okta does not find the user or the group, and shows no users or groups at all: the connector's administrator role is missing, so nothing is proven"
+        "Okta does not find the user or the group, and shows no users or groups at all: the connector's administrator role is missing, so nothing is proven [{}]",
+        ErrorCode::RoleMissing
     )]
     RightsInDoubt,
     /// The membership may belong to a group rule now.
     #[error(
-        "a group rule has come to fill the group; a removal would put the user on the rule's exclusion list, so a person must decide (remove the group from the rule, or the user from the group)"
+        "a group rule has come to fill the group; a removal would put the user on the rule's exclusion list, so a person must decide (remove the group from the rule, or the user from the group) [{}]",
+        ErrorCode::RuleFillsGroup
     )]
     RuleManaged,
 }

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::conditions::{Conditions, MOST_SKEW_SECONDS, Obstacle};
 use super::ledger::Ledger;
 use super::policy::Policy;
+use crate::catalogue::ErrorCode;
 use crate::clock::SharedClock;
 use crate::http::Budget;
 
@@ -94,7 +95,12 @@ impl Watch {
                 }
             }
             Err(error) => {
-                warn!(error = %error, "cannot look for {} (kill_switch_file): {error}", file.display());
+                warn!(
+                    error = %error,
+                    "cannot look for {} (kill_switch_file) [{}]: {error}",
+                    file.display(),
+                    ErrorCode::KillSwitchUnseen
+                );
             }
         }
     }

@@ -46,6 +46,7 @@ use crate::access::reconciler::{Progress, Reconciler as AccessReconciler};
 use crate::access::watch::{Admission, Watch};
 use crate::apono::{Connection, ControlPlane, SessionKeeper};
 use crate::audit::{Audit, AuditTrail};
+use crate::catalogue::ErrorCode;
 use crate::clock;
 use crate::config::{self, Organization, Settings};
 use crate::directory::mirror::Mirror;
@@ -166,8 +167,8 @@ impl Builder {
         match Door::open(&socket).await {
             Ok(door) => self.door = Some(door),
             Err(error) => warn!(error = %chain(&error),
-                "{}: no socket can be made there, so the grants commands cannot ask this process: {}",
-                socket.display(), chain(&error)),
+                "{}: no socket can be made there, so the grants commands cannot ask this process [{}]: {}",
+                socket.display(), ErrorCode::CannotListen, chain(&error)),
         }
         if let (Some(settings), Some(token)) = (&self.settings.custom_integration, self.custom_token.take()) {
             self.custom = Some(Custom::open(settings, token).await?);

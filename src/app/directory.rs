@@ -61,7 +61,7 @@ pub(super) struct Asker {
 /// Nothing was run or planned.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotRun {
-    #[error("too many ask already, or the connector stops; try again")]
+    #[error("too many ask already, or the connector stops; try again [{code}]", code = ErrorCode::DirectoryBusy)]
     Busy,
     #[error("the directory of integration {integration} is run by daemon {daemon} on host {host}; ask there [{code}]", code = ErrorCode::DirectoryElsewhere)]
     Elsewhere { integration: IntegrationId, host: String, daemon: SessionId },

@@ -20,6 +20,7 @@ use super::facts::FactSource;
 use crate::access::leasing::Questions;
 use crate::access::policy::Policy;
 use crate::apono::{Code, TaskResult, Work};
+use crate::catalogue::ErrorCode;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::directory::Outcome;
@@ -61,7 +62,7 @@ enum ListError {
     Groups(#[source] PageError),
     #[error("cannot list the group rules")]
     Rules(#[source] OktaError),
-    #[error("the listing of groups does not end")]
+    #[error("the listing of groups does not end [{}]", ErrorCode::ListingIncomplete)]
     Endless,
 }
 

@@ -17,6 +17,7 @@ use super::{Outside, StartError};
 use crate::access::journal::{
     Journal, OpenError, Owner, PostgresJournal, SharedOpenError, SqliteJournal, lock_beside,
 };
+use crate::catalogue::ErrorCode;
 use crate::clock;
 use crate::config::Settings;
 use crate::database::{Database, DatabaseSettings};
@@ -55,8 +56,9 @@ async fn join(
     let database = Database::new(database).map_err(shared)?;
     if database.is_plain() {
         warn!(
-            "{} is used without TLS (sslmode=disable): its password is safe, but everybody on the way reads and can change what is written",
-            database.place()
+            "{} is used without TLS (sslmode=disable): its password is safe, but everybody on the way reads and can change what is written [{}]",
+            database.place(),
+            ErrorCode::ConfigDoubtful
         );
     }
     let itself = Itself {

@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - 01 this host, 02 the network, 03 Okta's token endpoint, 04 Okta's API, 05 Apono, 06 the SCIM service, 07 state and
-//!   audit trail, 08 directory runs. New ones are added at the end of their hundred.
+//!   audit trail, 08 directory runs, 09 commands and the process, 10 results to Apono. New ones are added at the end of
+//!   their hundred.
 //!
 //! # Not here
 //! What they mean: the tables beside.
@@ -14,6 +15,8 @@
 pub enum ErrorCode {
     /// The configuration is wrong.
     ConfigInvalid = 101,
+    /// Something in the configuration can be run with, and is hardly meant.
+    ConfigDoubtful = 102,
     /// A secret file is not there.
     SecretMissing = 110,
     /// A secret file is empty.
@@ -28,6 +31,12 @@ pub enum ErrorCode {
     CredentialsShape = 115,
     /// A token file holds more than a token.
     SecretNotAToken = 116,
+    /// A secret file is mounted in a way that never shows a change.
+    FixedMount = 117,
+    /// A new token is mounted that its peer does not take.
+    NewTokenNotTaken = 118,
+    /// It cannot be known whether the kill switch's file is there.
+    KillSwitchUnseen = 119,
     /// The private key does not parse.
     KeyDamaged = 120,
     /// Only the public half of a key is there.
@@ -160,6 +169,12 @@ pub enum ErrorCode {
     ListingIncomplete = 417,
     /// Okta refuses, for a reason that this version has no entry for.
     OktaRefused = 418,
+    /// Okta has accepted a removal, and shows the membership.
+    RemovalNotSeen = 419,
+    /// Okta does not find what it has just shown.
+    OktaContradicts = 420,
+    /// A group rule has come to fill the group of a grant.
+    RuleFillsGroup = 421,
     /// Apono does not accept the connector token.
     ConnectorTokenRefused = 501,
     /// Apono does not let this connector do that.
@@ -178,6 +193,8 @@ pub enum ErrorCode {
     AponoUnreadable = 508,
     /// Apono refuses, for a reason that this version has no entry for.
     AponoRefused = 509,
+    /// A call of the custom integration did not show the bearer token.
+    CallNotAdmitted = 510,
     /// The SCIM service does not accept the token.
     ScimTokenRefused = 601,
     /// The SCIM service does not let the connector do that.
@@ -204,6 +221,12 @@ pub enum ErrorCode {
     ScimUnreadable = 612,
     /// The SCIM service refuses, for a reason that this version has no entry for.
     ScimRefused = 613,
+    /// The SCIM service accepts a change and makes another, or none.
+    ScimIgnoresChange = 614,
+    /// The SCIM service does not show the members of groups.
+    ScimHidesMembers = 615,
+    /// Users are not at the SCIM service yet.
+    ScimUserMissing = 616,
     /// The state is in use by another process.
     StateInUse = 701,
     /// The state belongs to somebody else.
@@ -244,6 +267,10 @@ pub enum ErrorCode {
     DatabaseTooOld = 719,
     /// The shared journal has lost entries.
     JournalRewound = 720,
+    /// Another daemon was faster.
+    OthersWereFaster = 721,
+    /// A record does not fit what is known.
+    RecordUnfit = 722,
     /// The connector sees no users or no groups at all.
     RoleMissing = 801,
     /// Okta's side could not be read completely.
@@ -260,6 +287,10 @@ pub enum ErrorCode {
     MappingWrong = 807,
     /// Another daemon runs the directory.
     DirectoryElsewhere = 808,
+    /// Something of Okta's side is left as it is.
+    ObjectLeftOut = 809,
+    /// Too many ask for a directory run.
+    DirectoryBusy = 810,
     /// The connector does not run.
     NotRunning = 901,
     /// The running connector does not answer.
@@ -288,12 +319,59 @@ pub enum ErrorCode {
     SecretHeldBack = 913,
     /// A file that was named on the command line cannot be read, or is not what it should be.
     FileUnreadable = 914,
+    /// The command line is wrong.
+    CommandLine = 915,
+    /// A part of the process has died.
+    TaskDied = 916,
+    /// A stop did not wait for everything.
+    StopCut = 917,
+    /// The process's memory may be read by others of its user.
+    MemoryReadable = 918,
+    /// The service manager cannot be told anything.
+    ManagerNotTold = 919,
+    /// No such grant was ever heard of.
+    GrantUnknown = 920,
+    /// The connector's policy forbids a grant.
+    ResultRefusedPolicy = 1001,
+    /// A group rule fills the group that is asked for.
+    ResultRefusedRule = 1002,
+    /// The group that is asked for carries administrator roles.
+    ResultRefusedAdmin = 1003,
+    /// The connector cannot promise to end a grant now.
+    ResultRefusedDegraded = 1004,
+    /// Okta has no such user.
+    ResultNoUser = 1005,
+    /// Several users have the name.
+    ResultManyUsers = 1006,
+    /// Okta has no such group.
+    ResultNoGroup = 1007,
+    /// Okta has accepted a change whose effect was not seen in time.
+    ResultUnverified = 1008,
+    /// What a task asks cannot be done or answered now.
+    ResultUnavailable = 1009,
+    /// The connector does no tasks of this kind.
+    ResultUnsupported = 1010,
+    /// A task or a call cannot be understood.
+    ResultMalformed = 1011,
+    /// A task is for an integration that this connector does not have.
+    ResultNoIntegration = 1012,
+    /// Something later came first.
+    ResultSuperseded = 1013,
+    /// A task came after its own end.
+    ResultExpired = 1014,
+    /// The groups of a task went different ways.
+    ResultPartial = 1015,
+    /// No failure: what was asked for is so.
+    ResultDone = 1016,
+    /// No failure: the user is a member by another right.
+    ResultKept = 1017,
 }
 
 impl ErrorCode {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::ConfigInvalid,
+        Self::ConfigDoubtful,
         Self::SecretMissing,
         Self::SecretEmpty,
         Self::SecretUnreadable,
@@ -301,6 +379,9 @@ impl ErrorCode {
         Self::SecretTooLarge,
         Self::CredentialsShape,
         Self::SecretNotAToken,
+        Self::FixedMount,
+        Self::NewTokenNotTaken,
+        Self::KillSwitchUnseen,
         Self::KeyDamaged,
         Self::KeyPublicOnly,
         Self::KeyEncrypted,
@@ -367,6 +448,9 @@ impl ErrorCode {
         Self::OktaUnreadable,
         Self::ListingIncomplete,
         Self::OktaRefused,
+        Self::RemovalNotSeen,
+        Self::OktaContradicts,
+        Self::RuleFillsGroup,
         Self::ConnectorTokenRefused,
         Self::ConnectorForbidden,
         Self::UnknownToApono,
@@ -376,6 +460,7 @@ impl ErrorCode {
         Self::AponoTrouble,
         Self::AponoUnreadable,
         Self::AponoRefused,
+        Self::CallNotAdmitted,
         Self::ScimTokenRefused,
         Self::ScimForbidden,
         Self::ScimTaken,
@@ -389,6 +474,9 @@ impl ErrorCode {
         Self::ScimTrouble,
         Self::ScimUnreadable,
         Self::ScimRefused,
+        Self::ScimIgnoresChange,
+        Self::ScimHidesMembers,
+        Self::ScimUserMissing,
         Self::StateInUse,
         Self::StateForeign,
         Self::StateTooNew,
@@ -409,6 +497,8 @@ impl ErrorCode {
         Self::NoState,
         Self::DatabaseTooOld,
         Self::JournalRewound,
+        Self::OthersWereFaster,
+        Self::RecordUnfit,
         Self::RoleMissing,
         Self::SourceIncomplete,
         Self::EvidenceDisagrees,
@@ -417,6 +507,8 @@ impl ErrorCode {
         Self::PlanMoved,
         Self::MappingWrong,
         Self::DirectoryElsewhere,
+        Self::ObjectLeftOut,
+        Self::DirectoryBusy,
         Self::NotRunning,
         Self::Deaf,
         Self::DaemonRefused,
@@ -431,6 +523,29 @@ impl ErrorCode {
         Self::ProcessLimits,
         Self::SecretHeldBack,
         Self::FileUnreadable,
+        Self::CommandLine,
+        Self::TaskDied,
+        Self::StopCut,
+        Self::MemoryReadable,
+        Self::ManagerNotTold,
+        Self::GrantUnknown,
+        Self::ResultRefusedPolicy,
+        Self::ResultRefusedRule,
+        Self::ResultRefusedAdmin,
+        Self::ResultRefusedDegraded,
+        Self::ResultNoUser,
+        Self::ResultManyUsers,
+        Self::ResultNoGroup,
+        Self::ResultUnverified,
+        Self::ResultUnavailable,
+        Self::ResultUnsupported,
+        Self::ResultMalformed,
+        Self::ResultNoIntegration,
+        Self::ResultSuperseded,
+        Self::ResultExpired,
+        Self::ResultPartial,
+        Self::ResultDone,
+        Self::ResultKept,
     ];
 
     /// Without its letters.

@@ -5,7 +5,7 @@
 //! - In the order of the numbers.
 //!
 //! # Not here
-//! What grants come to: `apono::result`.
+//! What grants come to: `results`.
 
 use super::{Again, Entry, ErrorCode};
 
@@ -191,6 +191,24 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[],
     },
     Entry {
+        code: ErrorCode::OthersWereFaster,
+        title: "Another daemon was faster",
+        cause: "Of the daemons that share the state, another has written first or has taken over what this one was about to do.",
+        cure: "Nothing: the work is done once.",
+        page: None,
+        again: Again::ByItself,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::RecordUnfit,
+        title: "A record does not fit what is known",
+        cause: "What is known has moved on since it was decided, or this version has a defect there.",
+        cure: "Nothing, if it passes: what is due is decided anew. Report what stays, with the log.",
+        page: None,
+        again: Again::ByItself,
+        said: &[],
+    },
+    Entry {
         code: ErrorCode::RoleMissing,
         title: "The connector sees no users or no groups at all",
         cause: "Its administrator role was taken away, or never assigned: Okta answers with empty lists, not with an error.",
@@ -260,6 +278,24 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "Ask on that host. Where nobody has taken it over yet, try again in a few seconds.",
         page: None,
         again: Again::Never,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::ObjectLeftOut,
+        title: "Something of Okta's side is left as it is",
+        cause: "A user, a group or an attribute cannot be read, or cannot be written at the SCIM service; the message says which and why.",
+        cure: "Correct it in Okta, or map the attribute otherwise (okta[].directory.attributes). Nothing of it is changed meanwhile.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
+        code: ErrorCode::DirectoryBusy,
+        title: "Too many ask for a directory run",
+        cause: "They wait for the run that goes on, or the connector stops.",
+        cure: "Ask again when that run has ended.",
+        page: None,
+        again: Again::WhenAskedAgain,
         said: &[],
     },
 ];

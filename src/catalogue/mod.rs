@@ -15,6 +15,7 @@ mod local;
 mod network;
 mod okta;
 mod others;
+mod results;
 mod token;
 
 use std::fmt;
@@ -52,6 +53,8 @@ pub enum Again {
     ByItself,
     /// The connector does so, slowly; it works once the cure is done.
     AfterCure,
+    /// The connector does not, and whoever asked for it can.
+    WhenAskedAgain,
     /// Not with the same request.
     Never,
 }
@@ -62,6 +65,7 @@ impl Again {
         match self {
             Self::ByItself => "yes, and the connector does",
             Self::AfterCure => "after the cure; the connector notices",
+            Self::WhenAskedAgain => "yes, when it is asked for again",
             Self::Never => "no",
         }
     }
@@ -86,6 +90,8 @@ pub enum Said {
     Apono(&'static str),
     /// Apono, where it names no code of these.
     AponoStatus(u16),
+    /// A result of ours, to Apono: `code`.
+    Result(&'static str),
 }
 
 impl fmt::Display for Said {
@@ -100,13 +106,14 @@ impl fmt::Display for Said {
             Self::ScimStatus(status) => write!(f, "SCIM: status {status}"),
             Self::Apono(code) => write!(f, "Apono: {code}"),
             Self::AponoStatus(status) => write!(f, "Apono: status {status}"),
+            Self::Result(code) => write!(f, "a result to Apono: {code}"),
         }
     }
 }
 
 /// All of them, by number.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let areas: [&'static [Entry]; 7] = [
+    let areas: [&'static [Entry]; 8] = [
         local::ENTRIES,
         network::ENTRIES,
         token::ENTRIES,
@@ -114,6 +121,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         others::ENTRIES,
         directory::ENTRIES,
         command::ENTRIES,
+        results::ENTRIES,
     ];
     areas.into_iter().flatten()
 }
@@ -152,7 +160,8 @@ impl ErrorCode {
             | Said::Scim(_)
             | Said::ScimStatus(_)
             | Said::Apono(_)
-            | Said::AponoStatus(_) => None,
+            | Said::AponoStatus(_)
+            | Said::Result(_) => None,
         };
         let found =
             entries().filter_map(|entry| Some((entry.said.iter().filter_map(fits).max()?, entry.code)));
@@ -182,6 +191,11 @@ impl ErrorCode {
             .or_else(|| by_said(|said| *said == Said::AponoStatus(status)))
             .unwrap_or(if status >= 500 { Self::AponoTrouble } else { Self::AponoRefused })
     }
+
+    /// What the code of a result to Apono means.
+    pub fn of_result(code: &str) -> Option<Self> {
+        by_said(|said| matches!(said, Said::Result(known) if *known == code))
+    }
 }
 
 fn by_said(fits: impl Fn(&Said) -> bool) -> Option<ErrorCode> {
@@ -202,7 +216,7 @@ impl Serialize for ErrorCode {
 
 /// Not a code of this catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a code of this version; codes look like AOC-0302")]
+#[error("{0} is not a code of this version; codes look like AOC-0302 [{code}]", code = ErrorCode::CommandLine)]
 pub struct UnknownCode(String);
 
 impl FromStr for ErrorCode {
@@ -280,6 +294,31 @@ mod tests {
         for (code, challenge, status, expected) in cases {
             assert_eq!(ErrorCode::of_okta(code, challenge, status), expected, "{code:?} {status}");
         }
+    }
+
+    /// RFC 7644 section 3.12, table 9.
+    #[test]
+    fn every_word_of_a_scim_service_for_a_failure_has_an_entry() {
+        let words = [
+            "invalidFilter",
+            "tooMany",
+            "uniqueness",
+            "mutability",
+            "invalidSyntax",
+            "invalidPath",
+            "noTarget",
+            "invalidValue",
+            "invalidVers",
+            "sensitive",
+        ];
+        let mut known: Vec<_> = entries()
+            .flat_map(|entry| entry.said)
+            .filter_map(|said| if let Said::Scim(word) = said { Some(*word) } else { None })
+            .collect();
+        known.sort_unstable();
+        let mut all = words.to_vec();
+        all.sort_unstable();
+        assert_eq!(known, all);
     }
 
     #[test]

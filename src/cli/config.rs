@@ -13,6 +13,7 @@ use clap::Subcommand;
 use super::import::{ImportArgs, import};
 use super::{Exit, complain, say, say_lines};
 use crate::app::{Outside, read_secrets};
+use crate::catalogue::ErrorCode;
 use crate::config::{Loaded, Sources, load, schema};
 use crate::telemetry::chain;
 
@@ -53,7 +54,7 @@ fn check(sources: &Sources, without_secrets: bool) -> Exit {
         }
     };
     for warning in &loaded.warnings {
-        complain(&format!("warning: {warning}"));
+        complain(&format!("warning: {warning} [{}]", ErrorCode::ConfigDoubtful));
     }
     let read = || {
         read_secrets(&loaded.settings)?;

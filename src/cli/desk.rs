@@ -66,7 +66,7 @@ pub(super) enum DeskError {
     State(#[source] OpenError),
     #[error("the journal cannot be read")]
     Journal(#[source] JournalError),
-    #[error("the journal's records do not follow each other")]
+    #[error("the journal's records do not follow each other [{code}]", code = ErrorCode::StateDamaged)]
     Illegal(#[source] IllegalRecord),
     #[error(
         "a connector has the state ({by}), but its socket {} does not answer; run this as root or as its user [{code}]",
@@ -79,7 +79,7 @@ pub(super) enum DeskError {
     },
     #[error("the connector cannot be asked")]
     Client(#[source] HttpsError),
-    #[error("the connector cannot be asked")]
+    #[error("the connector cannot be asked [{code}]", code = ErrorCode::Deaf)]
     Base(#[source] BaseError),
     #[error("the state cannot be opened")]
     Database(#[source] DatabaseError),

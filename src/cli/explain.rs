@@ -23,7 +23,7 @@ use crate::domain::GrantId;
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// A code out of a message (AOC-0302), or Apono's id of a grant
+    /// A code out of a message (AOC-0302) or of a result (`refused_policy`), or Apono's id of a grant
     #[arg(value_name = "CODE|GRANT")]
     what: String,
     /// JSON instead of text
@@ -32,21 +32,23 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn explain(arguments: &ExplainArgs, sources: &Sources) -> Exit {
+    if let Some(code) = ErrorCode::of_result(&arguments.what) {
+        return explain_code(arguments, code);
+    }
     if catalogue::looks_like_a_code(&arguments.what) {
-        return explain_code(arguments);
+        return match arguments.what.parse::<ErrorCode>() {
+            Ok(code) => explain_code(arguments, code),
+            Err(error) => {
+                complain(&error.to_string());
+                Exit::Usage
+            }
+        };
     }
     at_the_desk(sources, async |desk| tell(&desk, arguments).await)
 }
 
-fn explain_code(arguments: &ExplainArgs) -> Exit {
-    let entry = match arguments.what.parse::<ErrorCode>() {
-        Ok(code) => code.entry(),
-        Err(error) => {
-            complain(&error.to_string());
-            return Exit::Usage;
-        }
-    };
-    let Some(Entry { code, title, cause, cure, page, again, said }) = entry else {
+fn explain_code(arguments: &ExplainArgs, code: ErrorCode) -> Exit {
+    let Some(Entry { code, title, cause, cure, page, again, said }) = code.entry() else {
         return Exit::Bug;
     };
     if arguments.json {

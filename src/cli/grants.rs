@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use super::desk::{Desk, DeskError, at_the_desk, at_the_ruins};
 use super::{Exit, complain, say};
 use crate::access::view::{self, Filter, GrantView, Story};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SystemClock};
 use crate::config::Sources;
 use crate::domain::{GrantId, IntegrationId, OktaGroupId};
@@ -157,7 +158,7 @@ impl ListArgs {
 }
 
 pub(super) fn unknown(id: &GrantId) -> Exit {
-    complain(&format!("no grant {id} was ever heard of here"));
+    complain(&format!("no grant {id} was ever heard of here [{}]", ErrorCode::GrantUnknown));
     Exit::Usage
 }
 

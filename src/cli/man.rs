@@ -16,7 +16,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{Cli, Exit, complain};
-use crate::catalogue::{Entry, entries};
+use crate::catalogue::{Entry, ErrorCode, entries};
 use crate::config::DEFAULT_FILE;
 use crate::config::schema::KEYS;
 
@@ -69,7 +69,7 @@ fn ended(written: io::Result<()>) -> Exit {
     match written {
         Ok(()) => Exit::Done,
         Err(error) => {
-            complain(&format!("it cannot be written: {error}"));
+            complain(&format!("it cannot be written: {error} [{}]", ErrorCode::FileNotWritten));
             Exit::Io
         }
     }

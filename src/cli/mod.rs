@@ -46,6 +46,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use exit::Exit;
 
+use crate::catalogue::ErrorCode;
 use crate::config::Sources;
 use crate::runtime::keep_memory_private;
 
@@ -131,7 +132,10 @@ enum Command {
 /// The process's arguments and environment in, its exit code out.
 pub fn main() -> ExitCode {
     if let Err(error) = keep_memory_private() {
-        complain(&format!("this process's memory may be read by others of its user: {error}"));
+        complain(&format!(
+            "this process's memory may be read by others of its user: {error} [{}]",
+            ErrorCode::MemoryReadable
+        ));
     }
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     let environment = std::env::vars_os().filter_map(text_pair).collect();
@@ -145,13 +149,17 @@ fn run_with(arguments: impl Iterator<Item = OsString>, environment: BTreeMap<Str
             let asked_for = !error.use_stderr();
             // A closed pipe is the reader's wish.
             let _ = error.print();
-            return if asked_for { Exit::Done } else { Exit::Usage };
+            if asked_for {
+                return Exit::Done;
+            }
+            complain(&format!("the command line is wrong [{}]", ErrorCode::CommandLine));
+            return Exit::Usage;
         }
     };
     let sources = match cli.common.sources(environment) {
         Ok(sources) => sources,
         Err(wrong) => {
-            complain(&format!("--set {wrong} is not KEY=VALUE"));
+            complain(&format!("--set {wrong} is not KEY=VALUE [{}]", ErrorCode::CommandLine));
             return Exit::Usage;
         }
     };

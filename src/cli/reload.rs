@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use crate::app::{Outside, StartError, read_secrets};
+use crate::catalogue::ErrorCode;
 use crate::config::{Effective, Loaded, Settings, Sources, load};
 use crate::runtime::Manager;
 use crate::telemetry::chain;
@@ -76,7 +77,7 @@ impl Reload {
         let loaded = match load(sources) {
             Ok(loaded) => loaded,
             Err(error) => {
-                warn!(event = "reload_refused", error = %error, "SIGHUP: the former configuration goes on: {error}");
+                warn!(event = "reload_refused", error = %chain(&error), "SIGHUP: the former configuration goes on: {error}");
                 return false;
             }
         };
@@ -90,13 +91,14 @@ impl Reload {
         }
         if !self.with(|state| (state.is_on_disk)()) {
             warn!(
-                "SIGHUP: the former configuration goes on, because what is in force is not on disk: see why the state cannot be written, and try again"
+                "SIGHUP: the former configuration goes on, because what is in force is not on disk: see why the state cannot be written, and try again [{}]",
+                ErrorCode::JournalFails
             );
             return false;
         }
         info!(event = "reloading", "SIGHUP: another configuration; what was begun is finished first");
         for warning in &loaded.warnings {
-            warn!("{warning}");
+            warn!("{warning} [{}]", ErrorCode::ConfigDoubtful);
         }
         manager.reloading();
         self.with(|state| {

@@ -40,7 +40,7 @@ pub(super) fn run(sources: &Sources) -> Exit {
         }
     };
     for warning in &loaded.warnings {
-        warn!("{warning}");
+        warn!("{warning} [{}]", ErrorCode::ConfigDoubtful);
     }
     let runtime = match threads() {
         Ok(runtime) => runtime,
@@ -78,8 +78,9 @@ fn warn_of_fixed_mounts(settings: &Settings) {
         if file.is_mounted_by_itself(&mounts) {
             warn!(
                 file = %file.path().display(),
-                "{} is mounted by itself (subPath, or a bind mount of one file), so what replaces it is never seen; mount the folder that it is in",
-                file.path().display()
+                "{} is mounted by itself (subPath, or a bind mount of one file), so what replaces it is never seen; mount the folder that it is in [{}]",
+                file.path().display(),
+                ErrorCode::FixedMount
             );
         }
     }
@@ -110,7 +111,7 @@ async fn run_until_stopped(
             }
         };
         if let Err(error) = log.configure(&settings.log.level) {
-            warn!(error = %chain(&error), "{}", chain(&error));
+            warn!(error = %chain(&error), "{} [{}]", chain(&error), ErrorCode::LogSettings);
         }
         info!(event = "started",
             version = env!("CARGO_PKG_VERSION"),

@@ -16,6 +16,7 @@ use super::runtime::wait_for;
 use super::{Exit, complain, say_lines};
 use crate::access::journal::{Place, Transferred, transfer};
 use crate::app::owner;
+use crate::catalogue::ErrorCode;
 use crate::clock::SystemClock;
 use crate::config::{Settings, Sources, load, sqlite_file};
 use crate::database::{Database, DatabaseError, is_postgres};
@@ -55,9 +56,10 @@ pub(super) fn state(command: &StateCommand, sources: &Sources) -> Exit {
 
 fn migrate(arguments: &MigrateArgs, sources: &Sources) -> Exit {
     if is_postgres(&arguments.from) == is_postgres(&arguments.to) {
-        complain(
-            "one of --from and --to is sqlite:/path/state.db, and the other postgres://user@host/database",
-        );
+        complain(&format!(
+            "one of --from and --to is sqlite:/path/state.db, and the other postgres://user@host/database [{}]",
+            ErrorCode::CommandLine
+        ));
         return Exit::Usage;
     }
     let from = place("--from", &arguments.from, arguments.from_password_file.as_ref(), sources);
@@ -127,7 +129,10 @@ fn place(
             Place::Database(Database::new(database).map_err(|error| unusable(&error))?)
         }
         (None, _) => {
-            complain(&format!("{flag} is neither sqlite:/path/state.db, nor postgres://user@host/database"));
+            complain(&format!(
+                "{flag} is neither sqlite:/path/state.db, nor postgres://user@host/database [{}]",
+                ErrorCode::CommandLine
+            ));
             return Err(Exit::Usage);
         }
     };

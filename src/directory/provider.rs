@@ -17,6 +17,7 @@ use super::mapping::Mapping;
 use super::progress::{Phase, Work};
 use super::store::{ProviderGroup, ProviderUser, Store, StoreError};
 use super::tracker::Tracker;
+use crate::catalogue::ErrorCode;
 use crate::domain::ScimId;
 use crate::http::Class;
 use crate::scim::attributes::{Path, PathError, active, read};
@@ -60,7 +61,7 @@ pub enum ProviderError {
     #[error("cannot keep what was read")]
     Store(#[source] StoreError),
     /// Our own path does not parse.
-    #[error("the attribute mapping is wrong")]
+    #[error("the attribute mapping is wrong [{}]", ErrorCode::MappingWrong)]
     Mapping(#[source] PathError),
 }
 

@@ -360,7 +360,8 @@ impl Reconciler {
             "Okta has {} users, {} groups and {} memberships", okta.users, okta.groups, okta.memberships
         );
         for held in &planned.held {
-            warn!(event = "breaker_holds", integration.id = %self.integration, "the breaker holds removals: {held}");
+            warn!(event = "breaker_holds", integration.id = %self.integration,
+                "the breaker holds removals: {held} [{}]", ErrorCode::BreakerHolds);
         }
         let (removals, looks) = looks(&planned);
         self.tracker.enter(Phase::SecondLooks, Some(removals), evidence::AT_ONCE, looks);

@@ -507,7 +507,8 @@ impl Collector<'_> {
                     "user {} has the unknown status {:?}, which changes nothing", user.id, user.status.as_str());
             }
             if user.text("login").is_none() {
-                warn!(okta.user_id = %user.id, "user {} is shown without a login and is left as it is", user.id);
+                warn!(okta.user_id = %user.id,
+                    "user {} is shown without a login and is left as it is [{}]", user.id, ErrorCode::ObjectLeftOut);
                 people.spared.push(user.id.to_string());
             } else {
                 let desired = self.mapping.desired(&user);
@@ -527,7 +528,8 @@ impl Collector<'_> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(attribute.to_owned()) {
             warn!(okta.user_id = %user.id, attribute,
-                "the attribute {attribute} of user {} cannot be written and is left out: {why} (said once a run)", user.id);
+                "the attribute {attribute} of user {} cannot be written and is left out: {why} (said once a run) [{}]",
+                user.id, ErrorCode::ObjectLeftOut);
         }
     }
 }
@@ -540,7 +542,12 @@ fn spared(what: &'static str, skipped: &[Skipped]) -> Result<Vec<String>, Snapsh
         let Some(id) = &object.id else {
             return Err(SnapshotError::Nameless { what, reason: reason.clone() });
         };
-        warn!(okta.id = id, reason, "one of the {what} cannot be read and is left as it is ({id}): {reason}");
+        warn!(
+            okta.id = id,
+            reason,
+            "one of the {what} cannot be read and is left as it is ({id}) [{}]: {reason}",
+            ErrorCode::ObjectLeftOut
+        );
         ids.push(id.clone());
     }
     Ok(ids)

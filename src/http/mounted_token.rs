@@ -14,14 +14,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
 
 use super::bearer::Scheme;
 use super::{Authorize, AuthorizeError, Class, Request, Response};
+use crate::catalogue::ErrorCode;
 use crate::clock::SharedClock;
 use crate::secrets::Reloading;
+
+/// A token that no request can carry.
+#[derive(Debug, thiserror::Error)]
+#[error("the token has characters that no header takes [{}]", ErrorCode::SecretNotAToken)]
+struct Unfit(#[source] InvalidHeaderValue);
 
 /// A new token that the peer did not take is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
@@ -68,9 +74,10 @@ impl MountedToken {
 impl Authorize for MountedToken {
     fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(async move {
-            let value = Scheme::Bearer
-                .header(&self.chosen())
-                .map_err(|source| AuthorizeError { class: Class::Misconfigured, source: Box::new(source) })?;
+            let value = Scheme::Bearer.header(&self.chosen()).map_err(|source| AuthorizeError {
+                class: Class::Misconfigured,
+                source: Box::new(Unfit(source)),
+            })?;
             request.headers.insert(AUTHORIZATION, value);
             Ok(())
         })
@@ -92,7 +99,11 @@ impl Authorize for MountedToken {
         }
         if trust.doubted.as_ref().is_none_or(|(doubted, _)| !is_same(doubted, &newest)) {
             let peer = request.url.host_str().unwrap_or_default();
-            warn!(peer, "{peer} does not take the new token yet; the former one goes on being used");
+            warn!(
+                peer,
+                "{peer} does not take the new token yet; the former one goes on being used [{}]",
+                ErrorCode::NewTokenNotTaken
+            );
         }
         trust.doubted = Some((newest, self.clock.elapsed() + TRY_AGAIN));
     }

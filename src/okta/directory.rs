@@ -44,7 +44,7 @@ pub enum PageError {
     #[error("cannot read a page")]
     Call(#[source] OktaError),
     /// The page's links do not say where the listing goes on.
-    #[error("cannot go on to the next page of {call}")]
+    #[error("cannot go on to the next page of {call} [{}]", ErrorCode::ListingIncomplete)]
     Link {
         /// The listing.
         call: &'static str,

@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 use uuid::Uuid;
 
+use crate::catalogue::ErrorCode;
 use crate::http::{Authorize, AuthorizeError, Class, Exchange, Request, Response};
 use crate::secrets::{Curve, KeyError, SignError, SigningKey, generate_ec};
 
@@ -112,13 +113,13 @@ struct State {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProofError {
     /// No key.
-    #[error("no key for proofs of possession can be made")]
+    #[error("no key for proofs of possession can be made [{code}]", code = ErrorCode::KeyFails)]
     Key(#[source] KeyError),
     /// The key does not sign.
-    #[error("the proof of possession cannot be signed")]
+    #[error("the proof of possession cannot be signed [{code}]", code = ErrorCode::KeyFails)]
     Sign(#[source] SignError),
     /// What was signed is no header: the nonce, say.
-    #[error("the proof of possession does not fit into a header")]
+    #[error("the proof of possession does not fit into a header [{code}]", code = ErrorCode::KeyFails)]
     Header(#[source] http::header::InvalidHeaderValue),
 }
 

@@ -120,7 +120,9 @@ pub(super) fn refused(mut answer: Answer, settings: &Settings, skew: Option<i64>
     let class = match entry.map(|entry| entry.again) {
         // With Okta's `Date` the next request is right; without it, somebody has to set the clock.
         Some(Again::ByItself) if answer.error != ErrorCode::WrongClock || skew.is_some() => Class::Transient,
-        Some(Again::ByItself | Again::AfterCure | Again::Never) | None => Class::Misconfigured,
+        Some(Again::ByItself | Again::AfterCure | Again::WhenAskedAgain | Again::Never) | None => {
+            Class::Misconfigured
+        }
     };
     let detail = match (answer.error, skew) {
         (ErrorCode::WrongClock, Some(seconds)) if seconds > 0 => format!("it is {seconds} s ahead of Okta's"),

@@ -17,6 +17,7 @@ use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::catalogue::ErrorCode;
 use crate::clock;
 
 /// How the process is now.
@@ -96,7 +97,7 @@ impl Manager {
 
     fn complain(&self, error: &std::io::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
-            warn!(%error, "the service manager cannot be told anything: {error}");
+            warn!(%error, "the service manager cannot be told anything [{}]: {error}", ErrorCode::ManagerNotTold);
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::catalogue::ErrorCode;
 use crate::clock;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -155,7 +156,13 @@ impl Supervisor {
             Some(ended) = self.tasks.join_next() => Some(death(ended)),
         };
         if let Some(Ending::Died { task, reason }) = &died {
-            error!(event = "task_died", task, reason, "the task {task} has died: {reason}; the process ends");
+            error!(
+                event = "task_died",
+                task,
+                reason,
+                "the task {task} has died [{}]: {reason}; the process ends",
+                ErrorCode::TaskDied
+            );
         }
         self.stop.cancel();
         let drained = {
@@ -169,7 +176,7 @@ impl Supervisor {
                             wished = Ending::Stopped;
                             continue;
                         }
-                        warn!(signal = name, "{name} again: ending at once");
+                        warn!(signal = name, "{name} again: ending at once [{}]", ErrorCode::StopCut);
                         wished = Ending::Cut;
                         break None;
                     }
@@ -180,7 +187,12 @@ impl Supervisor {
             (Some(died), _) | (None, Some(Some(died))) => died,
             (None, Some(None)) => wished,
             (None, None) => {
-                warn!(tasks = self.tasks.len(), "{} tasks did not end in time", self.tasks.len());
+                warn!(
+                    tasks = self.tasks.len(),
+                    "{} tasks did not end in time [{}]",
+                    self.tasks.len(),
+                    ErrorCode::StopCut
+                );
                 self.tasks.shutdown().await;
                 // Whoever begins again can do so without those.
                 if matches!(wished, Ending::Again) { wished } else { Ending::Cut }

@@ -156,8 +156,12 @@ async fn commands_and_their_exit_codes() {
         (&["config", "check", "--without-secrets", "--set", "apono.tokn=x"], 78, "there is no such key"),
         (&["config", "show"], 0, "okta[0].rate_limit_share = 0.8  # default"),
         (&["config", "schema"], 0, "https://json-schema.org/draft/2020-12/schema"),
-        (&["run", "--set", "log.level"], 64, "is not KEY=VALUE"),
+        (&["run", "--set", "log.level"], 64, "is not KEY=VALUE [AOC-0915]"),
         (&["fly"], 64, "unrecognized subcommand"),
+        (&["fly"], 64, "the command line is wrong [AOC-0915]"),
+        (&["explain", "refused_policy"], 0, "AOC-1001  The connector's policy forbids the grant"),
+        (&["explain", "not_permitted"], 0, "AOC-0402"),
+        (&["explain", "AOC-9999"], 64, "[AOC-0915]"),
         (&["run", "--set", "log.format=loud"], 78, "not one of auto, pretty, json, logfmt, journald"),
         (&["--help"], 0, "On-premises agent between Okta and Apono"),
     ] {

@@ -94,7 +94,10 @@ async fn every_answer_is_as_apono_published_it() {
     // What is no call at all; the second half of the document holds for the answers.
     let get = send(&url, Method::GET, Some(FIRST), "").await;
     let not_json = send(&url, Method::POST, Some(FIRST), "{\"event_type\":").await;
-    assert_eq!((get.status, said(&not_json)), (405, (400, json!({ "error": "the body is not JSON" }))));
+    assert_eq!(
+        (get.status, said(&not_json)),
+        (405, (400, json!({ "error": "the body is not JSON (malformed_task)" })))
+    );
     for exchange in [get, not_json] {
         contract.check_response(&exchange).unwrap();
     }

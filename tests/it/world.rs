@@ -17,6 +17,7 @@ use apono_connector::runtime::Ending;
 use apono_connector::secrets::generate_rsa;
 use apono_connector::server::Facts;
 use apono_connector::telemetry::chain;
+use apono_connector::telemetry::log::fields::NOTICES;
 use apono_connector::telemetry::log::json_line;
 use axum::Router;
 use bytes::Bytes;
@@ -417,7 +418,7 @@ impl Messages {
     }
 }
 
-/// Every line of the log is as docs/log.schema.json describes it.
+/// Every line of the log is as docs/log.schema.json describes it, and what tells of a failure has its code.
 struct AsDescribed;
 
 impl<S: tracing::Subscriber> Layer<S> for AsDescribed {
@@ -428,9 +429,14 @@ impl<S: tracing::Subscriber> Layer<S> for AsDescribed {
             jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
         });
         let line = json_line(event, Timestamp::UNIX_EPOCH);
-        let value = serde_json::from_str(&line).unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap();
         if let Err(error) = schema.validate(&value) {
             panic!("{line} is not as docs/log.schema.json describes: {error}");
+        }
+        let is_ours = event.metadata().target().starts_with("apono_connector");
+        let is_notice = value["event"].as_str().is_some_and(|event| NOTICES.contains(&event));
+        if is_ours && *event.metadata().level() <= Level::WARN && !is_notice {
+            assert!(value["code"].is_string(), "{line} has no code of the catalogue");
         }
     }
 }

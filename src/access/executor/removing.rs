@@ -135,7 +135,7 @@ impl Executor {
             }
             Err(error) => {
                 warn!(okta.group_id = %group, error = %chain(&error),
-                    "cannot list the group rules; removing from {group} all the same");
+                    "removing from {group} although the group rules cannot be listed: {}", chain(&error));
                 Ok(false)
             }
         }

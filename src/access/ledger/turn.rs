@@ -13,6 +13,7 @@ use super::{Batch, LedgerError, MOST_TRIES, ReadAnew, Turn, Waits, Writing};
 use crate::access::book::{Book, Rehearsal};
 use crate::access::journal::{Found, JournalError, Record, Standing, Subject};
 use crate::access::tasks::TaskEvent;
+use crate::catalogue::ErrorCode;
 
 impl Turn {
     /// Brings closed subjects back into the book.
@@ -249,7 +250,11 @@ impl Turn {
             } else {
                 "nor are all of them in the journal: the next start looks again, and tells what it finds"
             };
-            warn!(untold, "the audit trail was not told of {untold} events; {rest}");
+            warn!(
+                untold,
+                "the audit trail was not told of {untold} events [{}]; {rest}",
+                ErrorCode::AuditFails
+            );
         }
         self.writing.telling.close(self.shared.clock.now()).await;
     }

@@ -15,13 +15,15 @@ use axum::Router;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::ErrorCode;
 use crate::http::address::Address;
 use crate::http::serving::{bind_unix, until_stopped};
 
 /// The listener cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "custom_integration.listen: cannot listen on {address}; choose another place, or stop what listens there"
+    "custom_integration.listen: cannot listen on {address}; choose another place, or stop what listens there [{}]",
+    ErrorCode::CannotListen
 )]
 pub struct EndpointError {
     address: Address,

@@ -89,7 +89,7 @@ pub trait CustomIntegration: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// The published protocol has a word for this one.
-    #[error("the body is not JSON")]
+    #[error("the body is not JSON (malformed_task)")]
     NotJson(#[source] serde_json::Error),
     /// It has none for this.
     #[error("{0} (malformed_task)")]
@@ -212,8 +212,8 @@ mod tests {
 
     #[test]
     fn what_is_no_call_says_why() {
-        assert_eq!(Call::read(b"{").unwrap_err().to_string(), "the body is not JSON");
-        assert_eq!(Call::read(b"").unwrap_err().to_string(), "the body is not JSON");
+        assert_eq!(Call::read(b"{").unwrap_err().to_string(), "the body is not JSON (malformed_task)");
+        assert_eq!(Call::read(b"").unwrap_err().to_string(), "the body is not JSON (malformed_task)");
         let cases = [
             (json!([]), "not an object"),
             (json!(["get-status", {}]), "not an object"),

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::{Answer, Call, CustomIntegration, Place, Unreadable, error_body};
+use crate::catalogue::ErrorCode;
 use crate::clock;
 use crate::http::bearer::ExpectedToken;
 use crate::secrets::Reloading;
@@ -56,7 +57,10 @@ async fn answer(State(served): State<Served>, request: Request) -> Response {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response();
     }
     if !served.token.admits(request.headers()) {
-        warn!("a call of the custom integration was refused: it did not show the bearer token");
+        warn!(
+            "a call of the custom integration was refused: it did not show the bearer token [{}]",
+            ErrorCode::CallNotAdmitted
+        );
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
     let Ok(place) = Arc::clone(&served.places).try_acquire_owned() else {
@@ -79,10 +83,11 @@ async fn answer(State(served): State<Served>, request: Request) -> Response {
 
 async fn read(body: Body) -> Result<Call, Response> {
     let Some(read) = clock::timeout(BODY_WITHIN, to_bytes(body, LARGEST_BODY)).await else {
-        return Err(failed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"));
+        return Err(failed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time (unavailable)"));
     };
     let bytes = read.map_err(|_| {
-        let message = format!("the body broke off, or is larger than {} KiB", LARGEST_BODY / 1024);
+        let message =
+            format!("the body broke off, or is larger than {} KiB (malformed_task)", LARGEST_BODY / 1024);
         failed(StatusCode::PAYLOAD_TOO_LARGE, &message)
     })?;
     Call::read(&bytes).map_err(|unreadable| {

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::{Caller, refuse, who};
 use crate::audit::{Audit, LogLevel, RaisedLevel};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock};
 use crate::telemetry::chain;
 use crate::telemetry::log::{Log, LogError, Raised, TICK};
@@ -60,7 +61,7 @@ impl Logging {
             match self.log.tick() {
                 Ok(None) => {}
                 Ok(Some(_)) => self.tell_of_reset("its time is over").await,
-                Err(error) => warn!(error = %chain(&error), "{}", chain(&error)),
+                Err(error) => warn!(error = %chain(&error), "{} [{}]", chain(&error), ErrorCode::LogSettings),
             }
         }
     }
@@ -118,5 +119,5 @@ async fn recent(State(logging): State<Logging>) -> Response {
 }
 
 fn refused(error: &LogError) -> Response {
-    refuse(StatusCode::UNPROCESSABLE_ENTITY, &chain(error).to_string())
+    refuse(StatusCode::UNPROCESSABLE_ENTITY, &format!("{} [{}]", chain(error), ErrorCode::LogSettings))
 }

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::writing::Outcome;
 use super::{Applier, ApplyError};
+use crate::catalogue::ErrorCode;
 use crate::directory::plan::Origin;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::scim::abilities::{Removal, Way};
@@ -105,7 +106,10 @@ impl Applier<'_> {
             return Err(ApplyError::AdditionIgnored { count: wanted.len() });
         }
         self.abilities.found(Quirk::HidesMembers);
-        warn!("the SCIM service shows no members: those that were added count as members from now on");
+        warn!(
+            "the SCIM service shows no members: those that were added count as members from now on [{}]",
+            ErrorCode::ScimHidesMembers
+        );
         self.store.learn(Quirk::HidesMembers, true).await.map_err(ApplyError::Store)
     }
 
@@ -142,7 +146,11 @@ impl Applier<'_> {
             let lost: Vec<ScimId> = stay.difference(&now).map(|id| ScimId::from(id.as_str())).collect();
             if !lost.is_empty() {
                 self.abilities.found(form.quirk());
-                warn!(members = lost.len(), "a removal took others along, who are added back");
+                warn!(
+                    members = lost.len(),
+                    "a removal took others along, who are added back [{}]",
+                    ErrorCode::ScimIgnoresChange
+                );
                 self.in_parts(group, &lost, patch::add_members).await?;
             }
             left.retain(|id| now.contains(id));

@@ -31,6 +31,7 @@ use super::progress::Phase;
 use super::provider::{Listing, ProviderError};
 use super::store::{PlannedOperation, Store, StoreError};
 use super::tracker::Tracker;
+use crate::catalogue::ErrorCode;
 use crate::domain::{OktaGroupId, OktaUserId, ScimId};
 use crate::http::Class;
 use crate::scim::attributes::Path;
@@ -68,7 +69,8 @@ pub enum ApplyError {
     },
     /// The provider says that there is one already, and shows none.
     #[error(
-        "the SCIM service says that {what} exists already, but does not find it by externalId or by name"
+        "the SCIM service says that {what} exists already, but does not find it by externalId or by name [{}]",
+        ErrorCode::ScimTaken
     )]
     PhantomConflict {
         /// What.
@@ -76,7 +78,8 @@ pub enum ApplyError {
     },
     /// What has the name at the provider belongs to somebody else.
     #[error(
-        "the SCIM service has {what} under the externalId {external_id}, so it belongs to somebody else and is left alone"
+        "the SCIM service has {what} under the externalId {external_id}, so it belongs to somebody else and is left alone [{}]",
+        ErrorCode::ScimTaken
     )]
     Taken {
         /// What.
@@ -86,36 +89,42 @@ pub enum ApplyError {
     },
     /// The provider accepts a removal and does not do it.
     #[error(
-        "the SCIM service accepts the removal of {count} members and keeps them, by every form of request"
+        "the SCIM service accepts the removal of {count} members and keeps them, by every form of request [{}]",
+        ErrorCode::ScimIgnoresChange
     )]
     RemovalIgnored {
         /// How many.
         count: usize,
     },
     /// The provider accepts an addition and does not do it.
-    #[error("the SCIM service accepts {count} new members and does not show them, by every form of request")]
+    #[error(
+        "the SCIM service accepts {count} new members and does not show them, by every form of request [{}]",
+        ErrorCode::ScimIgnoresChange
+    )]
     AdditionIgnored {
         /// How many.
         count: usize,
     },
     /// The provider accepts a deactivation, or the end of one, and does not do it.
     #[error(
-        "the SCIM service accepts that the user's activity is changed and does not change it, by every form of request"
+        "the SCIM service accepts that the user's activity is changed and does not change it, by every form of request [{}]",
+        ErrorCode::ScimIgnoresChange
     )]
     StaysActive,
     /// What is not seen must not be overwritten.
     #[error(
-        "the SCIM service does not show the group's members, so the group is not written whole, and takes no other form of request"
+        "the SCIM service does not show the group's members, so the group is not written whole, and takes no other form of request [{}]",
+        ErrorCode::ScimHidesMembers
     )]
     Unseen,
     /// It cannot be asked, and its listing cannot be read.
-    #[error("cannot look through what exists")]
+    #[error("cannot look through what exists [{}]", ErrorCode::ProviderIncomplete)]
     Search(#[source] Box<ProviderError>),
     /// The local store.
     #[error("cannot note what was done")]
     Store(#[source] StoreError),
     /// Somebody else's turn must come first.
-    #[error("{count} users are not at the SCIM service yet")]
+    #[error("{count} users are not at the SCIM service yet [{}]", ErrorCode::ScimUserMissing)]
     UsersMissing {
         /// How many.
         count: usize,

@@ -98,13 +98,16 @@ pub enum StoreError {
     #[error("the directory's local store failed [{}]", ErrorCode::StoreFails)]
     Statement(#[source] rusqlite::Error),
     /// A row that does not parse.
-    #[error("the directory's local store holds something that cannot be understood")]
+    #[error(
+        "the directory's local store holds something that cannot be understood [{}]",
+        ErrorCode::StoreFails
+    )]
     Row(#[source] serde_json::Error),
     /// The connector stops.
-    #[error("the directory's local store was closed")]
+    #[error("the directory's local store was closed [{}]", ErrorCode::StoreFails)]
     Closed,
     /// The blocking task died.
-    #[error("the directory's local store died")]
+    #[error("the directory's local store died [{}]", ErrorCode::StoreFails)]
     Died(#[source] tokio::task::JoinError),
 }
 

@@ -130,6 +130,10 @@ pub const FIELDS: &[Field] = &[
     count("waited_seconds", "How long a request has waited"),
 ];
 
+/// Of these, what is written as a warning and is no failure, so that it has no code.
+pub const NOTICES: &[&str] =
+    &["companion_lost", "grant_withdrawn", "kill_switch", "log_level", "membership_late", "outside_change"];
+
 /// The events that have a name.
 pub const EVENTS: &[Named] = &[
     named("apono_connected", "Apono accepts this connector's session.", ""),

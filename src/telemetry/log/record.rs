@@ -2,7 +2,7 @@
 //! One event as every form of the log shows it.
 //!
 //! # Invariants kept here
-//! - The code that a message ends with (`[AOC-0123]`) is a field too, whoever wrote the event.
+//! - The code that a message or its error names (`[AOC-0123]`) is a field too, whoever wrote the event.
 //! - No text is longer than [`LONGEST`] bytes: what a peer says must not make a line of any length.
 //!
 //! # Not here
@@ -47,8 +47,11 @@ impl Record {
         let mut found = Found::default();
         event.record(&mut found);
         let Found { message, fields } = found;
-        let named = fields.iter().find(|(name, _)| *name == "code").and_then(|(_, value)| value.as_str());
-        let code = named.map(str::to_owned).or_else(|| code_in(&message).map(str::to_owned));
+        let text = |wanted: &str| {
+            fields.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| value.as_str())
+        };
+        let code = text("code").or_else(|| code_in(&message)).or_else(|| text("error").and_then(code_in));
+        let code = code.map(str::to_owned);
         Self {
             at,
             level: *metadata.level(),
@@ -67,7 +70,7 @@ impl Record {
     }
 }
 
-/// The first code of the catalogue that a text names: `[AOC-0123]`.
+/// The first code of the catalogue that a text names: `[AOC-0123]`, `[AOC-0123, request r]`.
 fn code_in(text: &str) -> Option<&str> {
     const OPEN: &str = "[AOC-";
     const DIGITS: usize = 4;
@@ -75,7 +78,8 @@ fn code_in(text: &str) -> Option<&str> {
     while let Some(at) = rest.find(OPEN) {
         let (code, after) =
             rest.get(at + 1..).and_then(|code| code.split_at_checked(OPEN.len() - 1 + DIGITS))?;
-        if after.starts_with(']') && code.bytes().rev().take(DIGITS).all(|byte| byte.is_ascii_digit()) {
+        if after.starts_with([']', ',']) && code.bytes().rev().take(DIGITS).all(|byte| byte.is_ascii_digit())
+        {
             return Some(code);
         }
         rest = after;
@@ -141,8 +145,11 @@ fn cut(mut text: String) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
     use tracing::callsite::DefaultCallsite;
-    use tracing::{Callsite, Metadata, metadata};
+    use tracing::{Callsite, Metadata, metadata, warn};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
     use super::*;
 
@@ -170,9 +177,34 @@ pub(super) mod tests {
     fn the_first_code_of_a_message_is_found() {
         assert_eq!(code_in("a: b [AOC-0123]: c [AOC-0456]"), Some("AOC-0123"));
         assert_eq!(code_in("a [AOC-12] b [AOC-0456]"), Some("AOC-0456"));
+        assert_eq!(code_in("a: Okta answered 503 [AOC-0406, request r]"), Some("AOC-0406"));
         for none in ["", "AOC-0123", "[AOC-", "[AOC-012", "[AOC-012x]", "[AOC-01234]"] {
             assert_eq!(code_in(none), None, "{none}");
         }
+    }
+
+    #[derive(Clone, Default)]
+    struct Codes(Arc<Mutex<Vec<Option<String>>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Codes {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(Record::of(event, Timestamp::UNIX_EPOCH).code);
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_where_it_stands() {
+        let codes = Codes::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(codes.clone()), || {
+            warn!("said [AOC-0123]");
+            warn!(error = "it [AOC-0123]", "not said");
+            warn!(error = "it [AOC-0456]", "said [AOC-0123]");
+            warn!(code = "AOC-0123", error = "it [AOC-0456]", "said [AOC-0789]");
+            warn!(reason = "it [AOC-0456]", "not said");
+        });
+        let found = codes.0.lock().unwrap().clone();
+        let expected = Some("AOC-0123".to_owned());
+        assert_eq!(found, [expected.clone(), expected.clone(), expected.clone(), expected, None]);
     }
 
     #[test]
