@@ -288,6 +288,12 @@ pub enum ErrorCode {
     SecretHeldBack = 913,
     /// A file that was named on the command line cannot be read, or is not what it should be.
     FileUnreadable = 914,
+    /// The program has a defect.
+    Defect = 950,
+    /// An argument or an answer is missing, or does not fit.
+    Arguments = 951,
+    /// The rotation of a key stands at another step.
+    RotationStep = 952,
 }
 
 impl ErrorCode {
@@ -431,6 +437,9 @@ impl ErrorCode {
         Self::ProcessLimits,
         Self::SecretHeldBack,
         Self::FileUnreadable,
+        Self::Defect,
+        Self::Arguments,
+        Self::RotationStep,
     ];
 
     /// Without its letters.

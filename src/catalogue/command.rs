@@ -53,7 +53,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ErrorCode::WhichOrganization,
         "It is not clear which organization is meant",
         "Several are configured, or none of that name has its directory reconciled.",
-        "Name one with --integration.",
+        "Name one: with --integration, or as the message says.",
         Again::Never,
     ),
     entry(
@@ -117,6 +117,27 @@ pub(super) const ENTRIES: &[Entry] = &[
         "A file that was named to a command cannot be read",
         "It is not there, may not be read, or is not of the kind that the command takes.",
         "Correct its name, run the command as a user who may read it, or give a file of the kind that the message names.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::Defect,
+        "The program has a defect",
+        "Something came about that its authors held to be impossible.",
+        "Report the message and the connector's version; run the command again meanwhile.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::Arguments,
+        "An argument or an answer is missing, or does not fit",
+        "The command needs more than it was given, two arguments contradict each other, or nobody agreed to what was asked.",
+        "Do what the message says, and run the command again: it goes on where it stopped.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::RotationStep,
+        "The rotation of a key stands at another step",
+        "One waits to be finished, none does, or the old and the new file hold the same key.",
+        "Do what the message says: `key rotate` puts a new key in, `key rotate --finish` ends the old one.",
         Again::Never,
     ),
 ];
