@@ -13,7 +13,7 @@ locals {
 
   permissions = concat(
     ["okta.users.read", "okta.groups.read"],
-    var.access ? ["okta.groups.members.manage"] : [],
+    var.access ? ["okta.groups.members.manage", "okta.users.groupMembership.manage"] : [],
   )
 
   groups = length(var.group_ids) == 0 ? ["${local.origin}/api/v1/groups"] : [

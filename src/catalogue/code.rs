@@ -331,6 +331,10 @@ pub enum ErrorCode {
     ManagerNotTold = 919,
     /// No such grant was ever heard of.
     GrantUnknown = 920,
+    /// The program has a defect.
+    Defect = 921,
+    /// The rotation of a key stands at another step.
+    RotationStep = 922,
     /// The connector's policy forbids a grant.
     ResultRefusedPolicy = 1001,
     /// A group rule fills the group that is asked for.
@@ -529,6 +533,8 @@ impl ErrorCode {
         Self::MemoryReadable,
         Self::ManagerNotTold,
         Self::GrantUnknown,
+        Self::Defect,
+        Self::RotationStep,
         Self::ResultRefusedPolicy,
         Self::ResultRefusedRule,
         Self::ResultRefusedAdmin,

@@ -53,7 +53,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ErrorCode::WhichOrganization,
         "It is not clear which organization is meant",
         "Several are configured, or none of that name has its directory reconciled.",
-        "Name one with --integration.",
+        "Name one: with --integration, or as the message says.",
         Again::Never,
     ),
     entry(
@@ -122,8 +122,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         ErrorCode::CommandLine,
         "The command line is wrong",
-        "A command, an option or a value is unknown, missing or of another form.",
-        "Correct it; --help after the command shows what it takes.",
+        "A command, an option, a value or an answer is unknown or missing, or does not fit the others.",
+        "Do what the message says; --help after the command shows what it takes. What was done is not done again.",
         Again::Never,
     ),
     entry(
@@ -159,6 +159,20 @@ pub(super) const ENTRIES: &[Entry] = &[
         "No such grant was ever heard of",
         "Its id is misspelt, or another connector has it.",
         "See the ids with `apono-connector grants list`, and ask where the state of that grant is.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::Defect,
+        "The program has a defect",
+        "Something came about that its authors held to be impossible.",
+        "Report the message and the connector's version; run the command again meanwhile.",
+        Again::Never,
+    ),
+    entry(
+        ErrorCode::RotationStep,
+        "The rotation of a key stands at another step",
+        "One waits to be finished, none does, or the old and the new file hold the same key.",
+        "Do what the message says: `key rotate` puts a new key in, `key rotate --finish` ends the old one.",
         Again::Never,
     ),
 ];

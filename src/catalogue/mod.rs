@@ -142,6 +142,12 @@ impl ErrorCode {
         self.entry().map_or("", |entry| entry.title)
     }
 
+    /// The text with the code behind it, unless it says it already.
+    pub fn told_with(self, text: String) -> String {
+        let code = self.to_string();
+        if text.contains(&code) { text } else { format!("{text} [{code}]") }
+    }
+
     /// Whether it is about a private key, and not about the file that it is in.
     pub fn is_about_a_key(self) -> bool {
         (Self::KeyDamaged..=Self::KeyFails).contains(&self)

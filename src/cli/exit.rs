@@ -68,7 +68,7 @@ impl Exit {
                 "the state is in use by another process, which is named, or its database is away or does not take the password; a grant is over and something of it is still to be removed; the breaker holds something; or a plan is not what there is to do any more"
             }
             Self::NotPermitted => {
-                "the state belongs to another connector or organization; Okta refuses what an administrator's token or a key is for"
+                "the state belongs to another connector or organization; Okta refuses what an administrator's token or a key is for, or gives a connection less than it needs"
             }
             Self::Config => "the configuration or a secret file is wrong",
         }

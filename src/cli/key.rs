@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::rotate::{RotateArgs, rotate};
-use super::trouble::{Trouble, absolute, block_on, ended, organization, surroundings};
+use super::trouble::{Trouble, absolute, block_on, ended, exit_of, organization, surroundings};
 use super::{Exit, complain, say};
 use crate::config::{Sources, load};
 use crate::entropy::SystemEntropy;
@@ -25,7 +25,7 @@ use crate::secrets::{
     generate_ec, generate_rsa,
 };
 use crate::setup::files::{self, PRIVATE};
-use crate::setup::proof::prove;
+use crate::setup::proof::{Expected, prove};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -121,7 +121,7 @@ fn read_key(path: &Path) -> Result<(Option<String>, SigningKey), Trouble> {
         return Ok((Some(credentials.client_id), credentials.key));
     }
     let key = SigningKey::parse(text.expose_secret(), None)
-        .map_err(|error| Trouble::new(Exit::Config, format!("{}: {error}", path.display())))?;
+        .map_err(|error| Trouble::new(Exit::Config, error.code(), format!("{}: {error}", path.display())))?;
     Ok((None, key))
 }
 
@@ -143,25 +143,14 @@ fn verify(arguments: &VerifyArgs, sources: &Sources) -> Result<Exit, Trouble> {
     let credentials = Credentials { client_id: place.client_id, key };
     let scopes = ["okta.users.read", if place.access { "okta.groups.manage" } else { "okta.groups.read" }];
     let surroundings = surroundings(arguments.ca_bundle_file.as_deref(), sources)?;
-    let proof = block_on(async { Ok(prove(&place.base, &credentials, scopes, &surroundings).await?) })?;
+    let expected = Expected { users: true, groups: true, ..Expected::token(scopes) };
+    let proof = block_on(async { Ok(prove(&place.base, &credentials, &expected, &surroundings).await?) })?;
     say(&format!("{} gives a token for it", place.base.origin()));
-    for scope in &proof.missing_scopes {
-        complain(&format!("{scope} is not granted; grant it to the application (Okta API Scopes)"));
+    let short = proof.shortfalls(&expected);
+    for shortfall in &short {
+        complain(&shortfall.to_string());
     }
-    let sees = match &proof.sees {
-        Ok((true, true)) => true,
-        Ok(_) => {
-            complain("it sees no users or no groups; if there are any, give the application its admin role");
-            false
-        }
-        Err(error) => {
-            complain(&format!(
-                "it cannot look at users and groups; give the application its admin role: {error}"
-            ));
-            false
-        }
-    };
-    Ok(if sees && proof.missing_scopes.is_empty() { Exit::Done } else { Exit::NotPermitted })
+    Ok(if short.is_empty() { Exit::Done } else { exit_of(&short) })
 }
 
 fn place(arguments: &VerifyArgs, own: Option<String>, sources: &Sources) -> Result<Option<Place>, Trouble> {
@@ -169,9 +158,8 @@ fn place(arguments: &VerifyArgs, own: Option<String>, sources: &Sources) -> Resu
     let access = !arguments.without_access;
     if let Some(url) = &arguments.organization_url {
         let base = organization(url)?;
-        let client_id = client_id.ok_or_else(|| {
-            Trouble::new(Exit::Usage, "--client-id is missing: the file does not say whose key it is")
-        })?;
+        let client_id = client_id
+            .ok_or_else(|| Trouble::usage("--client-id is missing: the file does not say whose key it is"))?;
         return Ok(Some(Place { base, client_id, access }));
     }
     // A configuration that is not there, or not right yet, names no organization.

@@ -5,6 +5,7 @@
 //! - Nothing is changed before the plan was shown and, where somebody is there, agreed to.
 //! - The private key is on the disk before its public half is at Okta, so that a run that breaks off can be completed.
 //! - The credentials file appears when the key was proven, and is never replaced.
+//! - The administrator's token is revoked only when the whole connection was proven: it may be needed to complete it.
 //!
 //! # Not here
 //! Which calls: `setup::plan`.
@@ -20,8 +21,9 @@ use serde_json::{Value, json};
 
 use super::key::KeyKind;
 use super::terminal::{Terminal, note};
-use super::trouble::{Trouble, absolute, admin_token, block_on, ended, organization, surroundings};
+use super::trouble::{Trouble, absolute, admin_token, block_on, ended, exit_of, organization, surroundings};
 use super::{Exit, complain, say};
+use crate::catalogue::ErrorCode;
 use crate::config::Sources;
 use crate::http::url::Base;
 use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey};
@@ -30,7 +32,7 @@ use crate::setup::admin::Admin;
 use crate::setup::files::{self, PRIVATE};
 use crate::setup::found::Found;
 use crate::setup::plan::{Plan, Wishes, plan};
-use crate::setup::proof::{Proof, prove_patiently};
+use crate::setup::proof::{Expected, Members, Proof, Shortfall, prove_patiently};
 use crate::setup::say as words;
 use crate::setup::step::{Names, Step};
 
@@ -175,7 +177,7 @@ impl<'a> Setup<'a> {
                     self.credentials_file.display(),
                     credentials.client_id
                 );
-                return Err(Trouble::new(Exit::Usage, text));
+                return Err(Trouble::usage(text));
             }
             return Ok(Key::Known(credentials));
         }
@@ -206,7 +208,7 @@ impl<'a> Setup<'a> {
             Some(_) | None => {
                 if !self.terminal.is_interactive() && !self.args.non_interactive && !self.args.dry_run {
                     let text = "standard input is no terminal; say --non-interactive to go ahead without being asked";
-                    return Err(Trouble::new(Exit::Usage, text));
+                    return Err(Trouble::usage(text));
                 }
                 let token = admin_token(self.args.admin_token_file.as_ref(), self.terminal)?;
                 let admin = Admin::new(self.base.clone(), &token, &surroundings)?;
@@ -236,6 +238,7 @@ impl<'a> Setup<'a> {
         }
         let wishes = self.wishes(groups);
         let found = admin.look(&wishes.label, wishes.client_id.as_deref()).await?;
+        let (users, groups) = admin.shows().await?;
         let plan = plan(&found, &wishes)?;
         for warning in &plan.warnings {
             complain(&format!("warning: {warning}"));
@@ -245,6 +248,7 @@ impl<'a> Setup<'a> {
             return Ok(self.dry_run(&plan, &names));
         }
         self.agree(&plan)?;
+        let expected = Expected { scopes: wishes.scopes(), users, groups, members: wishes.access };
         if let (false, Key::New { private, .. }) = (plan.steps.is_empty(), &self.key) {
             let file = files::pending(&self.credentials_file);
             files::create(&file, private.expose_secret(), PRIVATE, surroundings.entropy.as_ref())?;
@@ -255,8 +259,9 @@ impl<'a> Setup<'a> {
         }
         let client = client_id(&found, &names);
         let credentials = self.credentials(&client)?;
-        let proof = prove_patiently(&self.base, &credentials, wishes.scopes(), surroundings).await?;
-        self.conclude(&client, &proof, surroundings)?;
+        let proof = prove_patiently(&self.base, &credentials, &expected, surroundings).await?;
+        self.write(&client, surroundings)?;
+        self.judge(&proof, &proof.shortfalls(&expected), "the administrator's token was not revoked: ")?;
         if self.args.revoke_admin_token || self.terminal.agrees("Revoke the administrator's token now?") {
             admin.perform(&Step::RevokeToken, &mut names).await?;
             note("done: revoke the administrator's token; remove its file");
@@ -266,13 +271,20 @@ impl<'a> Setup<'a> {
     }
 
     fn dry_run(&self, plan: &Plan, names: &Names) -> Exit {
-        if plan.steps.is_empty() {
+        let steps = self.all_steps(plan);
+        if steps.is_empty() {
             say("nothing would be changed");
             return Exit::Done;
         }
-        say(words::calls(&plan.steps, names, &self.base.origin()).trim_end());
+        say(words::calls(&steps, names, &self.base.origin()).trim_end());
         note("nothing was changed");
         Exit::Differs
+    }
+
+    /// With the one that ends the token, where that was asked for beforehand.
+    fn all_steps(&self, plan: &Plan) -> Vec<Step> {
+        let last = self.args.revoke_admin_token.then_some(Step::RevokeToken);
+        plan.steps.iter().cloned().chain(last).collect()
     }
 
     fn agree(&self, plan: &Plan) -> Result<(), Trouble> {
@@ -280,29 +292,35 @@ impl<'a> Setup<'a> {
             note("everything is there already");
             return Ok(());
         }
-        note(&format!("In {}:\n{}", self.base.origin(), words::list(&plan.steps).trim_end()));
+        note(&format!("In {}:\n{}", self.base.origin(), words::list(&self.all_steps(plan)).trim_end()));
         if self.args.non_interactive || self.terminal.agrees("Do this?") {
             return Ok(());
         }
-        Err(Trouble::new(Exit::Usage, "nothing was changed"))
+        Err(Trouble::usage("nothing was changed"))
     }
 
     /// The application was made by hand; the key that waits is proven with its client id.
     async fn finish_by_hand(self, client: &str, surroundings: &Surroundings) -> Result<Exit, Trouble> {
         if self.args.dry_run {
-            return Err(Trouble::new(Exit::Usage, "--dry-run needs --admin-token-file"));
+            return Err(Trouble::usage("--dry-run needs --admin-token-file"));
         }
         if matches!(self.key, Key::New { .. }) {
             let text = format!(
                 "{} is not there: no public key of this host was given out; begin with --print console, curl or terraform",
                 files::pending(&self.credentials_file).display()
             );
-            return Err(Trouble::new(Exit::Usage, text));
+            return Err(Trouble::usage(text));
         }
         let credentials = self.credentials(client)?;
-        let scopes = self.wishes(BTreeSet::new()).scopes();
-        let proof = prove_patiently(&self.base, &credentials, scopes, surroundings).await?;
-        self.conclude(client, &proof, surroundings)?;
+        let wishes = self.wishes(BTreeSet::new());
+        let expected =
+            Expected { scopes: wishes.scopes(), users: true, groups: true, members: wishes.access };
+        let proof = prove_patiently(&self.base, &credentials, &expected, surroundings).await?;
+        self.write(client, surroundings)?;
+        let mut short = proof.shortfalls(&expected);
+        // Nobody is there to say whether the organization is empty.
+        short.retain(|shortfall| !matches!(shortfall, Shortfall::Unseen(_)));
+        self.judge(&proof, &short, "")?;
         self.next_command();
         Ok(Exit::Done)
     }
@@ -314,33 +332,40 @@ impl<'a> Setup<'a> {
                 let key = SigningKey::parse(private.expose_secret(), None)?;
                 Ok(Credentials { client_id: client.to_owned(), key })
             }
-            Key::None => Err(Trouble::new(Exit::Bug, "there is no key")),
+            Key::None => Err(Trouble::new(Exit::Bug, ErrorCode::Defect, "there is no key")),
         }
     }
 
-    /// Tells what was proven, and writes the files.
-    fn conclude(&self, client: &str, proof: &Proof, surroundings: &Surroundings) -> Result<(), Trouble> {
-        for scope in &proof.missing_scopes {
-            complain(&format!(
-                "warning: the token does not carry {scope}; grant it to the application (Okta API Scopes)"
-            ));
-        }
-        match &proof.sees {
-            Ok((true, true)) => {
-                note("done: a token was fetched with the new key, and it sees users and groups");
+    /// Tells what was proven; what falls short is an error.
+    fn judge(&self, proof: &Proof, short: &[Shortfall], token: &str) -> Result<(), Trouble> {
+        if let Some(first) = short.first() {
+            for shortfall in short {
+                complain(&shortfall.to_string());
             }
-            Ok((users, groups)) => complain(&format!(
-                "warning: a token was fetched, but it sees {}; if there are any, give the application its admin role",
-                match (users, groups) {
-                    (false, false) => "neither users nor groups",
-                    (false, _) => "no users",
-                    (true, _) => "no groups",
-                }
-            )),
-            Err(error) => complain(&format!(
-                "warning: a token was fetched, but it cannot look at users and groups; give the application its admin role: {error}"
-            )),
+            let text =
+                format!("the connection is not complete; {token}mend what is told above, and run this again");
+            return Err(Trouble::new(exit_of(short), first.code(), text));
         }
+        if let Some(unseen) = proof.unseen() {
+            complain(&format!(
+                "warning: a token was fetched, but it sees {unseen}; if there are any, give the application its admin role [{}]",
+                ErrorCode::RoleMissing
+            ));
+            return Ok(());
+        }
+        let members = match proof.members {
+            Members::Changeable => ", and may change members",
+            Members::NotTried if !self.args.without_access => {
+                "; there is no group in which it could be tried whether it may change members"
+            }
+            Members::NotTried | Members::Refused(_) | Members::Failed(_) => "",
+        };
+        note(&format!("done: a token was fetched with the new key; it sees users and groups{members}"));
+        Ok(())
+    }
+
+    /// Writes the files.
+    fn write(&self, client: &str, surroundings: &Surroundings) -> Result<(), Trouble> {
         let private = match &self.key {
             Key::Waiting { private, .. } | Key::New { private, .. } => private,
             Key::Known(_) | Key::None => {
@@ -362,7 +387,7 @@ impl<'a> Setup<'a> {
         let is_id = |group: &&String| !(group.starts_with("00g") && group.len() == 20);
         if let Some(name) = self.args.groups.iter().find(is_id) {
             let text = format!("--group {name}: with --print a group is named by its id (00g…)");
-            return Err(Trouble::new(Exit::Usage, text));
+            return Err(Trouble::usage(text));
         }
         if let Key::New { private, .. } = &self.key {
             let file = files::pending(&self.credentials_file);

@@ -18,6 +18,7 @@ use super::key::KeyKind;
 use super::terminal::{Terminal, note};
 use super::trouble::{Trouble, absolute, admin_token, block_on, organization, surroundings};
 use super::{Exit, complain, say};
+use crate::catalogue::ErrorCode;
 use crate::config::{Sources, load};
 use crate::http::url::Base;
 use crate::secrets::{Credentials, CredentialsSource, MountedFile, SecretSource, SigningKey};
@@ -25,7 +26,8 @@ use crate::setup::Surroundings;
 use crate::setup::admin::Admin;
 use crate::setup::files::{self, PRIVATE};
 use crate::setup::found::material;
-use crate::setup::proof::{prove, prove_patiently};
+use crate::setup::plan::room_for_a_key;
+use crate::setup::proof::{Expected, Shortfall, prove, prove_patiently};
 use crate::setup::say as words;
 use crate::setup::step::{Names, Step};
 
@@ -94,7 +96,7 @@ fn which(arguments: &RotateArgs, sources: &Sources) -> Result<(Base, Credentials
     let loaded = load(sources).map_err(|error| {
         let text =
             format!("name --organization-url and --credentials-file, or correct the configuration: {error}");
-        Trouble::new(Exit::Config, text)
+        Trouble::new(Exit::Config, ErrorCode::ConfigInvalid, text)
     })?;
     let named = arguments.credentials_file.as_deref().map(absolute);
     let mut fitting = loaded.settings.okta.into_iter().filter(|organization| match &named {
@@ -104,7 +106,7 @@ fn which(arguments: &RotateArgs, sources: &Sources) -> Result<(Base, Credentials
     let (Some(organization), None) = (fitting.next(), fitting.next()) else {
         let text =
             "no single configured organization is meant; name --organization-url and --credentials-file";
-        return Err(Trouble::new(Exit::Usage, text));
+        return Err(Trouble::new(Exit::Usage, ErrorCode::WhichOrganization, text));
     };
     Ok((organization.url, organization.credentials, access && organization.access.is_some()))
 }
@@ -128,7 +130,7 @@ impl Connection {
                     "the last rotation is not finished ({}); run `key rotate --finish` first",
                     previous.display()
                 );
-                return Err(Trouble::new(Exit::TryLater, text));
+                return Err(Trouble::new(Exit::TryLater, ErrorCode::RotationStep, text));
             }
             let made = kind.generate()?.private_jwk;
             let entropy = self.surroundings.entropy.as_ref();
@@ -141,22 +143,25 @@ impl Connection {
 
     async fn replace(self, new: NewKey) -> Result<Exit, Trouble> {
         let credentials = Credentials { client_id: self.credentials.client_id.clone(), key: new.key.clone() };
+        let expected = Expected::token(self.scopes);
         let proven = match &self.admin {
             Some(admin) => {
                 let wanted = material(new.key.public_jwk());
                 let keys = admin.keys(&self.credentials.client_id).await?;
                 if !keys.iter().any(|key| key.material == wanted) {
+                    room_for_a_key(&keys)?;
                     let step = Step::RegisterKey { jwk: new.key.public_jwk().clone() };
                     admin.perform(&step, &mut self.names()).await?;
                     note(&format!("done: {}", words::sentence(&step)));
                 }
-                prove_patiently(&self.base, &credentials, self.scopes, &self.surroundings).await?
+                prove_patiently(&self.base, &credentials, &expected, &self.surroundings).await?
             }
-            None => match prove(&self.base, &credentials, self.scopes, &self.surroundings).await {
+            None => match prove(&self.base, &credentials, &expected, &self.surroundings).await {
                 Ok(proof) => proof,
                 Err(error) => {
                     note(&format!(
-                        "Okta does not accept the new key yet ({error}).\nAdd this public key to the application {} in {} (General, Client Credentials, Public keys, Add key, and save), leave the old one there, and run this again:",
+                        "Okta does not accept the new key yet ({}).\nAdd this public key to the application {} in {} (General, Client Credentials, Public keys, Add key, and save), leave the old one there, and run this again:",
+                        error.code().told_with(error.to_string()),
                         self.credentials.client_id,
                         self.base.origin()
                     ));
@@ -166,7 +171,7 @@ impl Connection {
             },
         };
         for scope in &proven.missing_scopes {
-            complain(&format!("warning: the token does not carry {scope}"));
+            complain(&format!("warning: {}", Shortfall::Scope(scope)));
         }
         self.swap(&new)?;
         say(&format!(
@@ -205,7 +210,7 @@ impl Connection {
         let previous = files::previous(self.file());
         if !previous.exists() {
             let text = format!("there is no {}: no rotation waits to be finished", previous.display());
-            return Err(Trouble::new(Exit::Usage, text));
+            return Err(Trouble::new(Exit::Usage, ErrorCode::RotationStep, text));
         }
         let old = self.source.at(MountedFile::new(&previous)).load()?.key;
         if material(old.public_jwk()) == material(self.credentials.key.public_jwk()) {
@@ -214,9 +219,9 @@ impl Connection {
                 previous.display(),
                 self.file().display()
             );
-            return Err(Trouble::new(Exit::Config, text));
+            return Err(Trouble::new(Exit::Config, ErrorCode::RotationStep, text));
         }
-        prove(&self.base, &self.credentials, self.scopes, &self.surroundings).await?;
+        prove(&self.base, &self.credentials, &Expected::token(self.scopes), &self.surroundings).await?;
         note(&format!("done: a token was fetched with the new key {}", self.credentials.key.kid()));
         let Some(admin) = &self.admin else {
             say(&format!(

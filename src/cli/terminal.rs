@@ -12,7 +12,6 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use secrecy::SecretString;
 
-use super::Exit;
 use super::trouble::Trouble;
 
 /// Somebody, or nobody.
@@ -34,7 +33,7 @@ impl Terminal {
     /// One line.
     pub(super) fn line(self, question: &str, flag: &str) -> Result<String, Trouble> {
         if !self.interactive {
-            return Err(Trouble::new(Exit::Usage, format!("{flag} is missing, and there is nobody to ask")));
+            return Err(Trouble::usage(format!("{flag} is missing, and there is nobody to ask")));
         }
         note_without_end(&format!("{question}: "));
         let mut line = String::new();
@@ -42,7 +41,7 @@ impl Terminal {
         let line = line.trim();
         match read {
             Ok(_) if !line.is_empty() => Ok(line.to_owned()),
-            Ok(_) | Err(_) => Err(Trouble::new(Exit::Usage, format!("there was no answer; {flag} gives it"))),
+            Ok(_) | Err(_) => Err(Trouble::usage(format!("there was no answer; {flag} gives it"))),
         }
     }
 
@@ -55,12 +54,12 @@ impl Terminal {
     /// A secret.
     pub(super) fn secret(self, question: &str, flag: &str) -> Result<SecretString, Trouble> {
         if !self.interactive {
-            return Err(Trouble::new(Exit::Usage, format!("{flag} is missing, and there is nobody to ask")));
+            return Err(Trouble::usage(format!("{flag} is missing, and there is nobody to ask")));
         }
         let answer = rpassword::prompt_password(format!("{question}: "));
         match answer.map(SecretString::from) {
             Ok(secret) if !secrecy::ExposeSecret::expose_secret(&secret).trim().is_empty() => Ok(secret),
-            Ok(_) | Err(_) => Err(Trouble::new(Exit::Usage, format!("there was no answer; {flag} gives it"))),
+            Ok(_) | Err(_) => Err(Trouble::usage(format!("there was no answer; {flag} gives it"))),
         }
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::bucket;
@@ -22,6 +23,9 @@ use super::page::{Cursor, Page};
 use super::wire::{GroupBody, RuleBody, UserBody, object};
 use crate::domain::{Group, Membership, OktaGroupId, OktaUserId, User};
 use crate::http::Lane;
+
+/// Nobody has this id.
+const NOBODY: &str = "00u0doctor0nobody000";
 
 /// Looks up and changes memberships of one organization.
 #[derive(Clone, Debug)]
@@ -193,6 +197,21 @@ impl Memberships {
         let call = self.client.call("remove_member", bucket::GROUPS, Lane::Removal);
         let response = self.client.delete(&call, &self.membership_url(membership)).await?;
         Ok(Written { request_id: response.header("x-okta-request-id").map(ToOwned::to_owned) })
+    }
+
+    /// Whether members of the group can be changed, tried without changing any.
+    ///
+    /// Okta looks at the caller's rights before it looks for the user: 403 without the right, "not found" with it.
+    pub async fn may_change(&self, group: &OktaGroupId) -> Result<bool, OktaError> {
+        let nobody = Membership { group: group.clone(), user: OktaUserId::from(NOBODY) };
+        match self.add(&nobody).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn membership_url(&self, membership: &Membership) -> url::Url {

@@ -98,6 +98,19 @@ impl Admin {
         login.map(ToOwned::to_owned).ok_or_else(|| self.lacks(&call, "profile.login"))
     }
 
+    /// Whether there are users and groups at all. A connector that sees none of them lacks its role.
+    pub async fn shows(&self) -> Result<(bool, bool), AdminError> {
+        let mut seen = [false; 2];
+        for (seen, (name, kind)) in seen.iter_mut().zip([("list_users", "users"), ("list_groups", "groups")])
+        {
+            let call = get(&["api", "v1", kind]);
+            let page = self.json(name, &call, &[("limit", "1")]).await?;
+            *seen = !page.as_array().ok_or_else(|| self.lacks(&call, "list"))?.is_empty();
+        }
+        let [users, groups] = seen;
+        Ok((users, groups))
+    }
+
     /// The group of this id or exact name.
     pub async fn group(&self, name_or_id: &str) -> Result<NamedGroup, AdminError> {
         let name = |group: &Value| {
@@ -163,7 +176,10 @@ impl Admin {
     /// Carries out one step and takes in the id of what it made.
     pub async fn perform(&self, step: &Step, names: &mut Names) -> Result<(), AdminError> {
         let call = step.call(names);
-        let response = self.send(name(step), &call, &[]).await?;
+        let response = match self.send(name(step), &call, &[]).await {
+            Err(AdminError::Call { source, .. }) if is_gone(step, &source) => return Ok(()),
+            sent => sent?,
+        };
         let Some(thing) = step.makes() else { return Ok(()) };
         let made: Value = self.read(name(step), &call, &response)?;
         let id = made.get("id").and_then(Value::as_str).ok_or_else(|| self.lacks(&call, "id"))?;
@@ -388,6 +404,23 @@ fn resource(value: &Value) -> Resource {
         (Some(Resource::Other(_)) | None, Some(linked)) => linked,
         (Some(named), _) => named,
         (None, None) => Resource::Other(text(value, "id")),
+    }
+}
+
+/// Whether what the step ends is gone already, as it is when the answer to a first try was lost.
+fn is_gone(step: &Step, error: &OktaError) -> bool {
+    match step {
+        Step::DeleteKey { .. } => error.is_not_found(),
+        Step::RevokeToken => error.answer().is_some_and(|answer| answer.is("E0000011")),
+        Step::CreateApplication { .. }
+        | Step::RegisterKey { .. }
+        | Step::GrantScope { .. }
+        | Step::CreateRole { .. }
+        | Step::AddPermission { .. }
+        | Step::CreateResourceSet { .. }
+        | Step::AddResources { .. }
+        | Step::AssignRole
+        | Step::DeactivateKey { .. } => false,
     }
 }
 

@@ -43,6 +43,16 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Exists(_) => ErrorCode::FileInTheWay,
+            Self::Write { .. } => ErrorCode::FileNotWritten,
+        }
+    }
+}
+
 /// A new file; refused where there is one.
 pub fn create(path: &Path, text: &str, mode: u32, entropy: &dyn Entropy) -> Result<(), FileError> {
     let failed = |source| FileError::Write { path: path.to_owned(), source };

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::found::{Application, Found, Resource, material};
+use super::found::{Application, Found, RegisteredKey, Resource, material};
 use super::step::Step;
 use crate::catalogue::ErrorCode;
 
@@ -44,7 +44,8 @@ impl Wishes {
     pub fn permissions(&self) -> Vec<&'static str> {
         let mut permissions = vec!["okta.users.read", "okta.groups.read"];
         if self.access {
-            permissions.push("okta.groups.members.manage");
+            // Okta wants both: the one for the group, the other for the user.
+            permissions.extend(["okta.groups.members.manage", "okta.users.groupMembership.manage"]);
         }
         permissions
     }
@@ -106,7 +107,7 @@ pub enum Warning {
 pub enum Obstacle {
     /// The credentials name an application that is not there.
     #[error(
-        "the credentials name the client {0}, which this organization does not have; correct --organization-url, or move the credentials file away to begin anew [{code}]", code = ErrorCode::SetupObstacle)]
+        "the credentials name the client {0}, which this organization does not have; if they belong to another organization, name a file for this one with --credentials-file; else correct --organization-url, or move the credentials file away to begin anew [{code}]", code = ErrorCode::SetupObstacle)]
     NoSuchClient(String),
     /// Which one?
     #[error("several applications have the label {label:?} ({}); choose another with --app-label, or rename those that are not the connector's [{code}]", ids.join(", "), code = ErrorCode::SetupObstacle)]
@@ -148,6 +149,35 @@ pub enum Obstacle {
         code = ErrorCode::SetupObstacle
     )]
     KidTaken(String),
+    /// Okta takes no further key beside it.
+    #[error(
+        "the application has a key without a key id ({0}), and Okta takes no other beside such a one; under General, Public Keys, delete it and add it again with a key id (`apono-connector key jwk` prints it with one), then run this again [{code}]",
+        code = ErrorCode::SetupObstacle
+    )]
+    NoKid(String),
+}
+
+impl Obstacle {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoSuchClient(_)
+            | Self::Several { .. }
+            | Self::LabelTaken { .. }
+            | Self::Inactive { .. }
+            | Self::KeyInactive(_)
+            | Self::KidTaken(_)
+            | Self::NoKid(_) => ErrorCode::SetupObstacle,
+        }
+    }
+}
+
+/// Whether Okta takes a further key beside these.
+pub fn room_for_a_key(keys: &[RegisteredKey]) -> Result<(), Obstacle> {
+    match keys.iter().find(|key| key.kid.is_none()) {
+        Some(key) => Err(Obstacle::NoKid(key.id.clone())),
+        None => Ok(()),
+    }
 }
 
 /// What is missing.
@@ -196,7 +226,10 @@ impl Plan {
             None if application.keys.iter().any(|key| key.kid.as_deref() == Some(kid)) => {
                 return Err(Obstacle::KidTaken(kid.to_owned()));
             }
-            None => self.steps.push(Step::RegisterKey { jwk: wishes.public_jwk.clone() }),
+            None => {
+                room_for_a_key(&application.keys)?;
+                self.steps.push(Step::RegisterKey { jwk: wishes.public_jwk.clone() });
+            }
         }
         let others = application.keys.iter().filter(|key| key.active && key.material != wanted);
         let others: Vec<_> = others.map(|key| key.kid.clone().unwrap_or_else(|| key.id.clone())).collect();

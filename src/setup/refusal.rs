@@ -71,6 +71,17 @@ pub enum Kind {
 }
 
 impl AdminError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Call { source, .. } => source.code(),
+            Self::Lacks { .. } => ErrorCode::OktaUnreadable,
+            Self::Endless { .. } => ErrorCode::ListingIncomplete,
+            Self::Token => ErrorCode::SecretNotAToken,
+            Self::NoGroup(_) | Self::SeveralGroups { .. } => ErrorCode::SetupObstacle,
+        }
+    }
+
     /// Which kind of failure it is.
     pub fn kind(&self) -> Kind {
         match self {

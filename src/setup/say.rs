@@ -135,6 +135,7 @@ pub fn console(wishes: &Wishes) -> String {
     let permission = |name: &str| match name {
         "okta.users.read" => "User permissions: View users and their details",
         "okta.groups.read" => "Group permissions: View groups and their details",
+        "okta.users.groupMembership.manage" => "User permissions: Edit users' group membership",
         _ => "Group permissions: Manage group membership",
     };
     let permissions: Vec<_> =
@@ -227,6 +228,7 @@ mod tests {
                 "okta.users.read",
                 "okta.groups.manage",
                 "okta.groups.members.manage",
+                "okta.users.groupMembership.manage",
                 "kid-1",
                 "Apono Connector",
             ] {

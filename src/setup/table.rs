@@ -9,6 +9,7 @@
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TomlError, value};
 
+use crate::catalogue::ErrorCode;
 use crate::http::url::Base;
 
 /// The keys of the table.
@@ -48,13 +49,23 @@ pub enum Added {
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// No TOML.
-    #[error("the configuration file is not TOML")]
+    #[error("the configuration file is not TOML [{code}]", code = ErrorCode::ConfigInvalid)]
     Syntax(#[source] TomlError),
     /// Written another way.
     #[error(
-        "the configuration file has `okta` as something else than [[okta]] tables; put the table into it by hand"
+        "the configuration file has `okta` as something else than [[okta]] tables; put the table into it by hand [{code}]",
+        code = ErrorCode::ConfigInvalid
     )]
     Shape,
+}
+
+impl TableError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Syntax(_) | Self::Shape => ErrorCode::ConfigInvalid,
+        }
+    }
 }
 
 impl OrganizationTable {

@@ -95,6 +95,10 @@ impl Fresh {
                 assert!(!text.contains(&private), "the private key is in the output:\n{text}");
             }
         }
+        // What the parser of the command line refuses is said in its own words.
+        if !matches!(output.status.code(), Some(0 | 2)) && !err(&output).starts_with("error: ") {
+            assert!(err(&output).contains("AOC-"), "a failure without its code:\n{}", err(&output));
+        }
         output
     }
 

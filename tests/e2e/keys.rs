@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use simulator::fault::Fault;
 
 use crate::fresh::{Fresh, err, json_file, mode, out};
 use crate::world::{CLIENT, World};
@@ -126,4 +127,82 @@ async fn a_key_alone_in_its_file_is_rotated_to_a_key_on_a_curve() {
     assert_eq!(both.status.code(), Some(64), "{}", err(&both));
     let none = fresh.key(&["generate", "--out", &fresh.text("fresh/x"), "--curve", "P-111"]).await;
     assert!(err(&none).contains("the curves are P-256, P-384, P-521"), "{}", err(&none));
+}
+
+/// Whatever answer is lost, the next run goes on behind it and does nothing twice.
+#[tokio::test]
+async fn a_rotation_whose_answers_are_lost_is_gone_on_with() {
+    let fresh = Fresh::new();
+    let made = fresh.setup(&[]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let (credentials, token) = (fresh.text("fresh/okta-credentials.json"), fresh.text("admin-token"));
+    let with =
+        ["--credentials-file", &credentials, "--organization-url", "URL", "--admin-token-file", &token];
+    let lose = |operation: &str| fresh.world.okta.faults().once(operation, Fault::DisconnectAfterEffect);
+    let (rotate, finish) = ([&["rotate"], &with[..]].concat(), [&["rotate", "--finish"], &with[..]].concat());
+    lose("add_app_key");
+    lose("deactivate_app_key");
+    lose("delete_app_key");
+    for (arguments, code, calls) in [
+        (&rotate, 69, [1, 0, 0]),
+        (&rotate, 0, [1, 0, 0]),
+        (&finish, 69, [1, 1, 0]),
+        // To delete is asked for again at once, and what is not there any more is what was wanted.
+        (&finish, 0, [1, 1, 2]),
+    ] {
+        let run = fresh.key(arguments).await;
+        assert_eq!(run.status.code(), Some(code), "{arguments:?}: {}", err(&run));
+        let counted = ["add_app_key", "deactivate_app_key", "delete_app_key"]
+            .map(|operation| fresh.world.okta.call_count(operation));
+        assert_eq!(counted, calls, "{arguments:?}");
+    }
+    assert_eq!(fresh.files(), ["connector.toml", "okta-credentials.json"]);
+    let good = fresh.key(&["verify", &credentials, "--organization-url", "URL"]).await;
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+}
+
+/// Okta takes no other key beside one that has no key id.
+#[tokio::test]
+async fn a_key_without_a_key_id_is_told_before_another_is_registered() {
+    let fresh = Fresh::new();
+    let made = fresh.setup(&[]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let credentials = fresh.text("fresh/okta-credentials.json");
+    let client = json_file(Path::new(&credentials))["client_id"].as_str().unwrap().to_owned();
+    let other = fresh.key(&["generate", "--out", &fresh.text("other.json")]).await;
+    let mut nameless: Value = serde_json::from_str(&out(&other)).unwrap();
+    nameless.as_object_mut().unwrap().remove("kid");
+    fresh.world.okta.register_client(&client, nameless, &["okta.users.read", "okta.groups.manage"]);
+    let token = fresh.text("admin-token");
+    let with =
+        ["--credentials-file", &credentials, "--organization-url", "URL", "--admin-token-file", &token];
+    let before = json_file(Path::new(&credentials));
+    let refused = fresh.key(&[&["rotate"], &with[..]].concat()).await;
+    assert_eq!(refused.status.code(), Some(78), "{}", err(&refused));
+    for said in ["a key without a key id", "apono-connector key jwk", "AOC-0908"] {
+        assert!(err(&refused).contains(said), "{said} is not in\n{}", err(&refused));
+    }
+    assert_eq!(fresh.world.okta.call_count("add_app_key"), 0);
+    assert_eq!(json_file(Path::new(&credentials)), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_key_is_refused_with_its_code() {
+    let fresh = Fresh::new();
+    let made = fresh.key(&["generate", "--out", &fresh.text("key.json")]).await;
+    fs::write(fresh.text("public.json"), out(&made)).unwrap();
+    fs::write(fresh.text("nothing.json"), "nothing").unwrap();
+    for (file, code) in [("public.json", "AOC-0121"), ("nothing.json", "AOC-0120"), ("none.json", "AOC-0110")]
+    {
+        for command in ["jwk", "verify"] {
+            let refused = fresh.key(&[command, &fresh.text(file)]).await;
+            assert_eq!(refused.status.code(), Some(78), "{}", err(&refused));
+            assert!(err(&refused).contains(code), "{command} {file}: {}", err(&refused));
+        }
+    }
+    for arguments in [&["rotate"][..], &["rotate", "--credentials-file", "x", "--organization-url", "okta:"]]
+    {
+        let refused = fresh.key(arguments).await;
+        assert_ne!(refused.status.code(), Some(0), "{}", out(&refused));
+    }
 }

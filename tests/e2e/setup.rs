@@ -5,9 +5,11 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::Value;
+use simulator::fault::Fault;
 use simulator::okta::faults::error;
 use simulator::okta::{AdminRole, NewGroup};
 
@@ -42,19 +44,20 @@ async fn two_commands_lead_from_nothing_to_the_first_grant() {
 
 #[tokio::test]
 async fn whatever_breaks_the_next_run_completes_it_and_the_one_after_changes_nothing() {
-    for broken in CHANGES.iter().copied().chain(["list_apps", "token"]) {
-        if broken.ends_with("_app_key") || ["add_role_permission", "add_resources"].contains(&broken) {
-            continue;
-        }
+    let from_nothing =
+        |name: &&str| !name.ends_with("_app_key") && !["add_role_permission", "add_resources"].contains(name);
+    let changes = CHANGES.iter().copied().filter(from_nothing);
+    let refused = changes.clone().chain(["list_apps", "token"]).map(|broken| (broken, false));
+    for (broken, is_lost) in refused.chain(changes.map(|broken| (broken, true))) {
         let fresh = Fresh::new();
         // The second time, so that what is done several times is cut in its middle.
         let skip = usize::from(broken == "grant_app_scope");
-        fresh.world.okta.faults().after(
-            broken,
-            skip,
-            40,
-            error(403, "E0000006", "You do not have permission"),
-        );
+        let (times, fault) = if is_lost {
+            (1, Fault::DisconnectAfterEffect)
+        } else {
+            (40, error(403, "E0000006", "You do not have permission"))
+        };
+        fresh.world.okta.faults().after(broken, skip, times, fault);
         let failed = fresh.setup(&[]).await;
         assert_ne!(failed.status.code(), Some(0), "{broken}");
         assert!(!fresh.world.path("fresh/okta-credentials.json").exists(), "{broken}");
@@ -69,6 +72,10 @@ async fn whatever_breaks_the_next_run_completes_it_and_the_one_after_changes_not
             assert_eq!(credentials["private_key"], key, "{broken}: the key that was registered is the one");
         }
         assert_eq!(fresh.files(), ["connector.toml", "okta-credentials.json"]);
+        if is_lost {
+            assert_eq!(fresh.world.okta.faults().fired(broken), 1);
+            assert_eq!(fresh.changes(), 6, "{broken}: what was done is not done again");
+        }
         for (operation, calls) in [("add_app_key", 0), ("add_role_permission", 0), ("add_resources", 0)] {
             assert_eq!(fresh.world.okta.call_count(operation), calls, "{broken}");
         }
@@ -87,24 +94,181 @@ async fn whatever_breaks_the_next_run_completes_it_and_the_one_after_changes_not
     }
 }
 
+/// An answer of success, and nothing was done.
+fn pretended(status: u16) -> Fault {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    Fault::Answer { status, headers, body: "{}".to_owned() }
+}
+
+/// Whatever keeps the connection from being complete, the token that completes it is kept.
 #[tokio::test]
-async fn a_dry_run_shows_every_call_and_changes_nothing() {
+async fn while_the_connection_is_not_complete_the_token_is_kept_and_the_exit_says_so() {
+    let refused = || error(403, "E0000006", "You do not have permission");
+    // The administrator looks once; then the connector does.
+    let cases = [
+        ("grant_app_scope", 1, 1, pretended(201), "okta.groups.manage is not granted", "AOC-0320"),
+        ("assign_client_role", 0, 1, pretended(200), "neither users nor groups", "AOC-0801"),
+        ("list_users", 1, 40, refused(), "cannot look at users and groups", "AOC-0402"),
+        ("create_role", 0, 0, refused(), "members of the group", "AOC-0402"),
+    ];
+    join_all(cases.into_iter().map(async |(broken, skip, times, fault, said, code)| {
+        let fresh = Fresh::new();
+        if times == 0 {
+            // Of the two permissions by which members are changed, one does not come.
+            let narrow = fresh.setup(&["--without-access"]).await;
+            assert_eq!(narrow.status.code(), Some(0), "{}", err(&narrow));
+            fresh.world.okta.faults().after("add_role_permission", 1, 1, pretended(204));
+        } else {
+            fresh.world.okta.faults().after(broken, skip, times, fault);
+        }
+        let short = fresh.setup(&["--revoke-admin-token"]).await;
+        assert_eq!(short.status.code(), Some(77), "{said}: {}", err(&short));
+        for said in [said, code, "the administrator's token was not revoked"] {
+            assert!(err(&short).contains(said), "{said} is not in\n{}", err(&short));
+        }
+        assert!(fresh.world.okta.is_admin_token(&fresh.token), "{said}");
+        assert!(!out(&short).contains("next:"), "{}", out(&short));
+        fresh.world.okta.faults().clear();
+        let completed = fresh.setup(&["--revoke-admin-token"]).await;
+        assert_eq!(completed.status.code(), Some(0), "{said}: {}", err(&completed));
+        assert!(!fresh.world.okta.is_admin_token(&fresh.token), "{said}");
+        for operation in ["create_app", "create_role", "create_resource_set"] {
+            assert_eq!(fresh.world.okta.call_count(operation), 1, "{said}: {operation}");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_not_in_force_at_once_is_waited_for() {
     let fresh = Fresh::new();
-    let dry = fresh.setup(&["--dry-run", "--group", "oncall"]).await;
+    fresh.world.okta.configure(|settings| settings.role_lag = Duration::from_secs(2));
+    let made = fresh.setup(&["--revoke-admin-token"]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    assert!(!err(&made).contains("AOC-") && err(&made).contains("may change members"), "{}", err(&made));
+    // The administrator's look, one that showed nothing, and the one that did.
+    assert!(fresh.world.okta.call_count("list_users") > 2);
+    assert!(!fresh.world.okta.is_admin_token(&fresh.token));
+    assert_eq!(fresh.world.okta.membership_count(), 0, "nobody was made a member");
+}
+
+#[tokio::test]
+async fn an_organization_in_which_there_is_nobody_is_told_and_is_no_failure() {
+    let fresh = Fresh::new();
+    fresh.world.okta.delete_user(&fresh.user);
+    fresh.world.okta.delete_group(&fresh.group);
+    let made = fresh.setup(&["--revoke-admin-token"]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    assert!(err(&made).contains("warning: a token was fetched, but it sees neither"), "{}", err(&made));
+    assert!(!fresh.world.okta.is_admin_token(&fresh.token));
+}
+
+/// What is made several times is found again although it does not fit on a page.
+#[tokio::test]
+async fn what_is_there_is_found_beyond_the_first_page() {
+    let fresh = Fresh::new();
+    fresh.world.okta.configure(|settings| settings.page_sizes.management = 1);
+    for other in ["A", "B"] {
+        let file = fresh.text(&format!("{other}.json"));
+        let made = fresh.setup(&["--app-label", other, "--credentials-file", &file]).await;
+        assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    }
+    let made = fresh.setup(&[]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let changes = fresh.changes();
+    assert_eq!(changes, 18, "three times the same six");
+    let again = fresh.setup(&[]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert!(err(&again).contains("everything is there already"), "{}", err(&again));
+    assert_eq!(fresh.changes(), changes);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_while_more_is_given_or_the_token_ends_is_made_up_for() {
+    for broken in ["add_role_permission", "add_resources"] {
+        let fresh = Fresh::new();
+        let narrow = fresh.setup(&["--without-access", "--group", "oncall"]).await;
+        assert_eq!(narrow.status.code(), Some(0), "{}", err(&narrow));
+        fresh.world.okta.faults().once(broken, Fault::DisconnectAfterEffect);
+        let failed = fresh.setup(&[]).await;
+        assert_eq!(failed.status.code(), Some(69), "{broken}: {}", err(&failed));
+        let completed = fresh.setup(&[]).await;
+        assert_eq!(completed.status.code(), Some(0), "{broken}: {}", err(&completed));
+        for (operation, calls) in [("add_role_permission", 2), ("add_resources", 1)] {
+            assert_eq!(fresh.world.okta.call_count(operation), calls, "{broken}: {operation}");
+        }
+    }
+    let fresh = Fresh::new();
+    fresh.world.okta.faults().once("revoke_api_token", Fault::DisconnectAfterEffect);
+    let made = fresh.setup(&["--revoke-admin-token"]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    assert_eq!(fresh.world.okta.faults().fired("revoke_api_token"), 1);
+    assert!(!fresh.world.okta.is_admin_token(&fresh.token));
+}
+
+/// The calls that a dry run has printed, as method and path.
+fn printed(text: &str, origin: &str) -> Vec<(String, String)> {
+    let calls = text.lines().filter_map(|line| {
+        let (method, url) = line.trim_start().split_once(' ')?;
+        Some((method.to_owned(), url.strip_prefix(origin)?.to_owned()))
+    });
+    calls.collect()
+}
+
+/// The calls by which an administrator has changed something. The connector's own ask for tokens, and for what it may do.
+fn made(fresh: &Fresh) -> Vec<(String, String)> {
+    let calls = fresh.world.okta.calls().into_iter();
+    let calls =
+        calls.filter(|call| call.method != "GET" && !["token", "add_member"].contains(&call.operation));
+    calls.map(|call| (call.method, call.path)).collect()
+}
+
+/// Whether both name the same, where the one does not know yet what ids there will be.
+fn is_same(printed: &str, made: &str) -> bool {
+    let unknown = |part: &str| part.starts_with("{id of ");
+    let (printed, made): (Vec<_>, Vec<_>) = (printed.split('/').collect(), made.split('/').collect());
+    printed.len() == made.len() && printed.iter().zip(&made).all(|(one, other)| one == other || unknown(one))
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_every_call_that_a_real_run_makes_and_changes_nothing() {
+    let mut fresh = Fresh::new();
+    let asked = ["--group", "oncall", "--revoke-admin-token"];
+    let dry = fresh.setup(&[&["--dry-run"], &asked[..]].concat()).await;
     assert_eq!(dry.status.code(), Some(2), "{}", err(&dry));
-    let text = out(&dry);
-    let url = fresh.world.okta_server.url();
+    let (text, url) = (out(&dry), fresh.world.okta_server.url());
     for shown in [
-        format!("POST {url}/api/v1/apps"),
-        format!("POST {url}/api/v1/iam/roles"),
         format!("{url}/api/v1/groups/{}", fresh.group),
         "okta.groups.members.manage".to_owned(),
+        "okta.users.groupMembership.manage".to_owned(),
         "private_key_jwt".to_owned(),
     ] {
         assert!(text.contains(&shown), "{shown} is not in\n{text}");
     }
-    assert_eq!(fresh.changes(), 0);
+    assert_eq!(made(&fresh), Vec::new());
+    assert!(fresh.world.okta.is_admin_token(&fresh.token));
     assert_eq!(fresh.files(), Vec::<String>::new());
+
+    let real = fresh.setup(&asked).await;
+    assert_eq!(real.status.code(), Some(0), "{}", err(&real));
+    let (shown, done) = (printed(&text, &url), made(&fresh));
+    assert_eq!(shown.len(), done.len(), "{shown:?}\n{done:?}");
+    for (shown, done) in shown.iter().zip(&done) {
+        assert!(shown.0 == done.0 && is_same(&shown.1, &done.1), "{shown:?} was shown, {done:?} was done");
+    }
+
+    // Where all is there already, the token's end is what is left.
+    fresh.give_token(AdminRole::SuperAdmin);
+    let dry = fresh.setup(&["--dry-run", "--group", "oncall"]).await;
+    assert_eq!((dry.status.code(), out(&dry).trim()), (Some(0), "nothing would be changed"));
+    let dry = fresh.setup(&[&["--dry-run"], &asked[..]].concat()).await;
+    assert_eq!(dry.status.code(), Some(2), "{}", err(&dry));
+    let last = [("DELETE".to_owned(), "/api/v1/api-tokens/current".to_owned())];
+    assert_eq!(printed(&out(&dry), &url), last);
+    assert!(fresh.world.okta.is_admin_token(&fresh.token));
+    let real = fresh.setup(&asked).await;
+    assert_eq!(real.status.code(), Some(0), "{}", err(&real));
+    assert_eq!(made(&fresh)[done.len()..], last);
 }
 
 #[tokio::test]
@@ -130,7 +294,7 @@ async fn rights_reach_no_further_than_was_asked_and_more_is_told() {
         ("create_role", 1),
         ("create_resource_set", 1),
         ("grant_app_scope", 3),
-        ("add_role_permission", 1),
+        ("add_role_permission", 2),
         ("add_resources", 1),
         ("assign_client_role", 1),
     ] {
@@ -217,7 +381,9 @@ async fn what_was_done_by_hand_is_finished_with_the_client_id() {
         let printed = fresh.run(&fresh.by_hand(&["--print", how])).await;
         assert_eq!(printed.status.code(), Some(0), "{}", err(&printed));
         let text = out(&printed) + &err(&printed);
-        assert!(text.contains("okta.groups.members.manage") && text.contains("--client-id"), "{text}");
+        for said in ["okta.groups.members.manage", "okta.users.groupMembership.manage", "--client-id"] {
+            assert!(text.contains(said), "{said} is not in\n{text}");
+        }
     }
     assert_eq!(fresh.files(), ["okta-credentials.json.pending"]);
     assert_eq!(fresh.world.okta.total_calls(), 0);

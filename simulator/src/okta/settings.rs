@@ -26,6 +26,8 @@ pub struct Settings {
     pub search_lag: Duration,
     /// How long System Log events stay unseen after they were published.
     pub log_lag: Duration,
+    /// How long an admin role that was assigned through the API is not in force yet.
+    pub role_lag: Duration,
     /// How long every call takes, with its concurrency slot held.
     pub latency: Duration,
     /// `expires_in` of an access token.
@@ -71,6 +73,7 @@ impl Default for Settings {
             visibility_lag: Duration::ZERO,
             search_lag: Duration::ZERO,
             log_lag: Duration::ZERO,
+            role_lag: Duration::ZERO,
             latency: Duration::ZERO,
             token_lifetime: Duration::from_hours(1),
             page_sizes: PageSizes::default(),
@@ -132,6 +135,8 @@ pub struct PageSizes {
     pub logs: usize,
     /// `GET /logs`: cap.
     pub logs_max: usize,
+    /// Custom roles, resource sets, what is in one, and the scopes of an app: always this many.
+    pub management: usize,
 }
 
 impl Default for PageSizes {
@@ -146,6 +151,7 @@ impl Default for PageSizes {
             rules_max: 200,
             logs: 100,
             logs_max: 1000,
+            management: 100,
         }
     }
 }

@@ -8,13 +8,11 @@
 //! # Not here
 //! Getting a token: `okta`.
 
-use http::StatusCode;
-
 use super::okta::Asked;
 use super::probe::{Probe, Report};
 use crate::catalogue::ErrorCode;
 use crate::config::Organization;
-use crate::domain::{Group, Membership, OktaUserId};
+use crate::domain::Group;
 use crate::http::Lane;
 use crate::okta::{Cursor, LOG_SCOPE, LogKind, OktaError, Rights};
 use crate::telemetry::chain;
@@ -47,8 +45,6 @@ const TOO_MUCH: [&str; 10] = [
     "okta.roles.manage",
     "okta.users.manage",
 ];
-/// Nobody has this id.
-const NOBODY: &str = "00u0doctor0nobody000";
 /// Of 200 groups each.
 const MOST_PAGES: usize = 10;
 /// Named in a finding.
@@ -211,25 +207,12 @@ async fn look(asked: &Asked) -> Result<Looked, OktaError> {
     Ok(Looked { groups, fed })
 }
 
-/// Okta looks at the caller's rights before it looks for the user: 403 without the right, "not found" with it.
-async fn asks_to_add_nobody(asked: &Asked, group: &Group) -> Result<bool, OktaError> {
-    let membership = Membership { group: group.id.clone(), user: OktaUserId::from(NOBODY) };
-    match asked.organization.memberships.add(&membership).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(true),
-        Err(error) if error.answer().is_some_and(|answer| answer.status == StatusCode::FORBIDDEN) => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 async fn may_write(asked: &Asked, group: Option<&Group>, target: &str, report: &mut Report) {
     let Some(group) = group else {
         report.skip(Probe::RoleMembers, target, "there is no group in which a grant could begin");
         return;
     };
-    match asks_to_add_nobody(asked, group).await {
+    match asked.organization.memberships.may_change(&group.id).await {
         Ok(true) => {
             report.pass(Probe::RoleMembers, target, format!("members of {} can be changed", group.name));
         }
@@ -246,7 +229,7 @@ async fn may_write_too_much(asked: &Asked, group: Option<&Group>, target: &str, 
         report.skip(Probe::RoleExcess, target, "there is no group with administrator roles to tell it by");
         return;
     };
-    match asks_to_add_nobody(asked, group).await {
+    match asked.organization.memberships.may_change(&group.id).await {
         Ok(false) => report.pass(Probe::RoleExcess, target, "groups with administrator roles are out of its reach"),
         Ok(true) => report.warn(
             Probe::RoleExcess,

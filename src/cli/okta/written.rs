@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 
 use super::Setup;
+use crate::catalogue::ErrorCode;
 use crate::cli::terminal::note;
 use crate::cli::trouble::{Trouble, absolute};
 use crate::cli::{Exit, say};
@@ -27,7 +28,7 @@ impl Setup<'_> {
             return Ok(());
         }
         let text = "--integration-id is missing: the configuration needs Apono's id of the integration";
-        Err(Trouble::new(Exit::Usage, text))
+        Err(Trouble::usage(text))
     }
 
     /// Whether the configuration file is written.
@@ -47,7 +48,8 @@ impl Setup<'_> {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) if self.writes() => {
-                return Err(Trouble::new(Exit::Io, format!("{} cannot be read: {error}", path.display())));
+                let text = format!("{} cannot be read: {error}", path.display());
+                return Err(Trouble::new(Exit::Io, ErrorCode::FileUnreadable, text));
             }
             Err(_) => None,
         };

@@ -98,10 +98,15 @@ fn apply(found: &mut Found, step: &Step) {
 
 fn found() -> impl Strategy<Value = Found> {
     let scopes = ["okta.users.read", "okta.groups.manage", "okta.groups.read", "okta.apps.manage"];
-    let permissions =
-        ["okta.users.read", "okta.groups.read", "okta.groups.members.manage", "okta.users.manage"];
-    let texts = |all: [&'static str; 4]| {
-        subsequence(all.to_vec(), 0..=4)
+    let permissions = [
+        "okta.users.read",
+        "okta.groups.read",
+        "okta.groups.members.manage",
+        "okta.users.groupMembership.manage",
+        "okta.users.manage",
+    ];
+    let texts = |all: &[&'static str]| {
+        subsequence(all.to_vec(), 0..=all.len())
             .prop_map(|some| some.into_iter().map(ToOwned::to_owned).collect::<BTreeSet<String>>())
     };
     let resource = select(vec![
@@ -121,7 +126,7 @@ fn found() -> impl Strategy<Value = Found> {
         0..=3,
     );
     let application =
-        (keys, texts(scopes), assignments).prop_map(|(keys, scopes, assignments)| Application {
+        (keys, texts(&scopes), assignments).prop_map(|(keys, scopes, assignments)| Application {
             keys: keys.into_iter().map(|n| key(n, true)).collect(),
             scopes,
             assignments: assignments
@@ -137,7 +142,7 @@ fn found() -> impl Strategy<Value = Found> {
         });
     (
         proptest::option::of(application),
-        proptest::option::of(texts(permissions)),
+        proptest::option::of(texts(&permissions)),
         proptest::option::of(btree_set(resource, 0..4)),
     )
         .prop_map(|(application, permissions, resources)| Found {
@@ -249,7 +254,7 @@ fn what_stands_in_the_way_is_said() {
     };
     let known = Wishes { client_id: Some("0oa9".into()), ..wishes() };
     let cases = [
-        (Found::default(), known, "move the credentials file away"),
+        (Found::default(), known, "for this one with --credentials-file; else correct --organization-url"),
         (
             Found { applications: vec![app(), app()], ..Found::default() },
             wishes(),
@@ -259,9 +264,40 @@ fn what_stands_in_the_way_is_said() {
         (with(|app| app.active = false), wishes(), "is deactivated; activate it"),
         (with(|app| app.keys[0].active = false), wishes(), "key rotate"),
         (with(|app| app.keys[0].material = "other".into()), wishes(), "another key with the key id kid-ours"),
+        (
+            with(|app| app.keys[0] = RegisteredKey { kid: None, ..key("theirs", true) }),
+            wishes(),
+            "a key without a key id (pks-theirs)",
+        ),
     ];
     for (found, wishes, expected) in cases {
         let obstacle = plan(&found, &wishes).unwrap_err().to_string();
         assert!(obstacle.contains(expected), "{obstacle}");
+    }
+}
+
+/// The texts in `name = …` of the Terraform module, as they are with or without `access`.
+fn terraform(name: &str, access: bool) -> BTreeSet<String> {
+    let module = include_str!("../../../deploy/terraform/main.tf");
+    let from = module.split_once(&format!("\n  {name} ")).unwrap().1;
+    let value = from.split_once("\n\n").unwrap().0;
+    let (mut text, mut rest) = (String::new(), value);
+    while let Some((before, choice)) = rest.split_once("var.access ?") {
+        let (with, after) = choice.split_once(" : ").unwrap();
+        let (without, after) = after.split_once('\n').unwrap();
+        text.extend([before, if access { with } else { without }]);
+        rest = after;
+    }
+    text.push_str(rest);
+    text.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_terraform_module_gives_the_same_scopes_and_permissions() {
+    for access in [true, false] {
+        let wishes = Wishes { access, ..wishes() };
+        let texts = |all: Vec<&str>| all.into_iter().map(ToOwned::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(terraform("scopes", access), texts(wishes.scopes().to_vec()), "{access}");
+        assert_eq!(terraform("permissions", access), texts(wishes.permissions()), "{access}");
     }
 }

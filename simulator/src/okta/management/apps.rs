@@ -101,6 +101,9 @@ pub(super) fn create(desk: &mut Desk<'_>) -> Result<Response, Refusal> {
     if given.is_empty() {
         return refused("jwks", "private_key_jwt needs 'jwks' or 'jwks_uri'");
     }
+    if given.len() > 1 && given.iter().any(|jwk| jwk.get("kid").is_none()) {
+        return refused("jwks", "several keys need a 'kid' each");
+    }
     given.iter().try_for_each(check_jwk)?;
     let mut client = Client { label, created: desk.now_ms, admin_role: false, ..Client::default() };
     for jwk in given {

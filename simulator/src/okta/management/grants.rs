@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::super::answer::{Refusal, json_response};
 use super::super::json::instant;
-use super::Desk;
 use super::keys::no_app;
+use super::{Desk, paging};
 
 pub(super) fn list(desk: &Desk<'_>, app: &str) -> Result<Response, Refusal> {
     let client = desk.registry.clients.get(app).ok_or_else(|| no_app(app))?;
     let grants: Vec<Value> =
         client.scopes.iter().map(|scope| show(desk, app, scope, client.created)).collect();
-    Ok(json_response(200, Value::Array(grants).to_string()))
+    Ok(paging::array(desk, grants))
 }
 
 pub(super) fn grant(desk: &mut Desk<'_>, app: &str) -> Result<Response, Refusal> {

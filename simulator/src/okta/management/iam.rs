@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::super::answer::{Refusal, bare, json_response};
 use super::super::json::instant;
-use super::Desk;
 use super::input::label_is_taken;
 use super::state::{Resource, ResourceSet, Role};
+use super::{Desk, paging};
 
 /// Those of Okta's permissions that have to do with users and groups.
 const PERMISSIONS: [&str; 12] = [
@@ -35,7 +35,7 @@ const ORG: &str = "00o1a2b3c4D5e6F7g0g7";
 
 pub(super) fn roles(desk: &Desk<'_>) -> Response {
     let roles: Vec<Value> = desk.registry.management.roles.iter().map(|role| show_role(desk, role)).collect();
-    json_response(200, json!({ "roles": roles, "_links": { "next": null } }).to_string())
+    paging::inside(desk, "roles", roles)
 }
 
 pub(super) fn create_role(desk: &mut Desk<'_>) -> Result<Response, Refusal> {
@@ -88,7 +88,7 @@ fn check_permission(permission: &str) -> Result<(), Refusal> {
 
 pub(super) fn sets(desk: &Desk<'_>) -> Response {
     let sets: Vec<Value> = desk.registry.management.sets.iter().map(|set| show_set(desk, set)).collect();
-    json_response(200, json!({ "resource-sets": sets, "_links": { "next": null } }).to_string())
+    paging::inside(desk, "resource-sets", sets)
 }
 
 pub(super) fn create_set(
@@ -129,7 +129,7 @@ pub(super) fn resources(desk: &Desk<'_>, set: &str) -> Result<Response, Refusal>
             })
         })
         .collect();
-    Ok(json_response(200, json!({ "resources": resources, "_links": { "next": null } }).to_string()))
+    Ok(paging::inside(desk, "resources", resources))
 }
 
 pub(super) fn add_resources(

@@ -4,6 +4,7 @@
 //! # Invariants kept here
 //! - A key is addressed by its id, which is not its `kid`.
 //! - A key must be inactive before it can be deleted.
+//! - A key without a `kid` is the only one of its app, unless a test has arranged it otherwise.
 //!
 //! # Not here
 //! Encryption keys.
@@ -36,6 +37,9 @@ pub(super) fn add(desk: &mut Desk<'_>, app: &str) -> Result<Response, Refusal> {
     let client = desk.registry.clients.get_mut(app).ok_or_else(|| no_app(app))?;
     if key.kid.is_some() && client.keys.iter().any(|other| other.kid == key.kid) {
         return Err(Refusal::validation("kid", "kid: A key with this kid exists already"));
+    }
+    if client.keys.iter().any(|other| other.kid.is_none() || key.kid.is_none()) {
+        return Err(Refusal::validation("kid", "kid: A key without a kid can't stand beside another key"));
     }
     if client.keys.len() >= MOST {
         return Err(Refusal::validation("jwks", "jwks: A client can't have more than 50 keys"));

@@ -16,6 +16,7 @@ mod iam;
 mod input;
 mod keys;
 mod operation;
+mod paging;
 pub(super) mod rights;
 mod state;
 

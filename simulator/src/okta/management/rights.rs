@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - A custom role reaches what its resource set holds, and nothing else.
+//! - Members are changed by whoever may do so for the group and for the user.
 //!
 //! # Not here
 //! Scopes, which are asked for beside the role.
@@ -61,16 +62,16 @@ impl Rights {
         Self { everything: true, users: true, groups: all.clone(), members: all }
     }
 
-    /// Of a client, by what was arranged and what was assigned.
-    pub(in super::super) fn of(client: &Client, management: &Management) -> Self {
+    /// Of a client, by what was arranged, and what was assigned until `in_force` (milliseconds since the epoch).
+    pub(in super::super) fn of(client: &Client, management: &Management, in_force: i64) -> Self {
         let standard = ["SUPER_ADMIN", "ORG_ADMIN"];
-        let has_standard =
-            client.assignments.iter().any(|assignment| standard.contains(&assignment.kind.as_str()));
+        let assignments = || client.assignments.iter().filter(|assignment| assignment.created <= in_force);
+        let has_standard = assignments().any(|assignment| standard.contains(&assignment.kind.as_str()));
         if client.admin_role || client.super_admin || has_standard {
             return Self::all();
         }
         let mut rights = Self::default();
-        for assignment in &client.assignments {
+        for assignment in assignments() {
             let (Some(role), Some(set)) = (&assignment.role, &assignment.resource_set) else { continue };
             let (Some(role), Some(set)) = (management.role(role), management.set(set)) else { continue };
             let may = |permission: &str| role.permissions.contains(permission);
@@ -80,7 +81,8 @@ impl Rights {
             if members || may("okta.groups.read") {
                 rights.groups.widen(&set.resources);
             }
-            if members {
+            // A membership is the group's and the user's.
+            if members && holds_users && may("okta.users.groupMembership.manage") {
                 rights.members.widen(&set.resources);
             }
         }

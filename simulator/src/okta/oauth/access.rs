@@ -68,9 +68,11 @@ pub(in super::super) fn authorize(
     let Some(client) = registry.clients.get(&token.client).filter(|client| client.active) else {
         return Err(unknown);
     };
+    let lag = i64::try_from(settings.role_lag.as_millis()).unwrap_or(i64::MAX);
+    let in_force = call.now_ms.saturating_sub(lag);
     let caller = Caller {
         client: token.client.clone(),
-        rights: Rights::of(client, &registry.management),
+        rights: Rights::of(client, &registry.management, in_force),
         super_admin: client.super_admin,
         administrator: None,
     };

@@ -100,8 +100,12 @@ async fn okta_an_app_that_an_administrator_makes_is_a_client_with_what_it_was_gi
         let path = format!("/api/v1/iam/roles/{role}/permissions/{permission}");
         assert_eq!(post(&world, &admin, &path, Value::Null).await.0, 204);
     }
+    // A membership is the group's and the user's: each has its permission.
+    assert_eq!(world.call(Method::PUT, &member, &token).await.status(), 403);
+    let path = format!("/api/v1/iam/roles/{role}/permissions/okta.users.groupMembership.manage");
+    assert_eq!(post(&world, &admin, &path, Value::Null).await.0, 204);
     let permissions = get(&world, &admin, &format!("/api/v1/iam/roles/{role}/permissions")).await;
-    assert_eq!(permissions["permissions"].as_array().unwrap().len(), 3);
+    assert_eq!(permissions["permissions"].as_array().unwrap().len(), 4);
     assert_eq!(ids(&world.get("/api/v1/users", &token).await), std::slice::from_ref(&user));
     assert_eq!(world.call(Method::PUT, &member, &token).await.status(), 204);
     let elsewhere = format!("/api/v1/groups/{other}/users/{user}");
@@ -150,6 +154,25 @@ async fn okta_keys_are_added_deactivated_and_deleted_by_their_ids() {
     post(&world, &admin, &lifecycle("deactivate"), Value::Null).await;
     assert_eq!(ask(&world, &admin, Method::DELETE, &key, Value::Null).await.status(), 204);
     assert_eq!(get(&world, &admin, &keys).await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn okta_a_key_without_a_kid_stands_beside_no_other() {
+    let world = World::new();
+    let admin = world.okta.create_admin_token(AdminRole::AppAdmin);
+    let mut nameless = other_rsa_key().jwk.clone();
+    nameless.as_object_mut().unwrap().remove("kid");
+    let mut both = app(&nameless);
+    both["settings"]["oauthClient"]["jwks"]["keys"] = json!([nameless, rsa_key().jwk]);
+    assert_eq!(post(&world, &admin, "/api/v1/apps", both).await.0, 400);
+    for (first, second) in [(&nameless, &rsa_key().jwk), (&rsa_key().jwk, &nameless)] {
+        let (status, made) = post(&world, &admin, "/api/v1/apps", app(first)).await;
+        assert_eq!(status, 200, "alone it may have none: {made}");
+        let keys = format!("/api/v1/apps/{}/credentials/jwks", made["id"].as_str().unwrap());
+        let (status, refusal) = post(&world, &admin, &keys, second.clone()).await;
+        assert_eq!((status, &refusal["errorSummary"]), (400, &json!("Api validation failed: kid")));
+        assert_eq!(get(&world, &admin, &keys).await.as_array().unwrap().len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,4 +263,49 @@ async fn okta_lists_apps_page_by_page_with_those_that_are_no_clients() {
     assert_eq!(only.as_array().unwrap().len(), 1);
     let wrong = ask(&world, &admin, Method::GET, "/api/v1/apps?filter=label+co+%22x%22", Value::Null).await;
     assert_eq!(body(&wrong)["errorCode"], "E0000031");
+}
+
+#[tokio::test(start_paused = true)]
+async fn okta_lists_what_administrators_made_page_by_page() {
+    let world = World::new();
+    world.okta.configure(|settings| settings.page_sizes.management = 2);
+    let admin = world.okta.create_admin_token(AdminRole::SuperAdmin);
+    let id = post(&world, &admin, "/api/v1/apps", app(&rsa_key().jwk)).await.1["id"].clone();
+    let grants = format!("/api/v1/apps/{}/grants", id.as_str().unwrap());
+    for scope in ["okta.users.read", "okta.groups.read", "okta.logs.read"] {
+        post(&world, &admin, &grants, json!({ "issuer": ORIGIN, "scopeId": scope })).await;
+    }
+    let groups = ["a", "b"].map(|name| world.okta.add_group(NewGroup::named(name)));
+    let mut resources = vec![format!("{ORIGIN}/api/v1/users")];
+    resources.extend(groups.iter().map(|group| format!("{ORIGIN}/api/v1/groups/{group}")));
+    let mut set = Value::Null;
+    for label in ["A", "B", "C"] {
+        let role = json!({ "label": label, "description": "d", "permissions": ["okta.users.read"] });
+        assert_eq!(post(&world, &admin, "/api/v1/iam/roles", role).await.0, 200);
+        let wanted = json!({ "label": label, "description": "d", "resources": resources });
+        set = post(&world, &admin, "/api/v1/iam/resource-sets", wanted).await.1["id"].clone();
+    }
+    let inside = format!("/api/v1/iam/resource-sets/{}/resources", set.as_str().unwrap());
+    for (path, member) in [
+        ("/api/v1/iam/roles", "roles"),
+        ("/api/v1/iam/resource-sets", "resource-sets"),
+        (&inside, "resources"),
+        (&grants, ""),
+    ] {
+        let (mut seen, mut sizes) = (std::collections::BTreeSet::new(), Vec::new());
+        let mut at = Some(path.to_owned());
+        while let Some(this) = at {
+            let response = ask(&world, &admin, Method::GET, &this, Value::Null).await;
+            let page = body(&response);
+            let items = page.as_array().or_else(|| page[member].as_array()).unwrap();
+            sizes.push(items.len());
+            seen.extend(items.iter().map(|item| item["id"].to_string()));
+            let link = page["_links"]["next"]["href"].as_str();
+            at = link
+                .and_then(|link| link.strip_prefix(ORIGIN))
+                .map(str::to_owned)
+                .or_else(|| next(&response));
+        }
+        assert_eq!((sizes, seen.len()), (vec![2, 1], 3), "{path}");
+    }
 }
