@@ -120,7 +120,7 @@ async fn no_database_password_is_seen_whatever_it_is_replaced_by() {
     let (fleet, admin) = (Fleet::new(&base, 40, 2), cluster.admin(&base.name).await);
     let config = fleet.world.path("host0.toml");
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("level = \"info\"", "level = \"trace\"")).unwrap();
+    fs::write(&config, text.replace("level = \"info\"", "level = \"trace,apono_connector=trace\"")).unwrap();
     let mut watch = Watch { fleet, canaries: Canaries::default(), admin, base, places: Vec::new() };
     let first = watch.password();
     watch.tell_database(&first).await;
@@ -165,7 +165,7 @@ async fn no_database_password_is_seen_whatever_it_is_replaced_by() {
     watch.keep_surroundings(&daemon);
     watch.keep_tables().await;
     let log = daemon.text();
-    assert!(log.contains("\"TRACE\"") && log.contains("tokio_postgres"), "the libraries talk as well");
+    assert!(log.contains("\"TRACE\"") && log.contains("hyper_util::"), "the libraries talk as well");
     daemon.signal(Signal::SIGTERM);
     daemon.wait().await;
     watch.keep("log", log);
