@@ -317,6 +317,88 @@ fn a_label_is_a_word_of_the_source_or_an_organization() {
     assert!(labels > 20, "{labels}");
 }
 
+/// What the compiler is told of some of them by `never_shown!`, for all of them, private or not.
+#[test]
+fn what_holds_a_secret_is_neither_displayed_nor_serialized() {
+    /// Types that keep what they hold to themselves.
+    const CLOSED: [&str; 13] = [
+        "SecretString",
+        "SecretBox",
+        "SecretValue",
+        "SigningKey",
+        "Signer",
+        "EncodingKey",
+        "Credentials",
+        "GeneratedKey",
+        "AponoToken",
+        "ExpectedToken",
+        "MountedToken",
+        "Minted",
+        "Proxies",
+    ];
+    /// Types, and members, that would print it.
+    const OPEN: [&str; 6] = [
+        "Zeroizing<",
+        "BigUint",
+        "EcdsaKeyPair",
+        "RawValue",
+        "access_token: String",
+        "environment: BTreeMap<String, String>",
+    ];
+    let mut guarded = 0;
+    for (_, path, text) in sources() {
+        let text = without_tests(&text);
+        for Definition { name, derives, body } in definitions(&text) {
+            let words: BTreeSet<_> = body.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let is_open = OPEN.iter().any(|part| body.contains(part));
+            if !is_open && !CLOSED.iter().any(|word| words.contains(word)) {
+                continue;
+            }
+            guarded += 1;
+            let at = format!("{name} in {}", path.display());
+            assert!(!derives.contains("Serialize"), "{at} is serialized");
+            for shown in ["fmt::Display for", "Display for", "Serialize for"] {
+                let shows = |rest: &str| identifier(rest.trim_start()) == name;
+                assert!(!text.split(shown).skip(1).any(shows), "{at} has an implementation of {shown} it");
+            }
+            assert!(!(is_open && derives.contains("Debug")), "{at} would print the secret");
+        }
+    }
+    assert!(guarded > 25, "{guarded}");
+}
+
+struct Definition<'a> {
+    name: String,
+    derives: String,
+    body: &'a str,
+}
+
+/// Every structure and enumeration, with what it derives.
+fn definitions(text: &str) -> Vec<Definition<'_>> {
+    let mut found = Vec::new();
+    for word in ["struct ", "enum "] {
+        for (at, _) in text.match_indices(word) {
+            let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            let before = text[line..at].trim();
+            if !before.is_empty() && !before.starts_with("pub") {
+                continue;
+            }
+            let rest = &text[at + word.len()..];
+            // A tuple's ends with the line, or with its bracket; the others' with the first bracket at their own depth.
+            let indent = &text[line..line + text[line..].len() - text[line..].trim_start().len()];
+            let first = rest.lines().next().unwrap_or_default();
+            let closed = if first.ends_with('{') { format!("\n{indent}}}") } else { ";".to_owned() };
+            let body = rest.split(&closed).next().unwrap_or_default();
+            let body: &str = body.strip_prefix(&identifier(rest)).unwrap_or(body);
+            let attributes = text[..line].lines().rev().map(str::trim);
+            let attributes = attributes.take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+            let derives = attributes.filter(|line| line.starts_with("#[derive")).collect();
+            found.push(Definition { name: identifier(rest), derives, body });
+        }
+    }
+    found
+}
+
 #[test]
 fn no_file_grows_past_what_one_can_hold_in_the_head() {
     for (_, path, text) in sources() {

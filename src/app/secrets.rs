@@ -10,8 +10,16 @@
 use secrecy::SecretString;
 
 use super::StartError;
-use crate::config::{AponoToken, ConfigError, Problem, Settings};
-use crate::secrets::{Credentials, MountedFile, Reloading, SecretError, SecretSource, SecretValue};
+use crate::config::{AponoToken, ConfigError, Problem, Settings, Sources};
+use crate::database::DatabaseSettings;
+use crate::http::Request;
+use crate::http::bearer::ExpectedToken;
+use crate::http::mounted_token::MountedToken;
+use crate::http::proxy::Proxies;
+use crate::http::transport::HttpsSettings;
+use crate::secrets::{
+    Credentials, MountedFile, Reloading, SecretError, SecretSource, SecretValue, never_printed, never_shown,
+};
 use crate::telemetry::chain;
 
 /// Every secret of a configuration.
@@ -32,6 +40,25 @@ pub(super) struct OrganizationSecrets {
     /// Where the SCIM service does not take the connector token.
     pub(super) scim: Option<Reloading<SecretString>>,
 }
+
+never_printed!(Secrets, OrganizationSecrets);
+// And what holds one on its way from here to where it is used, or has one beside other things.
+never_shown!(
+    SecretString,
+    SecretValue,
+    Credentials,
+    Reloading<SecretString>,
+    Reloading<Credentials>,
+    AponoToken,
+    Sources,
+    Settings,
+    DatabaseSettings,
+    HttpsSettings,
+    Proxies,
+    Request,
+    ExpectedToken,
+    MountedToken,
+);
 
 /// Reads every secret once; all that are wrong are reported together.
 pub fn read_secrets(settings: &Settings) -> Result<Secrets, StartError> {

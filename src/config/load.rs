@@ -9,6 +9,7 @@
 //! Rules between keys: `validate`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
@@ -26,7 +27,7 @@ const PREFIX: &str = "APONO_CONNECTOR__";
 const FILE_VARIABLE: &str = "APONO_CONNECTOR_CONFIG";
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// `--config`.
     pub file: Option<PathBuf>,
@@ -34,6 +35,13 @@ pub struct Sources {
     pub environment: BTreeMap<String, String>,
     /// `--set key=value` and the flags with names of their own: (flag, key, value).
     pub flags: Vec<(String, String, String)>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold a token or a proxy's password, and a flag what was written in the wrong place.
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl Sources {
@@ -79,8 +87,8 @@ pub enum Origin {
     Flag(String),
 }
 
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
             Self::File(path) => write!(f, "{}", path.display()),

@@ -5,6 +5,7 @@
 //! - The secret that Apono's guide describes (`{"client_id", "private_key"}`) works as it is, with the key as a JSON
 //!   object, as JSON in a string, or as PEM.
 //! - Every error names the file.
+//! - The key is read out of the text without a copy that would not be wiped.
 //!
 //! # Not here
 //! Kinds of keys: `signing_key`.
@@ -12,10 +13,10 @@
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
-use serde_json::Value;
 
 use crate::catalogue::ErrorCode;
 
+use super::signing_key::Members;
 use super::{KeyError, MountedFile, SecretError, SecretSource, SigningKey};
 
 /// Who the connector is, and the key that proves it.
@@ -125,18 +126,14 @@ impl CredentialsSource {
 
 fn parse_secret(text: &str, key_id: Option<&str>, path: &Path) -> Result<Credentials, CredentialsError> {
     let shape = || CredentialsError::Shape { path: path.to_owned() };
-    let secret: Value = serde_json::from_str(text).map_err(|_| shape())?;
-    let client_id = secret
-        .get("client_id")
-        .and_then(Value::as_str)
-        .map(str::trim)
-        .filter(|id| !id.is_empty())
-        .ok_or_else(shape)?
-        .to_owned();
-    let key = match secret.get("private_key").ok_or_else(shape)? {
-        Value::String(text) => SigningKey::parse(text, key_id),
-        jwk @ Value::Object(_) => SigningKey::from_jwk(jwk, key_id),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(KeyError::Unrecognized),
+    let secret = Members::parse(text).ok_or_else(shape)?;
+    let client_id = secret.text("client_id").map(|id| id.trim().to_owned());
+    let client_id = client_id.filter(|id| !id.is_empty()).ok_or_else(shape)?;
+    let as_it_stands = secret.raw("private_key").ok_or_else(shape)?;
+    let key = match secret.text("private_key") {
+        Some(text) => SigningKey::parse(&text, key_id),
+        None if as_it_stands.starts_with('{') => SigningKey::parse(as_it_stands, key_id),
+        None => Err(KeyError::Unrecognized),
     };
     let key = key.map_err(|source| CredentialsError::Key { path: path.to_owned(), source })?;
     Ok(Credentials { client_id, key })
@@ -144,7 +141,7 @@ fn parse_secret(text: &str, key_id: Option<&str>, path: &Path) -> Result<Credent
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::secrets::generate_rsa;

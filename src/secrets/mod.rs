@@ -13,6 +13,7 @@ mod file;
 mod mount;
 mod reload;
 mod signing_key;
+mod unshown;
 
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
 pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
@@ -21,3 +22,4 @@ pub use reload::{Reloading, Reloads, reloads};
 pub use signing_key::{
     Curve, GeneratedKey, KeyError, SignError, SignatureAlgorithm, SigningKey, generate_ec, generate_rsa,
 };
+pub(crate) use unshown::{never_printed, never_shown};

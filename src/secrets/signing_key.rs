@@ -4,7 +4,7 @@
 //! # Invariants kept here
 //! - RSA of 2048 to 8192 bits, or an elliptic curve of NIST's that Okta accepts (P-256, P-384, P-521).
 //! - The `rsa` crate reads and generates; signing is aws-lc-rs (docs/adr/0003).
-//! - The memory of a key is wiped when the last owner drops it.
+//! - The memory of a key is wiped when the last owner drops it, and so is what it was read from.
 //!
 //! # Not here
 //! Reading the forms: `jwk`, `pem`. The claims that are signed: `okta::assertion`, `okta::proof`.
@@ -12,6 +12,7 @@
 mod ec;
 mod error;
 mod jwk;
+mod members;
 mod pem;
 mod rsa_key;
 #[cfg(test)]
@@ -26,9 +27,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+pub(super) use members::Members;
 
 pub use ec::{Curve, generate_ec};
 pub use error::{KeyError, SignError};
@@ -80,11 +84,14 @@ pub struct SigningKey {
 
 #[derive(Clone)]
 enum Signer {
-    /// What the JWT library signs with.
+    /// RSA, by the JWT library.
     Library(EncodingKey, Algorithm),
-    /// ES512, which it does not know.
-    P521(Arc<EcdsaKeyPair>),
+    /// Without the JWT library, which does not know ES512 and would want a copy of the others.
+    Curve(Arc<EcdsaKeyPair>),
 }
+
+crate::secrets::never_shown!(SigningKey, GeneratedKey, EncodingKey);
+crate::secrets::never_printed!(Signer, Members<'static>);
 
 /// The header of a JWT (RFC 7515 section 4.1).
 #[derive(Serialize)]
@@ -104,18 +111,12 @@ impl SigningKey {
     pub fn parse(text: &str, configured_kid: Option<&str>) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.starts_with('{') {
-            let value: Value = serde_json::from_str(text).map_err(|_| KeyError::Json)?;
-            return Self::from_jwk(&value, configured_kid);
+            return jwk::read(Members::parse(text).ok_or(KeyError::Json)?, configured_kid);
         }
         if text.contains("-----BEGIN ") {
             return pem::read(text, configured_kid);
         }
         Err(KeyError::Unrecognized)
-    }
-
-    /// Reads a JWK as JSON (RFC 7517, RFC 7518 sections 6.2 and 6.3).
-    pub fn from_jwk(value: &Value, configured_kid: Option<&str>) -> Result<Self, KeyError> {
-        jwk::read(value, configured_kid)
     }
 
     /// A compact JWT (RFC 7515 section 7.1) of these claims, with the key's id in its header.
@@ -142,9 +143,9 @@ impl SigningKey {
             Signer::Library(key, algorithm) => {
                 jsonwebtoken::crypto::sign(message.as_bytes(), key, *algorithm).map_err(SignError::Library)?
             }
-            Signer::P521(key) => {
+            Signer::Curve(key) => {
                 let signature =
-                    key.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| SignError::P521)?;
+                    key.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| SignError::Curve)?;
                 URL_SAFE_NO_PAD.encode(signature)
             }
         };
@@ -189,6 +190,25 @@ pub struct GeneratedKey {
     pub private_jwk: SecretString,
     /// The public JWK, to be registered in Okta.
     pub public_jwk: Value,
+}
+
+/// The private JWK: the public one, and these numbers. Written at once into its whole room, so that no copy is left.
+fn with_private(public: &Value, numbers: &[(&str, Zeroizing<Vec<u8>>)]) -> SecretString {
+    let public = public.to_string();
+    let members: Vec<_> = numbers
+        .iter()
+        .map(|(name, number)| (*name, Zeroizing::new(URL_SAFE_NO_PAD.encode(number))))
+        .collect();
+    let added: usize = members.iter().map(|(name, text)| r#","":"""#.len() + name.len() + text.len()).sum();
+    let mut text = String::with_capacity(public.len() + added);
+    text.push_str(public.strip_suffix('}').unwrap_or(&public));
+    for (name, number) in &members {
+        for part in [",\"", *name, "\":\"", number.as_str(), "\""] {
+            text.push_str(part);
+        }
+    }
+    text.push('}');
+    SecretString::from(text)
 }
 
 /// The key id: what the key itself says, else the configuration, else the thumbprint.

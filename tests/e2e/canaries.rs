@@ -1,272 +1,55 @@
 //! No secret is ever seen: not in logs at the most talkative level, results, files, the process's surroundings, or what
 //! commands print, whatever goes wrong.
 
+mod aviary;
 mod birds;
+mod cores;
 mod ear;
 
 use std::fs;
-use std::io::Read;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
-use apono_connector::http::transport::{HttpsSettings, HttpsTransport, Request, Transport};
-use apono_connector::secrets::{Curve, GeneratedKey, generate_ec, generate_rsa};
-use bytes::Bytes;
-use http::Method;
+use apono_connector::secrets::{Curve, generate_ec, generate_rsa};
 use nix::sys::signal::Signal;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use simulator::fault::Fault;
-use simulator::okta::DpopRule;
+use simulator::okta::AdminRole;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
-use super::authority::{Authority, Clients};
-use super::tunnels::Tunnels;
-use super::world::{CLIENT, Connector, INTEGRATION, World};
-use birds::Canaries;
-use ear::Ear;
-
-const OKTA: &str = "okta.invalid";
-const APONO: &str = "apono.invalid";
-const SCOPES: [&str; 2] = ["okta.users.read", "okta.groups.manage"];
-const LIMIT: Duration = Duration::from_mins(2);
-
-/// Everything between the connector and its peers, and everything that is a secret there.
-struct Aviary {
-    world: World,
-    group: String,
-    canaries: Canaries,
-    okta: Ear,
-    apono: Ear,
-    proxy: Tunnels,
-    gateway: Authority,
-    /// `connector token`, `SCIM token`, …: what each file holds now.
-    now: Secrets,
-    /// What was written where it can be seen.
-    places: Vec<(String, Vec<u8>)>,
-}
-
-struct Secrets {
-    connector: String,
-    scim: String,
-    caller: String,
-    proxy: String,
-}
-
-impl Aviary {
-    async fn new() -> Self {
-        let (world, _, group) = World::with_ada();
-        world.okta.configure(|settings| {
-            settings.dpop = DpopRule::Required;
-            settings.dpop_nonce_on_api = true;
-        });
-        world.okta.set_origin(format!("https://{OKTA}"));
-        let canaries = Canaries::default();
-        let (okta, apono) = (Ear::new(&canaries), Ear::new(&canaries));
-        let mut gateway = Authority::new("Example Corp");
-        fs::write(world.path("ca.pem"), &gateway.pem).unwrap();
-        let okta_at = gateway.serve_router(Clients::Any, OKTA, okta.at(world.okta.router())).await;
-        let apono_at = gateway.serve_router(Clients::Known, APONO, apono.at(world.apono.router())).await;
-        let now = Secrets {
-            connector: canaries.fresh("connector token"),
-            scim: canaries.fresh("SCIM token"),
-            caller: canaries.fresh("caller's token"),
-            proxy: canaries.fresh("proxy's password"),
-        };
-        let proxy =
-            Tunnels::to(&[(OKTA, okta_at), (APONO, apono_at)], &[&format!("user:{}", now.proxy)]).await;
-        let aviary = Self { world, group, canaries, okta, apono, proxy, gateway, now, places: Vec::new() };
-        aviary.world.apono.set_scim_token(Some(&aviary.now.scim));
-        aviary.world.apono.set_tokens(&[&aviary.now.connector]);
-        aviary.write_tokens();
-        aviary.new_client_certificate();
-        aviary.mount(&generate_rsa(2048).unwrap());
-        let configuration = aviary.configuration("trace,apono_connector=trace", "json");
-        aviary.world.write_configuration(&configuration);
-        aviary
-    }
-
-    fn configuration(&self, level: &str, format: &str) -> String {
-        let at = |name: &str| self.world.path(name).display().to_string();
-        format!(
-            r#"
-[apono]
-url = "https://{APONO}"
-connector_id = "okta-connector"
-token_file = "{}"
-client_certificate_file = "{}"
-client_key_file = "{}"
-[[okta]]
-integration_id = "{INTEGRATION}"
-organization_url = "https://{OKTA}"
-credentials_file = "{}"
-[okta.scim]
-token_file = "{}"
-[custom_integration]
-enabled = true
-listen = "127.0.0.1:0"
-token_file = "{}"
-[state]
-url = "sqlite:{}"
-[audit]
-file = "{}"
-[admin]
-listen = "127.0.0.1:0"
-[log]
-level = "{level}"
-format = "{format}"
-[http]
-ca_bundle_file = "{}"
-proxy_credentials_file = "{}"
-"#,
-            at("token"),
-            at("client.pem"),
-            at("client.key"),
-            at("okta.json"),
-            at("scim-token"),
-            at("caller-token"),
-            at("state/state.db"),
-            at("state/audit.jsonl"),
-            at("ca.pem"),
-            at("proxy"),
-        )
-    }
-
-    fn write_tokens(&self) {
-        let write = |name: &str, text: &str| fs::write(self.world.path(name), text).unwrap();
-        write("token", &self.now.connector);
-        write("scim-token", &self.now.scim);
-        write("caller-token", &self.now.caller);
-        write("proxy", &format!("user:{}", self.now.proxy));
-    }
-
-    fn new_client_certificate(&self) {
-        let (certificate, key) = self.gateway.issue("connector", 2999);
-        let pem = key.serialize_pem();
-        // A line in the middle of the PEM.
-        self.canaries.add("client key", pem.lines().nth(1).unwrap());
-        fs::write(self.world.path("client.pem"), certificate.pem()).unwrap();
-        fs::write(self.world.path("client.key"), pem).unwrap();
-    }
-
-    fn mount(&self, key: &GeneratedKey) {
-        let private: Value = serde_json::from_str(key.private_jwk.expose_secret()).unwrap();
-        self.canaries.add_key(&private);
-        self.world.okta.register_client(CLIENT, key.public_jwk.clone(), &SCOPES);
-        let secret = json!({ "client_id": CLIENT, "private_key": private.to_string() });
-        fs::write(self.world.path("okta.json"), secret.to_string()).unwrap();
-    }
-
-    /// Every secret anew, while the old ones are still taken.
-    fn rotate(&mut self) {
-        let former = std::mem::replace(
-            &mut self.now,
-            Secrets {
-                connector: self.canaries.fresh("connector token"),
-                scim: self.canaries.fresh("SCIM token"),
-                caller: self.canaries.fresh("caller's token"),
-                proxy: self.canaries.fresh("proxy's password"),
-            },
-        );
-        self.world.apono.set_tokens(&[&former.connector, &self.now.connector]);
-        self.proxy.want(&[&format!("user:{}", former.proxy), &format!("user:{}", self.now.proxy)]);
-        self.write_tokens();
-        self.world.apono.set_scim_token(Some(&self.now.scim));
-        self.new_client_certificate();
-        self.mount(&generate_ec(Curve::P256).unwrap());
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.world.command(arguments);
-        command.env("HTTPS_PROXY", format!("http://{}", self.proxy.address));
-        command.current_dir(self.world.folder.path());
-        command
-    }
-
-    /// Runs a command to its end and keeps what it says.
-    async fn run(&mut self, arguments: &[&str]) -> Output {
-        let command = self.command(arguments);
-        self.run_command(&arguments.join(" "), command).await
-    }
-
-    async fn run_command(&mut self, called: &str, mut command: Command) -> Output {
-        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-        let output = tokio::time::timeout(LIMIT, output).await.expect("the command ends").unwrap();
-        self.places.push((format!("standard output of {called}"), output.stdout.clone()));
-        self.places.push((format!("standard error of {called}"), output.stderr.clone()));
-        output
-    }
-
-    fn keep(&mut self, place: &str, bytes: impl Into<Vec<u8>>) {
-        self.places.push((place.to_owned(), bytes.into()));
-    }
-
-    /// What the system shows of a process to its user.
-    fn keep_surroundings(&mut self, connector: &Connector) {
-        for name in ["cmdline", "environ", "comm"] {
-            let bytes = fs::read(format!("/proc/{}/{name}", connector.pid())).unwrap();
-            self.keep(&format!("/proc/…/{name}"), bytes);
-        }
-    }
-
-    /// Every file that the connector has written.
-    fn keep_files(&mut self) {
-        for entry in fs::read_dir(self.world.path("state")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.metadata().is_ok_and(|about| about.is_file()) {
-                self.keep(&path.display().to_string(), fs::read(&path).unwrap());
-            }
-        }
-    }
-
-    fn assert_nothing_is_seen(&self) {
-        let found = self.canaries.found_in(&self.places);
-        let first: Vec<_> = found.iter().take(5).collect();
-        assert!(found.is_empty(), "{} secrets are seen: {first:#?}", found.len());
-    }
-
-    async fn granted(&self) {
-        assert_eq!(self.tried().await, "granted");
-    }
-
-    /// A grant and its end; what came of the grant.
-    async fn tried(&self) -> Value {
-        let granted = self.world.grant(&self.group, LIMIT);
-        let result = self.world.result(&granted.task_id).await;
-        self.world.apono.revoke(&granted.grant_id);
-        let user = self.world.okta.user("ada@example.com")["id"].as_str().unwrap().to_owned();
-        self.world.until_member(&self.group, &user, false).await;
-        result["code"].clone()
-    }
-}
-
-async fn call(url: &str, token: &str, body: &Value) -> u16 {
-    let mut request = Request::new(Method::POST, url.parse().unwrap());
-    request.headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    request.body = Bytes::from(body.to_string());
-    let transport = HttpsTransport::new(&HttpsSettings::plain(LIMIT)).unwrap();
-    transport.send(request, LIMIT).await.unwrap().status.as_u16()
-}
+use super::page;
+use super::world::{INTEGRATION, World, get, read};
+use aviary::{APONO, Aviary, OKTA};
 
 #[tokio::test]
 async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_end() {
     let mut aviary = Aviary::new().await;
     let mut command = aviary.command(&["run"]);
-    command.env("APONO_TOKEN", aviary.canaries.fresh("token in the environment"));
+    let in_environment = aviary.canaries.token("token in the environment");
+    command.env("APONO_TOKEN", &in_environment);
     let mut connector = aviary.world.start_command(command);
     let listen = "custom_integration.listen";
     let line = connector.until_logged("where it listens", |line| line.get(listen).is_some()).await;
     let caller_url = format!("http://{}/", line[listen].as_str().unwrap());
+    let port = page::port(&mut connector).await;
     aviary.granted().await;
 
-    for _ in 0..8 {
-        aviary.rotate();
+    for n in 0..12 {
+        let key = if n % 3 == 0 { generate_rsa(2048) } else { generate_ec(Curve::ALL[n % 3]) };
+        aviary.rotate(&key.unwrap());
         aviary.granted().await;
-        let wrong = aviary.canaries.fresh("wrong caller's token");
-        assert_eq!(call(&caller_url, &wrong, &json!({ "event_type": "get-types" })).await, 401);
-        let known = json!({ "event_type": "grant-access", "params": {} });
-        assert_ne!(call(&caller_url, &aviary.now.caller, &known).await, 401, "the new one is known");
+        let wrong = aviary.canaries.awkward("wrong token");
+        let (types, known) =
+            (json!({ "event_type": "get-types" }), json!({ "event_type": "grant-access", "params": {} }));
+        assert_eq!(aviary.call(&caller_url, &wrong, &types).await, 401);
+        let (caller, admin) = (aviary.now.caller.clone(), aviary.now.admin.clone());
+        assert_eq!(aviary.call(&caller_url, &caller, &types).await, 200);
+        assert_ne!(aviary.call(&caller_url, &caller, &known).await, 401, "the new one is known");
+        assert_eq!(aviary.look_from_elsewhere(&port, &wrong).await, [401; 2]);
+        assert_eq!(aviary.look_from_elsewhere(&port, &admin).await, [200; 2], "the new one is known");
     }
 
     // Peers that repeat what they were sent, and peers that break off.
@@ -287,7 +70,7 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
 
     // Files that are no secrets any more, though they hold one.
     let bad = aviary.canaries.fresh("bad file");
-    for name in ["token", "scim-token", "caller-token"] {
+    for name in ["token", "scim-token", "caller-token", "admin-token"] {
         fs::write(aviary.world.path(name), format!("{bad}\n{bad}")).unwrap();
     }
     for (name, text) in
@@ -296,14 +79,17 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         fs::write(aviary.world.path(name), text).unwrap();
     }
     aviary.granted().await;
+    let admin = aviary.now.admin.clone();
+    assert_eq!(aviary.look_from_elsewhere(&port, &admin).await, [200; 2], "the last good one stays");
     aviary.write_tokens();
     aviary.new_client_certificate();
     aviary.mount(&generate_ec(Curve::P384).unwrap());
     aviary.granted().await;
 
-    for path in ["/metrics", "/status", "/", "/readyz", "/healthz"] {
-        let (_, body) = connector.ask(path).await;
-        aviary.keep(path, body);
+    for path in ["metrics", "status", "", "readyz", "healthz"] {
+        let (status, body) = get(&format!("http://127.0.0.1:{port}/{path}")).await;
+        assert_ne!(status, 401, "{path}");
+        aviary.keep(&format!("/{path}"), body);
     }
     let bundle = aviary.world.path("bundle.tar.gz").display().to_string();
     let commands: &[&[&str]] = &[
@@ -322,8 +108,7 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         let ended = aviary.run(arguments).await.status.code();
         assert!(matches!(ended, Some(0 | 2)), "{arguments:?}: {ended:?}");
     }
-    let mut archive = Vec::new();
-    flate2::read::GzDecoder::new(fs::File::open(&bundle).unwrap()).read_to_end(&mut archive).unwrap();
+    let archive = aviary.keep_bundle(Path::new(&bundle));
     for part in [
         "configuration.txt",
         "status.json",
@@ -338,10 +123,7 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         let name = format!("apono-connector-support/{part}");
         assert!(archive.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{part} is in the bundle");
     }
-    aviary.keep("support bundle", archive);
-    aviary.keep_surroundings(&connector);
-    // The variable was the operator's to set.
-    aviary.places.retain(|(place, _)| !place.ends_with("environ"));
+    aviary.keep_surroundings(&connector, &[&in_environment]);
 
     let log = connector.text();
     assert!(log.contains("h2::"), "the libraries talk as well");
@@ -349,12 +131,25 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
     connector.wait().await;
     aviary.keep("log", log);
     aviary.keep_files();
-    let kinds = aviary.canaries.kinds();
-    assert!(kinds.values().sum::<usize>() >= 100, "{kinds:?}");
-    for kind in
-        ["private key", "client key", "access token", "client assertion", "DPoP proof", "proxy's password"]
-    {
-        assert!(kinds[kind] >= 3, "{kinds:?}");
+    aviary.keep_requests();
+    let [given, heard] = aviary.canaries.kinds();
+    assert!(given.values().sum::<usize>() >= 100, "{given:?}");
+    for (kinds, named) in [
+        (
+            &given,
+            &[
+                "private key",
+                "client key",
+                "connector token",
+                "SCIM token",
+                "caller's token",
+                "admin token",
+                "proxy's password",
+            ][..],
+        ),
+        (&heard, &["access token", "client assertion", "DPoP proof"]),
+    ] {
+        assert!(named.iter().all(|kind| kinds[kind] >= 10), "{kinds:?}");
     }
     aviary.assert_nothing_is_seen();
 }
@@ -374,6 +169,8 @@ async fn no_secret_is_seen_where_the_start_fails() {
     let files: Vec<(&str, String)> = vec![
         ("token", format!("{canary}\u{7}{canary}")),
         ("scim-token", format!("{canary}\n{canary}")),
+        ("caller-token", format!("{canary} {canary}")),
+        ("admin-token", format!("{canary} {canary}")),
         ("proxy", canary.clone()),
         ("client.key", canary.clone()),
         ("client.key", pem_of(&canary)),
@@ -428,12 +225,10 @@ async fn no_secret_is_seen_where_the_start_fails() {
         for command in [&["config", "check"][..], &["config", "show"], &["run"], &["doctor", "--json"]] {
             assert_eq!(aviary.run(command).await.status.code(), Some(78), "{command:?}: {text}");
         }
-        let bundle: PathBuf = aviary.world.path("bundle");
+        let bundle = aviary.world.path("bundle");
         aviary.run(&["support-bundle", "--out", bundle.to_str().unwrap()]).await;
-        let mut archive = Vec::new();
-        flate2::read::GzDecoder::new(fs::File::open(&bundle).unwrap()).read_to_end(&mut archive).unwrap();
+        aviary.keep_bundle(&bundle);
         fs::remove_file(&bundle).unwrap();
-        aviary.keep("bundle of a bad configuration", archive);
     }
     aviary.world.write_configuration(&good);
     let variables = [
@@ -454,32 +249,181 @@ async fn no_secret_is_seen_where_the_start_fails() {
     aviary.assert_nothing_is_seen();
 }
 
-/// In the other formats, without any file but `APONO_TOKEN`, and to an end that a system would write a core for.
+/// In the other formats of a log, with the proxy's password in the address of the proxy, and without any file but
+/// `APONO_TOKEN`.
 #[tokio::test]
-async fn no_secret_is_seen_in_other_formats_or_left_in_a_core() {
+async fn no_secret_is_seen_in_other_formats_or_of_what_is_in_the_environment() {
     let mut aviary = Aviary::new().await;
     let token = aviary.now.connector.clone();
-    for format in ["logfmt", "pretty"] {
+    let proxy = aviary.proxy_with_password();
+    let journal = Journal::new(&aviary.world);
+    for format in ["logfmt", "pretty", "journald"] {
         let configuration = aviary.configuration("trace,apono_connector=trace", format);
-        let without: Vec<_> = configuration.lines().filter(|line| !line.contains("/token\"")).collect();
+        let is_kept = |line: &&str| !line.contains("/token\"") && !line.starts_with("proxy_credentials_file");
+        let without: Vec<_> = configuration.lines().filter(is_kept).collect();
         aviary.world.write_configuration(&without.join("\n"));
-        fs::create_dir_all(aviary.world.path("cwd")).unwrap();
         let mut command = aviary.command(&["run"]);
-        command.env("APONO_TOKEN", &token).current_dir(aviary.world.path("cwd"));
+        if format == "journald" {
+            command = journal.shown_to(&command);
+        }
+        command.env("APONO_TOKEN", &token).env("HTTPS_PROXY", &proxy);
         let connector = aviary.world.start_command(command);
         aviary.granted().await;
         aviary.okta.echo(2);
         aviary.tried().await;
-        connector.signal(Signal::SIGABRT);
+        aviary.keep_surroundings(&connector, &[&token, &aviary.now.proxy.clone()]);
+        connector.signal(Signal::SIGTERM);
         let (status, log) = connector.wait().await;
-        assert!(!status.success());
-        assert!(log.contains("waiting for tasks") || log.len() > 10_000, "it has talked");
-        aviary.keep(&format!("log as {format}"), log);
+        assert!(status.success(), "{log}");
+        let told = if format == "journald" { journal.received() } else { log.clone().into_bytes() };
+        assert!(told.len() > 10_000, "it has talked");
+        aviary.keep(&format!("log as {format}"), told);
+        aviary.keep("standard error", log);
     }
-    assert_eq!(fs::read_dir(aviary.world.path("cwd")).unwrap().count(), 0, "no core");
-    let mut command = aviary.command(&["config", "show"]);
-    command.env("APONO_TOKEN", &token);
-    aviary.run_command("config show", command).await;
+    for arguments in [&["config", "show"][..], &["config", "check"], &["doctor"], &["doctor", "--json"]] {
+        let mut command = aviary.command(arguments);
+        command.env("APONO_TOKEN", &token).env("HTTPS_PROXY", &proxy);
+        aviary.run_command(&arguments.join(" "), command).await;
+    }
     aviary.keep_files();
+    aviary.keep_requests();
     aviary.assert_nothing_is_seen();
+}
+
+/// The socket of a journal, and what came there.
+struct Journal {
+    folder: PathBuf,
+    received: Arc<Mutex<Vec<u8>>>,
+    _receiving: JoinSet<()>,
+}
+
+impl Journal {
+    fn new(world: &World) -> Self {
+        let folder = world.path("journal");
+        fs::create_dir(&folder).unwrap();
+        let socket = UnixDatagram::bind(folder.join("socket")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = tokio::net::UnixDatagram::from_std(socket).unwrap();
+        let received = Arc::<Mutex<Vec<u8>>>::default();
+        let mut receiving = JoinSet::new();
+        let into = Arc::clone(&received);
+        receiving.spawn(async move {
+            let mut datagram = vec![0; 1 << 20];
+            loop {
+                let length = socket.recv(&mut datagram).await.unwrap();
+                into.lock().unwrap().extend(&datagram[..length]);
+            }
+        });
+        Self { folder, received, _receiving: receiving }
+    }
+
+    /// The same command with this journal where the system's would be, for it alone.
+    fn shown_to(&self, command: &Command) -> Command {
+        const SCRIPT: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
+            mount --bind \"$0\" /run/systemd/journal && exec \"$@\"";
+        let command = command.as_std();
+        let mut within = Command::new("unshare");
+        within.args(if rustix::process::geteuid().is_root() { "-m" } else { "-rm" }.split(' '));
+        within
+            .args(["sh", "-c", SCRIPT])
+            .arg(&self.folder)
+            .arg(command.get_program())
+            .args(command.get_args());
+        within.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        within.current_dir(command.get_current_dir().unwrap());
+        within.stdin(Stdio::null()).stdout(Stdio::null());
+        within
+    }
+
+    fn received(&self) -> Vec<u8> {
+        self.received.lock().unwrap().clone()
+    }
+}
+
+/// Where an administrator's token is used, and keys are made: before there is a daemon, and beside it.
+#[tokio::test]
+async fn no_secret_is_seen_while_a_connection_is_made_and_its_key_replaced() {
+    let mut aviary = Aviary::new().await;
+    let at = |name: &str| aviary.world.path(name).display().to_string();
+    let (admin, credentials, config, ca) =
+        (at("okta-admin"), at("fresh/okta-credentials.json"), at("fresh/connector.toml"), at("ca.pem"));
+    fs::create_dir(aviary.world.path("fresh")).unwrap();
+    let organization = format!("https://{OKTA}");
+    let with = ["--organization-url", &organization, "--ca-bundle-file", &ca];
+    let by_token = [&with[..], &["--admin-token-file", &admin]].concat();
+    let setup = ["okta", "setup", "--non-interactive", "--config", &config, "--integration-id", INTEGRATION];
+    let setup = [&setup[..], &by_token].concat();
+    let of_file = [&["--credentials-file", &credentials][..], &by_token].concat();
+    let good = |aviary: &Aviary| {
+        let token = aviary.world.okta.create_admin_token(AdminRole::SuperAdmin);
+        aviary.canaries.give("administrator's token", &token);
+        fs::write(aviary.world.path("okta-admin"), token).unwrap();
+    };
+
+    // Tokens that are none, or nobody's; and a peer that repeats them.
+    for wrong in
+        [aviary.canaries.token("administrator's token"), aviary.canaries.awkward("bad file") + "\n\nx"]
+    {
+        fs::write(aviary.world.path("okta-admin"), wrong).unwrap();
+        assert_ne!(aviary.set_up(&setup).await, Some(0));
+    }
+    good(&aviary);
+    for echoes in [1, 2, 3, 4, 6, 9] {
+        aviary.okta.echo(echoes);
+        assert_ne!(aviary.set_up(&setup).await, Some(0), "Okta has repeated what it was sent");
+    }
+    aviary.okta.echo(0);
+    assert_eq!(aviary.set_up(&[&setup[..], &["--dry-run"]].concat()).await, Some(2));
+    assert_eq!(aviary.set_up(&[&setup[..], &["--write-config"]].concat()).await, Some(0));
+    aviary.give_keys_in("fresh");
+    assert_eq!(aviary.set_up(&setup).await, Some(0));
+
+    let shown = [&["key", "verify", &credentials][..], &with].concat();
+    assert_eq!(aviary.set_up(&["key", "jwk", &credentials]).await, Some(0));
+    assert_eq!(aviary.set_up(&shown).await, Some(0));
+    aviary.okta.echo(3);
+    assert_ne!(aviary.set_up(&shown).await, Some(0));
+    aviary.okta.echo(0);
+    let rotate = [&["key", "rotate"][..], &of_file].concat();
+    for curve in ["P-256", "P-384", "P-521"] {
+        good(&aviary);
+        aviary.okta.echo(1);
+        let begin = [&rotate[..], &["--curve", curve]].concat();
+        assert_ne!(aviary.set_up(&begin).await, Some(0), "Okta has repeated what it was sent");
+        aviary.give_keys_in("fresh");
+        assert_eq!(aviary.set_up(&begin).await, Some(0));
+        aviary.give_keys_in("fresh");
+        assert_eq!(aviary.set_up(&[&rotate[..], &["--finish"]].concat()).await, Some(0));
+    }
+    let made = aviary.world.path("fresh/made.json").display().to_string();
+    assert_eq!(aviary.set_up(&["key", "generate", "--out", &made]).await, Some(0));
+    aviary.give_keys_in("fresh");
+    let config = read(Path::new(&config));
+    aviary.keep("the configuration that was written", config);
+    aviary.keep("requests to Okta", aviary.okta.asked());
+    let [given, _] = aviary.canaries.kinds();
+    assert!(given["private key"] >= 10 && given["administrator's token"] >= 5, "{given:?}");
+    aviary.assert_nothing_is_seen();
+}
+
+impl Aviary {
+    /// A command that needs no configuration of a daemon; its exit code.
+    async fn set_up(&mut self, arguments: &[&str]) -> Option<i32> {
+        let mut command = World::bare_command(arguments);
+        command
+            .env("HTTPS_PROXY", self.proxy_with_password())
+            .env("APONO_URL", format!("https://{APONO}"))
+            .env("APONO_CONNECTOR_ID", "okta-connector")
+            .env("APONO_TOKEN_FILE", self.world.path("token"));
+        self.run_command(&arguments[..2].join(" "), command).await.status.code()
+    }
+
+    /// The keys in the files that commands have made.
+    fn give_keys_in(&self, folder: &str) {
+        for file in fs::read_dir(self.world.path(folder)).unwrap() {
+            let text = read(&file.unwrap().path());
+            let Ok(value) = serde_json::from_str::<Value>(&text) else { continue };
+            self.canaries.give_key(value.get("private_key").unwrap_or(&value));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::world::{Connector, World, read};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-async fn ask(url: &str, headers: &[(header::HeaderName, &str)]) -> Response {
+pub async fn ask(url: &str, headers: &[(header::HeaderName, &str)]) -> Response {
     let transport = HttpsTransport::new(&HttpsSettings::plain(LIMIT)).unwrap();
     let mut request = Request::new(Method::GET, url.parse().unwrap());
     for (name, value) in headers {
@@ -25,7 +25,7 @@ fn text(response: &Response) -> String {
 }
 
 /// This host's address on a network, as another host would use it.
-fn outer_address() -> String {
+pub fn outer_address() -> String {
     // A datagram socket that is connected sends nothing, and knows which address it would send from.
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket
@@ -34,7 +34,7 @@ fn outer_address() -> String {
     socket.local_addr().unwrap().ip().to_string()
 }
 
-async fn port(connector: &mut Connector) -> String {
+pub async fn port(connector: &mut Connector) -> String {
     connector.admin().await.rsplit(':').next().unwrap().to_owned()
 }
 

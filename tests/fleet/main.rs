@@ -5,6 +5,9 @@
 #![expect(unreachable_pub, reason = "one binary, no library")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "../e2e/canaries/birds.rs"]
+#[expect(dead_code, reason = "written for tests of other secrets, which use more of it")]
+mod birds;
 #[path = "../../simulator/tests/contract/checker.rs"]
 #[expect(dead_code, reason = "written for another test, which uses more of it")]
 mod checker;
@@ -21,6 +24,7 @@ mod migrate;
 #[expect(dead_code, reason = "written for tests in virtual time, which can say when something must be over")]
 mod oracle;
 mod postgres;
+mod secrets;
 mod slices;
 mod troubles;
 mod versions;

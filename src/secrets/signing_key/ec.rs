@@ -16,12 +16,12 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey};
-use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 
-use super::{GeneratedKey, KeyError, SignatureAlgorithm, Signer, SigningKey, key_id, thumbprint};
+use super::{
+    GeneratedKey, KeyError, SignatureAlgorithm, Signer, SigningKey, key_id, thumbprint, with_private,
+};
 
 /// The curves that Okta accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +112,7 @@ pub(super) fn signing_key(
     let own_thumbprint = public["kid"].as_str().unwrap_or_default();
     let kid = key_id(own_kid, configured_kid, own_thumbprint);
     public["kid"] = json!(kid);
-    let signer = match curve {
-        Curve::P256 => Signer::Library(library_key(&pair, curve)?, Algorithm::ES256),
-        Curve::P384 => Signer::Library(library_key(&pair, curve)?, Algorithm::ES384),
-        Curve::P521 => Signer::P521(Arc::new(pair)),
-    };
+    let signer = Signer::Curve(Arc::new(pair));
     Ok(SigningKey { signer, algorithm: curve.algorithm(), kid, bits: curve.bits(), public })
 }
 
@@ -125,14 +121,8 @@ pub fn generate_ec(curve: Curve) -> Result<GeneratedKey, KeyError> {
     let pair = EcdsaKeyPair::generate(curve.signing()).map_err(|_| KeyError::Generate)?;
     let number: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().map_err(|_| KeyError::Generate)?;
     let public_jwk = public_jwk(curve, &pair).ok_or(KeyError::Generate)?;
-    let mut private = public_jwk.clone();
-    private["d"] = json!(URL_SAFE_NO_PAD.encode(number.as_ref()));
-    Ok(GeneratedKey { private_jwk: SecretString::from(private.to_string()), public_jwk })
-}
-
-fn library_key(pair: &EcdsaKeyPair, curve: Curve) -> Result<EncodingKey, KeyError> {
-    let document = pair.to_pkcs8v1().map_err(|_| curve.no_key())?;
-    Ok(EncodingKey::from_ec_der(&Zeroizing::new(document.as_ref().to_vec())))
+    let number = Zeroizing::new(number.as_ref().to_vec());
+    Ok(GeneratedKey { private_jwk: with_private(&public_jwk, &[("d", number)]), public_jwk })
 }
 
 /// With the thumbprint as its `kid`.

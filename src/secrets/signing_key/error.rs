@@ -121,7 +121,7 @@ pub enum SignError {
     /// The JWT library refuses.
     #[error("the private key does not sign")]
     Library(#[source] jsonwebtoken::errors::Error),
-    /// ECDSA on P-521 failed, and does not say why.
-    #[error("the private key does not sign (ES512)")]
-    P521,
+    /// ECDSA failed, and does not say why.
+    #[error("the private key does not sign (ECDSA)")]
+    Curve,
 }

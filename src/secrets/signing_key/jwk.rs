@@ -3,21 +3,22 @@
 //!
 //! # Invariants kept here
 //! - A set may hold other keys beside the one private one.
+//! - What is decoded of the private numbers is wiped, whatever becomes of the key.
 //!
 //! # Not here
 //! What the numbers must fulfil: `rsa_key`, `ec`.
 
 use base64::Engine;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::BigUint;
 use secrecy::zeroize::Zeroizing;
-use serde_json::{Map, Value};
 
+use super::members::Members;
 use super::{Curve, KeyError, SignatureAlgorithm, SigningKey, ec, rsa_key};
 
-pub(super) fn read(value: &Value, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
-    let jwk = Jwk(private_member(value)?);
-    match jwk.text("kty") {
+pub(super) fn read(members: Members<'_>, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
+    let jwk = Jwk(private_member(members)?);
+    match jwk.word("kty").as_deref() {
         Some("RSA") => read_rsa(&jwk, configured_kid),
         Some("EC") => read_ec(&jwk, configured_kid),
         Some("OKP") => Err(KeyError::WrongKind { kind: "an Ed25519 or X25519 key" }),
@@ -26,22 +27,32 @@ pub(super) fn read(value: &Value, configured_kid: Option<&str>) -> Result<Signin
     }
 }
 
-struct Jwk<'a>(&'a Map<String, Value>);
+struct Jwk<'a>(Members<'a>);
+
+crate::secrets::never_printed!(Jwk<'static>);
 
 impl Jwk<'_> {
-    fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(Value::as_str)
+    /// A member that is public.
+    fn word(&self, name: &str) -> Option<String> {
+        self.0.text(name).map(|text| text.as_str().to_owned())
+    }
+
+    /// Whether the member is a string.
+    fn has_text(&self, name: &str) -> bool {
+        self.0.text(name).is_some()
     }
 
     fn bytes(&self, member: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let encoded = self.text(member).ok_or(KeyError::JwkMember { member })?;
+        let encoded = self.0.text(member).ok_or(KeyError::JwkMember { member })?;
         // RFC 7518 wants base64url without padding; some tools pad.
-        let bytes = URL_SAFE_NO_PAD.decode(encoded).or_else(|_| URL_SAFE.decode(encoded));
-        bytes.map(Zeroizing::new).map_err(|_| KeyError::JwkMember { member })
+        let encoded = encoded.trim_end_matches('=');
+        let mut bytes = Zeroizing::new(Vec::with_capacity(base64::decoded_len_estimate(encoded.len())));
+        let decoded = URL_SAFE_NO_PAD.decode_vec(encoded, &mut bytes);
+        decoded.map(|()| bytes).map_err(|_| KeyError::JwkMember { member })
     }
 
-    fn number(&self, member: &'static str) -> Result<BigUint, KeyError> {
-        self.bytes(member).map(|bytes| BigUint::from_bytes_be(&bytes))
+    fn number(&self, member: &'static str) -> Result<Zeroizing<BigUint>, KeyError> {
+        self.bytes(member).map(rsa_key::number)
     }
 
     /// Of exactly this length; RFC 7518 wants leading zeros, and some tools leave them out.
@@ -55,14 +66,14 @@ impl Jwk<'_> {
 
     /// The one of `possible` that the key is made for, or the first.
     fn algorithm(&self, possible: &[SignatureAlgorithm]) -> Result<SignatureAlgorithm, KeyError> {
-        if let Some(other) = self.text("use").filter(|word| !word.is_empty() && *word != "sig") {
-            return Err(KeyError::WrongUse { found: format!("\"use\": \"{}\"", shown(other)) });
+        if let Some(other) = self.word("use").filter(|word| !word.is_empty() && word != "sig") {
+            return Err(KeyError::WrongUse { found: format!("\"use\": \"{}\"", shown(&other)) });
         }
-        let Some(wanted) = self.text("alg").filter(|word| !word.is_empty()) else {
+        let Some(wanted) = self.word("alg").filter(|word| !word.is_empty()) else {
             return possible.first().copied().ok_or(KeyError::Unrecognized);
         };
         let found = possible.iter().copied().find(|algorithm| algorithm.as_str() == wanted);
-        found.ok_or_else(|| KeyError::WrongUse { found: format!("\"alg\": \"{}\"", shown(wanted)) })
+        found.ok_or_else(|| KeyError::WrongUse { found: format!("\"alg\": \"{}\"", shown(&wanted)) })
     }
 }
 
@@ -73,43 +84,41 @@ fn shown(word: &str) -> &str {
 }
 
 fn read_rsa(jwk: &Jwk<'_>, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
-    if jwk.text("d").is_none() {
+    if !jwk.has_text("d") {
         return Err(KeyError::PublicOnly);
     }
     let algorithm = jwk.algorithm(&SignatureAlgorithm::RSA)?;
-    let primes = if jwk.text("p").is_some() && jwk.text("q").is_some() {
+    let primes = if jwk.has_text("p") && jwk.has_text("q") {
         vec![jwk.number("p")?, jwk.number("q")?]
     } else {
         Vec::new()
     };
     let numbers = rsa_key::Numbers { n: jwk.number("n")?, e: jwk.number("e")?, d: jwk.number("d")?, primes };
     let key = rsa_key::from_numbers(numbers)?;
-    rsa_key::signing_key(&key, algorithm, jwk.text("kid"), configured_kid)
+    rsa_key::signing_key(&key, algorithm, jwk.word("kid").as_deref(), configured_kid)
 }
 
 fn read_ec(jwk: &Jwk<'_>, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
-    let curve = match jwk.text("crv") {
+    let curve = match jwk.word("crv") {
         Some(name) => Curve::ALL.into_iter().find(|curve| curve.as_str() == name),
         None => return Err(KeyError::JwkMember { member: "crv" }),
     };
     let curve = curve.ok_or(KeyError::WrongKind { kind: "an EC key on another curve" })?;
-    if jwk.text("d").is_none() {
+    if !jwk.has_text("d") {
         return Err(KeyError::PublicOnly);
     }
     jwk.algorithm(&[curve.algorithm()])?;
     let member = |name| jwk.padded(name, curve.bytes());
     let pair = ec::from_numbers(curve, &member("d")?, &member("x")?, &member("y")?)?;
-    ec::signing_key(curve, pair, jwk.text("kid"), configured_kid)
+    ec::signing_key(curve, pair, jwk.word("kid").as_deref(), configured_kid)
 }
 
 /// The one private key of a JWK or of a JWK set.
-fn private_member(value: &Value) -> Result<&Map<String, Value>, KeyError> {
-    let object = value.as_object().ok_or(KeyError::Unrecognized)?;
-    let Some(keys) = object.get("keys").and_then(Value::as_array) else {
-        return Ok(object);
+fn private_member(members: Members<'_>) -> Result<Members<'_>, KeyError> {
+    let Some(keys) = members.objects("keys") else {
+        return Ok(members);
     };
-    let mut private: Vec<_> =
-        keys.iter().filter_map(Value::as_object).filter(|key| key.contains_key("d")).collect();
+    let mut private: Vec<_> = keys.into_iter().filter(|key| key.has("d")).collect();
     match (private.len(), private.pop()) {
         (1, Some(key)) => Ok(key),
         (0, _) => Err(KeyError::PublicOnly),

@@ -3,14 +3,14 @@
 //!
 //! # Invariants kept here
 //! - White space never matters, nor what stands around the key: certificates, curve parameters, comments.
+//! - What is made of the text on the way to the key has its whole room from the beginning and is wiped.
 //!
 //! # Not here
 //! What the numbers must fulfil: `rsa_key`, `ec`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rsa::RsaPrivateKey;
-use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs1;
 use rsa::pkcs8::{ObjectIdentifier, PrivateKeyInfo};
 use secrecy::zeroize::Zeroizing;
 
@@ -28,8 +28,7 @@ const OPENSSH: &str = "OPENSSH PRIVATE KEY";
 const DSA: &str = "DSA PRIVATE KEY";
 
 pub(super) fn read(text: &str, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
-    // Secret stores keep a PEM on one line with the two characters `\n`.
-    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    let text = on_lines(text);
     for label in [PKCS8, PKCS1, SEC1, ENCRYPTED_PKCS8, OPENSSH, DSA] {
         if let Some(body) = body(&text, label)? {
             return read_one(label, body, configured_kid);
@@ -39,6 +38,18 @@ pub(super) fn read(text: &str, configured_kid: Option<&str>) -> Result<SigningKe
         return Err(KeyError::PublicOnly);
     }
     Err(KeyError::Unrecognized)
+}
+
+/// Secret stores keep a PEM on one line with the two characters `\n`.
+fn on_lines(text: &str) -> Zeroizing<String> {
+    let mut lines = Zeroizing::new(String::with_capacity(text.len()));
+    for (n, line) in text.split("\\n").enumerate() {
+        if n > 0 {
+            lines.push('\n');
+        }
+        lines.extend(line.split("\\r"));
+    }
+    lines
 }
 
 fn read_one(label: &'static str, body: &str, configured_kid: Option<&str>) -> Result<SigningKey, KeyError> {
@@ -51,11 +62,13 @@ fn read_one(label: &'static str, body: &str, configured_kid: Option<&str>) -> Re
         DSA => return Err(KeyError::WrongKind { kind: "a DSA key" }),
         _ => {}
     }
-    let encoded = Zeroizing::new(body.split_whitespace().collect::<String>());
+    let mut encoded = Zeroizing::new(String::with_capacity(body.len()));
+    encoded.extend(body.split_whitespace());
     let wrong = KeyError::Pem { label };
-    let Ok(der) = STANDARD.decode(encoded.as_bytes()).map(Zeroizing::new) else {
+    let mut der = Zeroizing::new(Vec::with_capacity(base64::decoded_len_estimate(encoded.len())));
+    if STANDARD.decode_vec(encoded.as_bytes(), &mut der).is_err() {
         return Err(wrong);
-    };
+    }
     let kind = if label == PKCS8 {
         let Ok(info) = PrivateKeyInfo::try_from(der.as_slice()) else {
             return Err(wrong);
@@ -71,10 +84,8 @@ fn read_one(label: &'static str, body: &str, configured_kid: Option<&str>) -> Re
         Kind::Ec
     };
     match kind {
-        Kind::Rsa(pkcs1) => {
-            let Ok(key) = RsaPrivateKey::from_pkcs1_der(&pkcs1) else {
-                return Err(wrong);
-            };
+        Kind::Rsa(der) => {
+            let key = rsa_numbers(&der).ok_or(wrong).and_then(rsa_key::from_numbers)?;
             rsa_key::signing_key(&key, SignatureAlgorithm::Rs256, None, configured_kid)
         }
         Kind::Ec => {
@@ -87,6 +98,20 @@ fn read_one(label: &'static str, body: &str, configured_kid: Option<&str>) -> Re
 enum Kind {
     Rsa(Zeroizing<Vec<u8>>),
     Ec,
+}
+
+crate::secrets::never_printed!(Kind);
+
+/// RFC 8017 appendix A.1.2. The library's own way from here to a key leaves copies of the numbers.
+fn rsa_numbers(der: &[u8]) -> Option<rsa_key::Numbers> {
+    let key = pkcs1::RsaPrivateKey::try_from(der).ok()?;
+    let number = |of: pkcs1::UintRef<'_>| rsa_key::number(Zeroizing::new(of.as_bytes().to_vec()));
+    (key.version() == pkcs1::Version::TwoPrime).then(|| rsa_key::Numbers {
+        n: number(key.modulus),
+        e: number(key.public_exponent),
+        d: number(key.private_exponent),
+        primes: vec![number(key.prime1), number(key.prime2)],
+    })
 }
 
 /// What stands between the lines that name `label`.

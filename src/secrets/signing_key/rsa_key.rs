@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - No number that the library would panic about, or go on for ever with, gets to it.
+//! - The private numbers are wiped, but for what the library's arithmetic leaves (docs/security-model.md).
 //!
 //! # Not here
 //! Signing.
@@ -13,10 +14,12 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{BigUint, RsaPrivateKey};
-use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use serde_json::json;
 
-use super::{GeneratedKey, KeyError, SignatureAlgorithm, Signer, SigningKey, key_id, thumbprint};
+use super::{
+    GeneratedKey, KeyError, SignatureAlgorithm, Signer, SigningKey, key_id, thumbprint, with_private,
+};
 
 /// Okta refuses shorter keys.
 const LEAST_BITS: usize = 2048;
@@ -27,22 +30,33 @@ const NO_KEY: KeyError = KeyError::Numbers { kind: "an RSA" };
 
 /// The numbers of a JWK; `primes` are two or none.
 pub(super) struct Numbers {
-    pub(super) n: BigUint,
-    pub(super) e: BigUint,
-    pub(super) d: BigUint,
-    pub(super) primes: Vec<BigUint>,
+    pub(super) n: Zeroizing<BigUint>,
+    pub(super) e: Zeroizing<BigUint>,
+    pub(super) d: Zeroizing<BigUint>,
+    pub(super) primes: Vec<Zeroizing<BigUint>>,
+}
+
+crate::secrets::never_printed!(Numbers);
+
+/// The number of these bytes, the most significant one first.
+pub(super) fn number(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<BigUint> {
+    // `from_bytes_be` would do this in a copy of its own, which it does not wipe.
+    bytes.reverse();
+    Zeroizing::new(BigUint::from_bytes_le(&bytes))
 }
 
 /// A key out of its numbers.
 pub(super) fn from_numbers(numbers: Numbers) -> Result<RsaPrivateKey, KeyError> {
-    let Numbers { n, e, d, primes } = numbers;
+    let Numbers { mut n, mut e, mut d, primes } = numbers;
     let zero = BigUint::from(0_u8);
-    for (member, value, most) in [("n", &n, None), ("e", &e, Some(&n)), ("d", &d, Some(&n))] {
+    for (member, value, most) in [("n", &*n, None), ("e", &*e, Some(&*n)), ("d", &*d, Some(&*n))] {
         if *value == zero || most.is_some_and(|most| value >= most) {
             return Err(KeyError::JwkMember { member });
         }
     }
     check_size(n.bits())?;
+    let [n, e, d] = [&mut n, &mut e, &mut d].map(|number| std::mem::take(&mut **number));
+    let primes = primes.into_iter().map(|mut prime| std::mem::take(&mut *prime)).collect();
     let mut key = RsaPrivateKey::from_components(n, e, d, primes).map_err(|_| NO_KEY)?;
     key.validate().map_err(|_| NO_KEY)?;
     key.precompute().map_err(|_| NO_KEY)?;
@@ -81,15 +95,11 @@ pub fn generate_rsa(bits: usize) -> Result<GeneratedKey, KeyError> {
     let key = RsaPrivateKey::new(&mut rng, bits).map_err(|_| KeyError::Generate)?;
     let (n, e) = (encode(key.n()), encode(key.e()));
     let kid = key_thumbprint(&n, &e);
-    let mut primes = key.primes().iter().map(encode);
-    let private = json!({
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e,
-        "d": encode(key.d()), "p": primes.next(), "q": primes.next(),
-    });
-    Ok(GeneratedKey {
-        private_jwk: SecretString::from(private.to_string()),
-        public_jwk: json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e }),
-    })
+    let public_jwk = json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e });
+    let numbers = [key.d()].into_iter().chain(key.primes());
+    let numbers = numbers.map(|number| Zeroizing::new(number.to_bytes_be()));
+    let private: Vec<_> = ["d", "p", "q"].into_iter().zip(numbers).collect();
+    Ok(GeneratedKey { private_jwk: with_private(&public_jwk, &private), public_jwk })
 }
 
 fn check_size(bits: usize) -> Result<(), KeyError> {

@@ -1,7 +1,8 @@
-//! Hears every secret that goes over the wire, and answers some requests by repeating what it was sent.
+//! Hears every secret that goes over the wire, and answers some requests by repeating what it was sent. Keeps the rest of the
+//! requests, where no secret belongs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -21,16 +22,26 @@ pub struct Ear {
     canaries: Canaries,
     /// How many requests are yet to be answered with their own secrets.
     echoes: Arc<AtomicUsize>,
+    /// What was asked, without the headers and the body that secrets belong in.
+    asked: Arc<Mutex<Vec<u8>>>,
 }
+
+/// Where secrets belong.
+const SECRET_HEADERS: [(&str, &str); 2] = [("authorization", "token in use"), ("dpop", "DPoP proof")];
 
 impl Ear {
     pub fn new(canaries: &Canaries) -> Self {
-        Self { canaries: canaries.clone(), echoes: Arc::default() }
+        Self { canaries: canaries.clone(), echoes: Arc::default(), asked: Arc::default() }
     }
 
     /// The next `count` requests are refused with a text that quotes them.
     pub fn echo(&self, count: usize) {
         self.echoes.store(count, Ordering::SeqCst);
+    }
+
+    /// Every request so far, without what is secret in it.
+    pub fn asked(&self) -> Vec<u8> {
+        self.asked.lock().unwrap().clone()
     }
 
     pub fn at(&self, router: Router) -> Router {
@@ -42,8 +53,7 @@ async fn hear(State(ear): State<Ear>, request: Request, next: Next) -> Response 
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let mut said = Vec::new();
-    let headers = [("authorization", "token in use"), ("dpop", "DPoP proof")];
-    for (name, what) in headers {
+    for (name, what) in SECRET_HEADERS {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
         said.extend(value.and_then(|value| value.rsplit(' ').next()).map(|word| (what, word.to_owned())));
     }
@@ -53,7 +63,20 @@ async fn hear(State(ear): State<Ear>, request: Request, next: Next) -> Response 
         said.extend(pairs.map(|(_, assertion)| ("client assertion", assertion.into_owned())));
     }
     for (what, secret) in &said {
-        ear.canaries.add(what, secret);
+        ear.canaries.hear(what, secret);
+    }
+    {
+        let mut asked = ear.asked.lock().unwrap();
+        asked.extend(format!("{} {}\n", parts.method, parts.uri).bytes());
+        for (name, value) in &parts.headers {
+            if !SECRET_HEADERS.iter().any(|(secret, _)| name == secret) {
+                asked.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat());
+            }
+        }
+        if !is_token {
+            asked.extend(&body);
+        }
+        asked.push(b'\n');
     }
     let echoed = ear.echoes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     if let (Ok(turn), false) = (echoed, said.is_empty()) {
@@ -73,7 +96,7 @@ async fn hear(State(ear): State<Ear>, request: Request, next: Next) -> Response 
     };
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if let Some(token) = answer["access_token"].as_str() {
-        ear.canaries.add("access token", token);
+        ear.canaries.hear("access token", token);
     }
     Response::from_parts(parts, Body::from(body))
 }
