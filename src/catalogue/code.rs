@@ -63,6 +63,8 @@ pub enum ErrorCode {
     ProxyCredentials = 133,
     /// The proxy's address is none.
     ProxyAddress = 134,
+    /// A file with a secret, or a folder above it, is open to others.
+    SecretExposed = 135,
     /// A host name is not resolved.
     NameNotResolved = 201,
     /// The connection is refused.
@@ -175,6 +177,8 @@ pub enum ErrorCode {
     OktaContradicts = 420,
     /// A group rule has come to fill the group of a grant.
     RuleFillsGroup = 421,
+    /// The connector may do more in Okta than it needs.
+    MoreThanNeeded = 422,
     /// Apono does not accept the connector token.
     ConnectorTokenRefused = 501,
     /// Apono does not let this connector do that.
@@ -399,6 +403,7 @@ impl ErrorCode {
         Self::ClientCertificate,
         Self::ProxyCredentials,
         Self::ProxyAddress,
+        Self::SecretExposed,
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::HostUnreachable,
@@ -455,6 +460,7 @@ impl ErrorCode {
         Self::RemovalNotSeen,
         Self::OktaContradicts,
         Self::RuleFillsGroup,
+        Self::MoreThanNeeded,
         Self::ConnectorTokenRefused,
         Self::ConnectorForbidden,
         Self::UnknownToApono,

@@ -235,4 +235,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         again: Again::AfterCure,
         said: &[],
     },
+    Entry {
+        code: ErrorCode::SecretExposed,
+        title: "A file with a secret, or a folder above it, is open to others",
+        cause: "Its mode, its owner or a folder on the way lets somebody else read or replace it.",
+        cure: "Give the file and the folders to the connector's user, and take the rights of others away (chmod 600 for a file, 700 for a folder).",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
 ];

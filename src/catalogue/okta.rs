@@ -234,4 +234,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         again: Again::AfterCure,
         said: &[],
     },
+    Entry {
+        code: ErrorCode::MoreThanNeeded,
+        title: "The connector may do more in Okta than it needs",
+        cause: "Its application, role or resource set was given more than `okta setup` gives, or accepts other keys. Whoever comes by its key can do all of it.",
+        cure: "Take away what the message names, or leave it if another use of the application needs it.",
+        page: Some("Okta: Applications, the application, Okta API Scopes and Admin roles"),
+        again: Again::AfterCure,
+        said: &[],
+    },
 ];

@@ -196,7 +196,8 @@ pub(super) fn organization(text: &str) -> Result<Base, Trouble> {
 pub(super) fn admin_token(file: Option<&PathBuf>, terminal: Terminal) -> Result<SecretString, Trouble> {
     if let Some(path) = file {
         if is_open_to_others(path) {
-            complain(&format!("warning: {} can be read by others; chmod 600 it", path.display()));
+            let code = ErrorCode::SecretExposed;
+            complain(&format!("warning: {} can be read by others; chmod 600 it [{code}]", path.display()));
         }
         return Ok(MountedFile::new(path).read_token()?);
     }

@@ -74,10 +74,10 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// Scopes.
-    #[error("the application has scopes that the connector does not need: {}; take them away under Okta API Scopes", .0.join(", "))]
+    #[error("the application has scopes that the connector does not need: {}; take them away under Okta API Scopes [{code}]", .0.join(", "), code = ErrorCode::MoreThanNeeded)]
     Scopes(Vec<String>),
     /// Permissions.
-    #[error("the role {label:?} permits more than the connector needs: {}; take it away under Administrators, Roles", permissions.join(", "))]
+    #[error("the role {label:?} permits more than the connector needs: {}; take it away under Administrators, Roles [{code}]", permissions.join(", "), code = ErrorCode::MoreThanNeeded)]
     Permissions {
         /// The role.
         label: String,
@@ -85,7 +85,7 @@ pub enum Warning {
         permissions: Vec<String>,
     },
     /// Resources.
-    #[error("the resource set {label:?} holds more than was asked for: {}; take it away under Administrators, Resources", resources.join(", "))]
+    #[error("the resource set {label:?} holds more than was asked for: {}; take it away under Administrators, Resources [{code}]", resources.join(", "), code = ErrorCode::MoreThanNeeded)]
     Resources {
         /// The set.
         label: String,
@@ -94,11 +94,12 @@ pub enum Warning {
     },
     /// Roles.
     #[error(
-        "the application has another admin role, {0}, beside the one that it needs; take it away under Admin roles"
+        "the application has another admin role, {0}, beside the one that it needs; take it away under Admin roles [{code}]",
+        code = ErrorCode::MoreThanNeeded
     )]
     Roles(String),
     /// Keys.
-    #[error("the application accepts other keys than this host's: {}; deactivate those that nobody uses under General, Public Keys", .0.join(", "))]
+    #[error("the application accepts other keys than this host's: {}; deactivate those that nobody uses under General, Public Keys [{code}]", .0.join(", "), code = ErrorCode::MoreThanNeeded)]
     Keys(Vec<String>),
 }
 
