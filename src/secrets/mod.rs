@@ -8,12 +8,14 @@
 //! # Not here
 //! What a secret is used for.
 
+mod authorities;
 mod credentials;
 mod file;
 mod mount;
 mod reload;
 mod signing_key;
 
+pub use authorities::BundleError;
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
 pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
 pub use mount::mounts;
