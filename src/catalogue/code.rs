@@ -160,6 +160,8 @@ pub enum ErrorCode {
     ListingIncomplete = 417,
     /// Okta refuses, for a reason that this version has no entry for.
     OktaRefused = 418,
+    /// Something else changes the same thing in Okta.
+    ChangesMeet = 419,
     /// Apono does not accept the connector token.
     ConnectorTokenRefused = 501,
     /// Apono does not let this connector do that.
@@ -367,6 +369,7 @@ impl ErrorCode {
         Self::OktaUnreadable,
         Self::ListingIncomplete,
         Self::OktaRefused,
+        Self::ChangesMeet,
         Self::ConnectorTokenRefused,
         Self::ConnectorForbidden,
         Self::UnknownToApono,
