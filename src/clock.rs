@@ -95,6 +95,23 @@ impl Clock for VirtualClock {
     }
 }
 
+/// How long something has stood, for what has no clock of its own at hand. Follows tokio's clock, which tests pause.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(tokio::time::Instant);
+
+impl Stopwatch {
+    /// Runs from now on.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn started() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// `instant` plus `duration`, or the end of time.
 #[must_use]
 pub fn after(instant: Timestamp, duration: Duration) -> Timestamp {

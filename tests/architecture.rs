@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("entropy", &[]),
     ("telemetry", &["clock"]),
     ("catalogue", &[]),
-    ("secrets", &["catalogue", "telemetry"]),
+    ("secrets", &["catalogue", "clock", "telemetry"]),
     ("http", &["catalogue", "clock", "entropy", "secrets", "telemetry"]),
     ("database", &["catalogue", "clock", "http", "secrets", "telemetry"]),
     ("okta", &["catalogue", "http", "domain", "clock", "entropy", "secrets", "telemetry"]),

@@ -121,9 +121,8 @@ impl AponoError {
         match self {
             Self::NoAnswer { source, .. } => match source {
                 ExchangeError::Unreachable { source, .. } => source.code(),
-                ExchangeError::Answered { .. } | ExchangeError::Unauthorized { .. } => {
-                    ErrorCode::AponoRefused
-                }
+                ExchangeError::Answered { .. } => ErrorCode::AponoRefused,
+                ExchangeError::Unauthorized { source, .. } => source.code,
             },
             Self::Answered { answer, .. } => answer.error_code(),
             Self::Unreadable { .. } => ErrorCode::AponoUnreadable,

@@ -179,6 +179,8 @@ pub enum ErrorCode {
     RuleFillsGroup = 421,
     /// The connector may do more in Okta than it needs.
     MoreThanNeeded = 422,
+    /// Something else changes the same thing in Okta.
+    ChangesMeet = 423,
     /// Apono does not accept the connector token.
     ConnectorTokenRefused = 501,
     /// Apono does not let this connector do that.
@@ -461,6 +463,7 @@ impl ErrorCode {
         Self::OktaContradicts,
         Self::RuleFillsGroup,
         Self::MoreThanNeeded,
+        Self::ChangesMeet,
         Self::ConnectorTokenRefused,
         Self::ConnectorForbidden,
         Self::UnknownToApono,

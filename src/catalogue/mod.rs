@@ -281,6 +281,7 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_has_seen_yet_has_a_code() {
         assert_eq!(ErrorCode::of_token(Some("something_new"), "?"), ErrorCode::TokenRefused);
+        assert_eq!(ErrorCode::of_token(Some("invalid_client"), "?"), ErrorCode::TokenRefused);
         assert_eq!(ErrorCode::of_okta(Some("E0009999"), None, 418), ErrorCode::OktaRefused);
         assert_eq!(ErrorCode::of_okta(None, None, 599), ErrorCode::OktaTrouble);
         assert_eq!(ErrorCode::of_scim(Some("odd"), 418), ErrorCode::ScimRefused);
@@ -296,6 +297,12 @@ mod tests {
             (Some("E0000007"), None, 404, ErrorCode::NotFound),
             (Some("E0000260"), None, 403, ErrorCode::OrganizationDeactivated),
             (None, None, 429, ErrorCode::OktaThrottled),
+            (Some("E0000249"), None, 409, ErrorCode::RulesBusy),
+            (Some("E0000157"), None, 409, ErrorCode::ChangesMeet),
+            (None, None, 409, ErrorCode::ChangesMeet),
+            (Some("E0000031"), None, 400, ErrorCode::RequestRefused),
+            (Some("E0000053"), None, 400, ErrorCode::RequestRefused),
+            (Some("E0000054"), None, 400, ErrorCode::CursorExpired),
         ];
         for (code, challenge, status, expected) in cases {
             assert_eq!(ErrorCode::of_okta(code, challenge, status), expected, "{code:?} {status}");

@@ -123,6 +123,8 @@ pub(super) const ENTRIES: &[Entry] = &[
             Said::Okta("E0000019"),
             Said::Okta("E0000021"),
             Said::Okta("E0000022"),
+            Said::Okta("E0000031"),
+            Said::Okta("E0000053"),
             Said::OktaStatus(400),
             Said::OktaStatus(405),
             Said::OktaStatus(411),
@@ -137,7 +139,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "Nothing: the next run begins anew.",
         page: None,
         again: Again::ByItself,
-        said: &[Said::Okta("E0000031"), Said::Okta("E0000053"), Said::Okta("E0000054")],
+        said: &[Said::Okta("E0000054")],
     },
     Entry {
         code: ErrorCode::UserStatusForbids,
@@ -169,7 +171,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "Nothing: it is tried again.",
         page: None,
         again: Again::ByItself,
-        said: &[Said::Okta("E0000249"), Said::OktaStatus(409)],
+        said: &[Said::Okta("E0000249")],
     },
     Entry {
         code: ErrorCode::OrganizationDeactivated,
@@ -242,5 +244,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         page: Some("Okta: Applications, the application, Okta API Scopes and Admin roles"),
         again: Again::AfterCure,
         said: &[],
+    },
+    Entry {
+        code: ErrorCode::ChangesMeet,
+        title: "Something else changes the same thing in Okta",
+        cause: "Two changes have met at one user or group, or Okta has not finished the one before.",
+        cure: "Nothing: it is tried again.",
+        page: None,
+        again: Again::ByItself,
+        said: &[Said::OktaStatus(409)],
     },
 ];

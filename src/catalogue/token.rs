@@ -17,10 +17,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         cure: "Correct client_id and organization_url, and see that the application is an active API Services app.",
         page: Some("Okta: Applications, the connector's application, General"),
         again: Again::AfterCure,
-        said: &[
-            Said::Token("invalid_client", ""),
-            Said::Token("invalid_client", "Invalid value for 'client_id' parameter"),
-        ],
+        said: &[Said::Token("invalid_client", "Invalid value for 'client_id' parameter")],
     },
     Entry {
         code: ErrorCode::KeyNotRegistered,
@@ -50,7 +47,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[
             Said::Token("invalid_client", "does not have a JWKSet"),
             Said::Token("invalid_client", "must use the private_key_jwt"),
-            Said::Token("invalid_client", "No client credentials found"),
         ],
     },
     Entry {
@@ -89,7 +85,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: ErrorCode::AssertionMalformed,
         title: "Okta cannot read the assertion",
-        cause: "Something changes requests on their way, or it is a fault of the connector.",
+        cause: "Something changes requests on their way or takes parts out of them, or it is a fault of the connector.",
         cure: "See that no proxy changes requests; else report it with the connector's version.",
         page: None,
         again: Again::AfterCure,
@@ -97,6 +93,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             Said::Token("invalid_client", "signature algorithm is invalid"),
             Said::Token("invalid_client", "parsing of the client_assertion failed"),
             Said::Token("invalid_client", "'exp' claim"),
+            Said::Token("invalid_client", "No client credentials found"),
             Said::Token("invalid_request", ""),
             Said::Token("invalid_request", "client_assertion_type"),
             Said::Token("unsupported_grant_type", ""),

@@ -11,7 +11,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::catalogue::ErrorCode;
 use crate::http::obstacle::obstacle;
-use crate::secrets::SecretError;
+use crate::secrets::{BundleError, SecretError};
 
 /// A database did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +71,8 @@ pub enum DatabaseError {
     #[error("state.password_file: {0}")]
     Password(#[source] SecretError),
     /// The bundle of authorities cannot be used.
-    #[error("http.ca_bundle_file: {} is not a list of PEM certificates [{}]", path.display(), ErrorCode::CaBundle)]
-    Bundle {
-        /// The file.
-        path: PathBuf,
-        /// Why not, unless it holds none at all.
-        #[source]
-        source: Option<Source>,
-    },
+    #[error("http.ca_bundle_file: {0}")]
+    Bundle(#[source] BundleError),
     /// TLS cannot start.
     #[error("TLS cannot start [{}]", ErrorCode::HttpsFails)]
     Tls(#[source] rustls::Error),
@@ -132,7 +125,7 @@ impl DatabaseError {
             Self::TooNew { .. } => ErrorCode::StateTooNew,
             Self::Statement { .. } => ErrorCode::DatabaseFails,
             Self::Password(error) => error.code(),
-            Self::Bundle { .. } => ErrorCode::CaBundle,
+            Self::Bundle(_) => ErrorCode::CaBundle,
             Self::Tls(_) => ErrorCode::HttpsFails,
         }
     }
@@ -142,7 +135,7 @@ impl DatabaseError {
         let source: &(dyn Error + 'static) = match self {
             Self::Statement { source, .. } => source,
             Self::Away { source, .. } | Self::Refused { source, .. } => source.as_ref(),
-            Self::TooNew { .. } | Self::Password(_) | Self::Bundle { .. } | Self::Tls(_) => return None,
+            Self::TooNew { .. } | Self::Password(_) | Self::Bundle(_) | Self::Tls(_) => return None,
         };
         source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code)
     }
@@ -162,7 +155,7 @@ impl DatabaseError {
             | Self::Refused { place, .. }
             | Self::TooNew { place, .. }
             | Self::Statement { place, .. } => *place = name.clone(),
-            Self::Password(_) | Self::Bundle { .. } | Self::Tls(_) => {}
+            Self::Password(_) | Self::Bundle(_) | Self::Tls(_) => {}
         }
         self
     }

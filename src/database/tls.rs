@@ -12,8 +12,6 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -29,7 +27,7 @@ pub(super) fn tls(bundle: Option<&MountedFile>) -> Result<Reloading<MakeRustlsCo
 fn connector(bundle: Option<&MountedFile>) -> Result<MakeRustlsConnect, DatabaseError> {
     let mut roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
     if let Some(file) = bundle {
-        roots.extend(read(file)?);
+        roots.extend(file.read_authorities().map_err(DatabaseError::Bundle)?);
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     // The system's are added by the verifier.
@@ -42,22 +40,6 @@ fn connector(bundle: Option<&MountedFile>) -> Result<MakeRustlsConnect, Database
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
-}
-
-fn read(file: &MountedFile) -> Result<Vec<CertificateDer<'static>>, DatabaseError> {
-    let wrong = |source| DatabaseError::Bundle { path: file.path().to_owned(), source };
-    let pem = file.read_bundle().map_err(|error| wrong(Some(error.into())))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| wrong(Some(error.to_string().into())))?;
-    if found.is_empty() {
-        return Err(wrong(None));
-    }
-    // What is not a certificate inside its PEM armour would be told as a matter of TLS.
-    let mut store = rustls::RootCertStore::empty();
-    for certificate in &found {
-        store.add(certificate.clone()).map_err(|error| wrong(Some(error.into())))?;
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

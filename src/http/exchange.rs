@@ -4,7 +4,7 @@
 //! # Invariants kept here
 //! - Each attempt is built anew, so that what must be fresh (a `jti`, a proof, a token) is.
 //! - The status of an answer is never lost, whatever its body was.
-//! - A wait of more than a few seconds is logged with its reason.
+//! - A wait of more than a few seconds is logged with its reason, and with its end.
 //!
 //! # Not here
 //! Decisions: `classify`, `retry`, `budget::ledger` (pure).
@@ -21,6 +21,7 @@ use super::echo::Shown;
 use super::retry::{Attempt, Next, Patience, Repeatable, Tried, next};
 use super::transport::BoxError;
 use super::{Budget, Class, Lane, Request, Response, Transport, TransportError, Verdict};
+use crate::catalogue::ErrorCode;
 use crate::clock::{self, SharedClock};
 use crate::entropy::SharedEntropy;
 use crate::telemetry::metrics::{OperationLabels, RequestLabels};
@@ -59,6 +60,8 @@ pub trait Authorize: Send + Sync + fmt::Debug {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot authorize")]
 pub struct AuthorizeError {
+    /// What it is.
+    pub code: ErrorCode,
     /// Whether trying again can help.
     pub class: Class,
     /// Why.
@@ -297,22 +300,32 @@ impl Exchange {
 
     async fn wait(&self, call: &Call, outcome: &Result<(Response, Verdict), TransportError>, wait: Duration) {
         const NOTEWORTHY: Duration = Duration::from_secs(3);
-        if wait >= NOTEWORTHY {
-            let reason = match outcome {
-                Ok((response, _)) => format!("{} answered {}", self.peer, response.status.as_u16()),
-                Err(error) => chain(error).to_string(),
-            };
-            info!(
-                peer = self.peer,
-                call = call.name,
-                wait_seconds = wait.as_secs(),
-                reason,
-                "trying {} again in {} s: {reason}",
-                call.name,
-                wait.as_secs()
-            );
+        if wait < NOTEWORTHY {
+            return clock::sleep(wait).await;
         }
+        let reason = match outcome {
+            Ok((response, _)) => format!("{} answered {}", self.peer, response.status.as_u16()),
+            Err(error) => chain(error).to_string(),
+        };
+        info!(
+            peer = self.peer,
+            call = call.name,
+            wait_seconds = wait.as_secs(),
+            reason,
+            "trying {} again in {} s: {reason}",
+            call.name,
+            wait.as_secs()
+        );
+        let since = self.clock.elapsed();
         clock::sleep(wait).await;
+        let waited = self.clock.elapsed().saturating_sub(since).as_secs();
+        info!(
+            peer = self.peer,
+            call = call.name,
+            waited_seconds = waited,
+            "trying {} again after {waited} s",
+            call.name
+        );
     }
 }
 

@@ -75,6 +75,7 @@ impl Authorize for MountedToken {
     fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(async move {
             let value = Scheme::Bearer.header(&self.chosen()).map_err(|source| AuthorizeError {
+                code: ErrorCode::SecretNotAToken,
                 class: Class::Misconfigured,
                 source: Box::new(Unfit(source)),
             })?;
@@ -87,8 +88,10 @@ impl Authorize for MountedToken {
         let newest = self.file.current();
         let mut trust = self.lock();
         if !carries(request, &newest) {
-            // The former one: it is worth nothing any more.
-            trust.proven = None;
+            // The former one is worth nothing any more. One from before that says nothing about it.
+            if trust.proven.as_ref().is_some_and(|proven| carries(request, proven)) {
+                trust.proven = None;
+            }
             return;
         }
         if trust.proven.as_ref().is_some_and(|proven| is_same(proven, &newest)) {
@@ -137,4 +140,45 @@ fn carries(request: &Request, token: &SecretString) -> bool {
 
 fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, StatusCode};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::secrets::{MountedFile, SecretSource};
+
+    #[tokio::test]
+    async fn a_refusal_says_nothing_about_another_token_than_the_one_that_was_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "the-first").unwrap();
+        let file = MountedFile::new(&path);
+        let reloading = Reloading::new("token", Some(file.clone()), move || file.read_token()).unwrap();
+        let token = MountedToken::new(Arc::new(reloading), SystemClock::shared());
+        let request = async || {
+            let mut request = Request::new(Method::GET, "https://api.example.com/".parse().unwrap());
+            token.authorize(&mut request).await.unwrap();
+            request
+        };
+        let carried = |request: &Request| request.headers[AUTHORIZATION].to_str().unwrap().to_owned();
+        let done =
+            Response { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") };
+
+        let slow = request().await;
+        std::fs::write(&path, "second").unwrap();
+        token.answered(&request().await, &done);
+        // Mounted, and not taken: the second one goes on being used.
+        std::fs::write(&path, "the-very-third").unwrap();
+        token.rejected(&request().await);
+        assert_eq!(carried(&request().await), "Bearer second");
+        // The answer to what was sent at first has come only now.
+        token.rejected(&slow);
+        assert_eq!(carried(&request().await), "Bearer second", "it was not the second one that was refused");
+        token.rejected(&request().await);
+        assert_eq!(carried(&request().await), "Bearer the-very-third", "now it was");
+    }
 }

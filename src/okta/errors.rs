@@ -194,7 +194,7 @@ impl OktaError {
             Self::NoAnswer { source, .. } => match source {
                 ExchangeError::Unreachable { source, .. } => source.code(),
                 ExchangeError::Answered { .. } => ErrorCode::OktaRefused,
-                ExchangeError::Unauthorized { .. } => ErrorCode::TokenRefused,
+                ExchangeError::Unauthorized { source, .. } => source.code,
             },
             Self::Answered { answer, .. } => answer.error,
             Self::Unreadable { .. } => ErrorCode::OktaUnreadable,

@@ -5,6 +5,7 @@
 //! - The proof key is made in memory, is never written anywhere, and is not the key that signs assertions.
 //! - Each request carries a proof of its own, also when it is sent again: Okta accepts each once.
 //! - The last nonce of an answer goes into the next proof, so that a renewed nonce costs one request.
+//! - Going without is for [`WITHOUT`], is told, and then proofs are tried again.
 //!
 //! # Not here
 //! When a token is asked for: `tokens`.
@@ -55,6 +56,8 @@ impl Dpop {
     }
 }
 
+/// After Okta has not taken a proof, it is asked without for so long: what was in the way may be gone.
+const WITHOUT: Duration = Duration::from_hours(24);
 /// `iat` lies this far back, for a clock that is slightly ahead of Okta's.
 const BACKDATED: Duration = Duration::from_secs(5);
 const PROOF: HeaderName = HeaderName::from_static("dpop");
@@ -102,8 +105,8 @@ pub(super) struct Proofs {
 
 #[derive(Default)]
 struct State {
-    /// Okta did not take a proof, and may take requests without.
-    is_refused: bool,
+    /// Okta did not take a proof, and may take requests without. Until then, on the monotonic clock.
+    without_until: Option<Duration>,
     /// RFC 9449 section 9 keeps the token endpoint's nonce apart from the API's.
     for_tokens: Option<String>,
     for_calls: Option<String>,
@@ -133,17 +136,21 @@ impl Proofs {
         match self.mode {
             Dpop::On => true,
             Dpop::Off => false,
-            Dpop::Auto => !self.lock().is_refused,
+            Dpop::Auto => {
+                let until = self.lock().without_until;
+                until.is_none_or(|until| until <= self.exchange.clock.elapsed())
+            }
         }
     }
 
-    /// From now on requests for tokens carry proofs, or carry none. Whether that changed anything.
+    /// From now on requests for tokens carry proofs, or carry none for [`WITHOUT`]. Nothing happens where that is not for
+    /// us to choose; whether it is.
     pub(super) fn send(&self, with_proofs: bool) -> bool {
         if self.mode != Dpop::Auto {
             return false;
         }
-        let mut state = self.lock();
-        std::mem::replace(&mut state.is_refused, !with_proofs) == with_proofs
+        self.lock().without_until = (!with_proofs).then(|| self.exchange.clock.elapsed() + WITHOUT);
+        true
     }
 
     /// Puts a proof for this very request on it; for a call of the API, bound to `token`.
@@ -216,7 +223,7 @@ impl Authorize for Proofs {
 
 impl From<ProofError> for AuthorizeError {
     fn from(error: ProofError) -> Self {
-        Self { class: Class::Misconfigured, source: Box::new(error) }
+        Self { code: ErrorCode::KeyFails, class: Class::Misconfigured, source: Box::new(error) }
     }
 }
 

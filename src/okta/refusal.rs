@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - Pure. One code of Okta's covers faults of the clock and of the key: its text is read (`catalogue::token`).
+//! - What is known of neither Okta's code nor its text is judged by the status: an outage is nobody's configuration.
 //!
 //! # Not here
 //! When to ask again: `tokens`.
@@ -90,7 +91,7 @@ impl TokenError {
             Self::Unreachable { source, .. } => match source {
                 ExchangeError::Unreachable { source, .. } => source.code(),
                 ExchangeError::Answered { .. } => ErrorCode::TokenTrouble,
-                ExchangeError::Unauthorized { .. } => ErrorCode::KeyFails,
+                ExchangeError::Unauthorized { source, .. } => source.code,
             },
             Self::Refused { answer, .. } => answer.error,
             Self::Unreadable { .. } => ErrorCode::TokenUnreadable,
@@ -107,14 +108,20 @@ impl TokenError {
     }
 }
 
+/// As `http::classify` has it: a hiccup, whoever has it.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY].contains(&status)
+}
+
 /// What a refusal means, and what to do about it.
 pub(super) fn refused(mut answer: Answer, settings: &Settings, skew: Option<i64>) -> TokenError {
-    answer.error = match (&answer.code, answer.status) {
+    let said = ErrorCode::of_token(answer.code.as_deref(), answer.text.as_deref().unwrap_or_default());
+    answer.error = match (said, answer.status) {
         (_, StatusCode::NOT_FOUND) => ErrorCode::NotOkta,
-        (Some(code), _) => ErrorCode::of_token(Some(code), answer.text.as_deref().unwrap_or_default()),
-        (None, StatusCode::TOO_MANY_REQUESTS) => ErrorCode::OktaThrottled,
-        (None, status) if status.is_server_error() => ErrorCode::TokenTrouble,
-        (None, _) => ErrorCode::NotOkta,
+        (ErrorCode::TokenRefused, StatusCode::TOO_MANY_REQUESTS) => ErrorCode::OktaThrottled,
+        (ErrorCode::TokenRefused, status) if is_passing(status) => ErrorCode::TokenTrouble,
+        (ErrorCode::TokenRefused, _) if answer.code.is_none() => ErrorCode::NotOkta,
+        (said, _) => said,
     };
     let entry = answer.error.entry();
     let class = match entry.map(|entry| entry.again) {

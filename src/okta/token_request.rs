@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - Each attempt carries an assertion of its own: Okta burns its `jti` with each request, even a failing one.
-//! - An organization that does not take proofs is asked without, and one that demands them with (`okta[].dpop = "auto"`).
+//! - An organization that does not take proofs is asked without for a day, which is told, and one that demands them with
+//!   (`okta[].dpop = "auto"`).
 //!
 //! # Not here
 //! When to ask, and with which key: `tokens`.
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::Error as _;
+use tracing::warn;
 
 use super::Settings;
 use super::assertion::Claims;
@@ -34,6 +36,7 @@ use crate::http::classify::http_date;
 use crate::http::retry::{Patience, Repeatable};
 use crate::http::{Call, Exchange, Lane, Request, Response, Verdict};
 use crate::secrets::Credentials;
+use crate::telemetry::chain;
 
 /// A token, as it came.
 pub(super) struct Minted {
@@ -65,18 +68,26 @@ impl TokenRequests {
         credentials: &Credentials,
         optional: &[&'static str],
     ) -> Result<Minted, TokenError> {
-        let first = self.ask_once(credentials, optional).await;
         let with_proofs = self.proofs.are_sent();
-        if !first.as_ref().is_err_and(TokenError::is_about_the_proof) || !self.proofs.send(!with_proofs) {
-            return first;
+        let error = match self.ask_once(credentials, optional).await {
+            Err(error) if error.is_about_the_proof() && self.proofs.send(!with_proofs) => error,
+            first => return first,
+        };
+        let second = self.ask_once(credentials, optional).await;
+        if second.as_ref().is_err_and(TokenError::is_about_the_proof) {
+            self.proofs.send(with_proofs);
+            return Err(error);
         }
-        match self.ask_once(credentials, optional).await {
-            Err(error) if error.is_about_the_proof() => {
-                self.proofs.send(with_proofs);
-                first
-            }
-            second => second,
+        if with_proofs {
+            let complaint = chain(&error).to_string();
+            warn!(
+                integration.id = self.settings.integration,
+                code = %error.code(),
+                error = complaint,
+                "tokens are asked for without a proof of possession for a day: {complaint}"
+            );
         }
+        second
     }
 
     async fn ask_once(

@@ -54,6 +54,8 @@ struct State {
     /// Those that the last token was got with.
     proven: Option<Arc<Credentials>>,
     doubt: Option<Doubt>,
+    /// What was said when neither the newest nor the former key was taken; nothing once one is.
+    neither: Option<String>,
 }
 
 /// Credentials that were mounted, and that Okta has not taken yet.
@@ -253,12 +255,36 @@ impl Tokens {
             Err(error) => error,
         };
         match second {
-            Some(second) if error.class() == Class::Misconfigured => {
-                let minted = self.ask_with(&second).await.map_err(|_| error)?;
-                self.prove(&second);
-                Ok(minted)
-            }
+            Some(second) if error.class() == Class::Misconfigured => match self.ask_with(&second).await {
+                Ok(minted) => {
+                    self.prove(&second);
+                    Ok(minted)
+                }
+                Err(other) => {
+                    self.tell_both([(&first, &error), (&second, &other)]);
+                    Err(error)
+                }
+            },
             Some(_) | None => Err(error),
+        }
+    }
+
+    /// Two keys are mounted or were, and no token comes of either: a person has to know what is wrong with each.
+    fn tell_both(&self, refusals: [(&Credentials, &TokenError); 2]) {
+        let gist = refusals.map(|(_, error)| error.gist()).join("\n");
+        if self.lock().neither.replace(gist.clone()) == Some(gist) {
+            return;
+        }
+        for (credentials, error) in refusals {
+            let complaint = chain(error).to_string();
+            warn!(
+                integration.id = self.settings.integration,
+                key.id = credentials.key.kid(),
+                code = %error.code(),
+                error = complaint,
+                "no token with the key {}: {complaint}",
+                credentials.key.kid()
+            );
         }
     }
 
@@ -277,6 +303,7 @@ impl Tokens {
     /// Okta has taken these credentials.
     fn prove(&self, credentials: &Arc<Credentials>) {
         let mut state = self.lock();
+        state.neither = None;
         let former = state.proven.replace(Arc::clone(credentials));
         if former.is_some_and(|former| *former != **credentials) {
             state.doubt = None;
@@ -452,12 +479,15 @@ impl Authorize for Tokens {
     fn authorize<'a>(&'a self, request: &'a mut Request) -> BoxFuture<'a, Result<(), AuthorizeError>> {
         Box::pin(async move {
             let token = self.current(Asker::Call).await.map_err(|error| AuthorizeError {
+                code: error.code(),
                 class: error.class(),
                 source: Box::new(SharedTokenError(error)),
             })?;
-            let value = token
-                .header()
-                .map_err(|source| AuthorizeError { class: Class::Misconfigured, source: Box::new(source) })?;
+            let value = token.header().map_err(|source| AuthorizeError {
+                code: ErrorCode::TokenUnreadable,
+                class: Class::Misconfigured,
+                source: Box::new(source),
+            })?;
             request.headers.insert(AUTHORIZATION, value);
             match token.scheme {
                 Scheme::Bearer => {}

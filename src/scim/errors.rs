@@ -132,7 +132,8 @@ impl ScimError {
         match self {
             Self::NoAnswer { source, .. } => match source {
                 ExchangeError::Unreachable { source, .. } => source.code(),
-                ExchangeError::Answered { .. } | ExchangeError::Unauthorized { .. } => ErrorCode::ScimRefused,
+                ExchangeError::Answered { .. } => ErrorCode::ScimRefused,
+                ExchangeError::Unauthorized { source, .. } => source.code,
             },
             Self::Answered { answer, .. } => answer.code(),
             Self::Unreadable { .. } | Self::NoId { .. } => ErrorCode::ScimUnreadable,

@@ -22,7 +22,7 @@ const LIMIT: u64 = 64 * 1024;
 
 /// Where a secret comes from.
 pub trait SecretSource: Send + Sync + fmt::Debug {
-    /// Reads it as it is now, without surrounding white space.
+    /// Reads it as it is now, without surrounding white space and without a byte order mark.
     fn read(&self) -> Result<SecretString, SecretError>;
 
     /// Reads a bearer token (RFC 6750 section 2.1): what could not be sent is no new value.
@@ -78,19 +78,9 @@ impl MountedFile {
     }
 }
 
-/// A bundle of every authority there is has less than a MiB; a device or a log mounted by mistake has more.
-const BUNDLE_LIMIT: u64 = 8 * 1024 * 1024;
-
-impl MountedFile {
-    /// Reads a bundle of certificates, at most 8 MiB. They are nobody's secret.
-    pub fn read_bundle(&self) -> io::Result<Vec<u8>> {
-        let mut pem = Vec::new();
-        File::open(&self.0)?.take(BUNDLE_LIMIT + 1).read_to_end(&mut pem)?;
-        if u64::try_from(pem.len()).unwrap_or(u64::MAX) > BUNDLE_LIMIT {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
-        }
-        Ok(pem)
-    }
+/// What Windows' editors write before UTF-8 (the byte order mark), and no secret begins with.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// A secret that was handed over as a value (`APONO_TOKEN`); it cannot be rotated without a restart.
@@ -208,7 +198,8 @@ impl SecretSource for MountedFile {
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
             return Err(SecretError::TooLarge { path: path() });
         }
-        let trimmed = std::str::from_utf8(bytes).map_err(|_| SecretError::NotText { path: path() })?.trim();
+        let text = std::str::from_utf8(without_mark(bytes));
+        let trimmed = text.map_err(|_| SecretError::NotText { path: path() })?.trim();
         if trimmed.is_empty() {
             return Err(SecretError::Empty { path: path() });
         }
@@ -230,6 +221,22 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, " placeholder \n").unwrap();
         assert_eq!(MountedFile::new(&path).read().unwrap().expose_secret(), "placeholder");
+    }
+
+    #[test]
+    fn reads_without_the_mark_that_windows_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = MountedFile::new(folder.path().join("token"));
+        for text in ["\u{feff}placeholder", "\u{feff} placeholder\r\n"] {
+            std::fs::write(file.path(), text).unwrap();
+            assert_eq!(file.read_token().unwrap().expose_secret(), "placeholder", "{text:?}");
+        }
+        let key = super::super::generate_ec(super::super::Curve::P256).unwrap();
+        std::fs::write(file.path(), format!("\u{feff}{}", key.private_jwk.expose_secret())).unwrap();
+        let read = file.read().unwrap();
+        assert!(super::super::SigningKey::parse(read.expose_secret(), None).is_ok(), "a key of Windows'");
+        std::fs::write(file.path(), "\u{feff}\n").unwrap();
+        assert!(matches!(file.read(), Err(SecretError::Empty { .. })));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! # Not here
 //! What a secret is used for.
 
+mod authorities;
 mod credentials;
 mod file;
 mod mount;
@@ -15,6 +16,7 @@ mod reload;
 mod signing_key;
 mod unshown;
 
+pub use authorities::BundleError;
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
 pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
 pub use mount::mounts;

@@ -3,7 +3,8 @@
 //!
 //! # Invariants kept here
 //! - A bad new file never replaces a good old value (invariant 14); the change for the worse is logged once.
-//! - Whether the file has changed is looked up at every use; it is read only when it has.
+//! - Whether the file has changed is looked up at every use; it is read only when it has. One that is bad and has not
+//!   changed is read again now and then, for what its version does not show: a folder that may be read at last.
 //!
 //! # Not here
 //! Proving a new key against Okta before the old one is dropped.
@@ -11,10 +12,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::{MountedFile, Version};
+use crate::clock::Stopwatch;
 use crate::telemetry::chain;
 
 /// A value that is derived from a secret.
@@ -27,10 +30,28 @@ pub struct Reloading<T> {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A bad file that has not changed is read again after this.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
 struct Last<T> {
     good: Arc<T>,
+    /// Of what was read last, good or bad.
     versions: Vec<Option<Version>>,
-    complaint: Option<String>,
+    complaint: Option<Complaint>,
+}
+
+struct Complaint {
+    text: String,
+    /// Since the file was read last.
+    read: Stopwatch,
+}
+
+impl<T> Last<T> {
+    /// Whether these are the files that were read, and reading them again could not bring anything else.
+    fn stands(&self, versions: &[Option<Version>]) -> bool {
+        self.versions == versions
+            && self.complaint.as_ref().is_none_or(|complaint| complaint.read.elapsed() < READ_AGAIN)
+    }
 }
 
 impl<T> Reloading<T> {
@@ -54,11 +75,10 @@ impl<T> Reloading<T> {
     /// The value as the file has it now, or the last good one.
     pub fn current(&self) -> Arc<T> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_unchanged = self.files.iter().map(MountedFile::version).eq(last.versions.iter().cloned());
-        if self.files.is_empty() || (is_unchanged && last.complaint.is_none()) {
+        let versions: Vec<_> = self.files.iter().map(MountedFile::version).collect();
+        if self.files.is_empty() || last.stands(&versions) {
             return Arc::clone(&last.good);
         }
-        let versions = self.files.iter().map(MountedFile::version).collect();
         match (self.load)() {
             Ok(value) => {
                 info!(
@@ -71,18 +91,19 @@ impl<T> Reloading<T> {
                 *last = Last { good: Arc::new(value), versions, complaint: None };
             }
             Err(error) => {
-                let complaint = chain(error.as_ref()).to_string();
-                if last.complaint.as_ref() != Some(&complaint) {
+                let text = chain(error.as_ref()).to_string();
+                if last.complaint.as_ref().is_none_or(|former| former.text != text) {
                     count(self.what, |reloads| reloads.refused += 1);
                     warn!(
                         event = "secret_refused",
                         secret = self.what,
-                        error = complaint,
-                        "keeping the last good {}: {complaint}",
+                        error = text,
+                        "keeping the last good {}: {text}",
                         self.what
                     );
-                    last.complaint = Some(complaint);
                 }
+                last.versions = versions;
+                last.complaint = Some(Complaint { text, read: Stopwatch::started() });
             }
         }
         Arc::clone(&last.good)
@@ -120,7 +141,8 @@ impl<T> fmt::Debug for Reloading<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use secrecy::ExposeSecret;
 
@@ -159,6 +181,41 @@ mod tests {
         std::os::unix::fs::symlink("v2", at("..new")).unwrap();
         std::fs::rename(at("..new"), at("..data")).unwrap();
         assert_eq!(token.current().expose_secret(), "other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_bad_and_has_not_changed_is_read_again_only_now_and_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "first").unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        // What the version of the file does not show.
+        let is_open = Arc::new(AtomicBool::new(true));
+        let (counted, may) = (Arc::clone(&reads), Arc::clone(&is_open));
+        let file = MountedFile::new(&path);
+        let token = Reloading::new("token", Some(file.clone()), move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if may.load(Ordering::Relaxed) { file.read() } else { MountedFile::new("/nowhere").read() }
+        })
+        .unwrap();
+        let use_often = || {
+            let used = (0..10).map(|_| token.current().expose_secret().to_owned()).collect::<BTreeSet<_>>();
+            (used.into_iter().collect::<Vec<_>>().join(" "), reads.load(Ordering::Relaxed))
+        };
+        is_open.store(false, Ordering::Relaxed);
+        std::fs::write(&path, "the second").unwrap();
+        assert_eq!(use_often(), ("first".to_owned(), 2), "once");
+        tokio::time::advance(READ_AGAIN - Duration::from_millis(1)).await;
+        assert_eq!(use_often(), ("first".to_owned(), 2), "not yet");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(use_often(), ("first".to_owned(), 3), "again, and bad still");
+        std::fs::write(&path, "another third").unwrap();
+        assert_eq!(use_often(), ("first".to_owned(), 4), "at once, since it has changed");
+        is_open.store(true, Ordering::Relaxed);
+        tokio::time::advance(READ_AGAIN).await;
+        assert_eq!(use_often(), ("another third".to_owned(), 5));
+        tokio::time::advance(READ_AGAIN).await;
+        assert_eq!(use_often(), ("another third".to_owned(), 5), "what is good is not read again");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod ends;
 mod looks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apono_connector::entropy::SeededEntropy;
@@ -14,9 +14,13 @@ use apono_connector::http::budget::BudgetSettings;
 use apono_connector::http::classify::by_status;
 use apono_connector::http::retry::{Patience, Repeatable};
 use apono_connector::http::{Budget, Call, Exchange, Lane, Request};
-use serde_json::Value;
+use apono_connector::telemetry::log::json_line;
+use serde_json::{Value, json};
+use simulator::apono::Grant;
 use simulator::fault::Fault;
 use simulator::okta::faults::{concurrency, empty_unauthorized, error, insufficient_scope, rate_limited};
+use simulator::okta::{Limits, RateHeaders, Seed};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::scene::Scene;
 use crate::world::{INTEGRATION, Running, World};
@@ -186,19 +190,15 @@ async fn a_bucket_that_others_keep_empty_gives_up_no_grant_and_no_revoke() {
     scene.all_is_over(connector).await;
 }
 
-/// A call's time runs from when it is sent, however long its turn is in coming.
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_its_turn_meets_no_deadline() {
-    let world = World::quiet();
-    let budget =
-        Arc::new(Budget::new(BudgetSettings::default(), INTEGRATION, world.clock.clone(), Arc::default()));
+/// A way to Okta without a token, and a call that needs none.
+fn bare(world: &World, budget: Option<Arc<Budget>>, patience: Patience) -> (Exchange, Call) {
     let exchange = Exchange {
         peer: "okta",
         transport: world.network(),
         clock: world.clock.clone(),
         entropy: SeededEntropy::shared(1),
         metrics: Arc::default(),
-        budget: Some(Arc::clone(&budget)),
+        budget,
         authorize: None,
         classify: by_status,
     };
@@ -207,14 +207,92 @@ async fn a_call_that_waits_for_its_turn_meets_no_deadline() {
         bucket: "rest",
         lane: Lane::Grant,
         repeatable: Repeatable::Always,
-        patience: Patience::NONE,
+        patience,
         timeout: Duration::from_secs(5),
     };
-    budget.admit("rest", Lane::Grant).await.block(MINUTE);
+    (exchange, call)
+}
+
+fn well_known() -> Request {
     let url = "https://example.okta.com/.well-known/okta-organization".parse::<url::Url>().unwrap();
-    let answered = exchange.call(&call, || Request::new(http::Method::GET, url.clone())).await;
+    Request::new(http::Method::GET, url)
+}
+
+/// A call's time runs from when it is sent, however long its turn is in coming.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_turn_meets_no_deadline() {
+    let world = World::quiet();
+    let budget =
+        Arc::new(Budget::new(BudgetSettings::default(), INTEGRATION, world.clock.clone(), Arc::default()));
+    let (exchange, call) = bare(&world, Some(Arc::clone(&budget)), Patience::NONE);
+    budget.admit("rest", Lane::Grant).await.block(MINUTE);
+    let answered = exchange.call(&call, well_known).await;
     assert!(answered.is_ok(), "{answered:?}");
     assert_eq!(world.elapsed(), MINUTE);
+}
+
+/// The lines of the log that tell of a wait.
+#[derive(Clone, Default)]
+struct Waits(Arc<Mutex<Vec<Value>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Waits {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let line: Value = serde_json::from_str(&json_line(event, jiff::Timestamp::UNIX_EPOCH)).unwrap();
+        if line.get("wait_seconds").or(line.get("waited_seconds")).is_some() {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pause_before_another_try_has_a_line_at_its_beginning_and_one_at_its_end() {
+    let world = World::quiet();
+    let waits = Waits::default();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(waits.clone()));
+    let (exchange, call) = bare(&world, None, Patience::SHORT);
+    let asked_to_wait = |seconds: u64| Fault::Answer {
+        status: 503,
+        headers: vec![("retry-after".into(), seconds.to_string())],
+        body: String::new(),
+    };
+    for seconds in [1, 20] {
+        world.okta.faults().once("well_known", asked_to_wait(seconds));
+        assert!(exchange.call(&call, well_known).await.is_ok());
+    }
+    let lines = waits.0.lock().unwrap().clone();
+    assert_eq!(lines.len(), 2, "a second is not worth a line: {lines:?}");
+    assert_eq!((&lines[0]["wait_seconds"], &lines[0]["reason"]), (&json!(20), &json!("okta answered 503")));
+    assert_eq!((&lines[1]["waited_seconds"], &lines[1]["call"]), (&json!(20), &json!("well_known")));
+}
+
+/// As seen behind a proxy that repeats headers, and one that takes out what it does not know.
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_told_twice_or_not_at_all_fail_no_grant_and_no_directory_run() {
+    for (headers, keeps_within) in [(RateHeaders::Twice, true), (RateHeaders::Absent, false)] {
+        let mut world = World::quiet();
+        world.okta.configure(|settings| {
+            settings.limits = Limits::per_minute(60);
+            settings.rate_headers = headers;
+        });
+        let seeded = world.okta.seed(Seed { users: 150, groups: 150, ..Seed::default() });
+        let connector = world.start().await;
+        let task = world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+        let (group, user) = (&seeded.groups[0], &seeded.users[0]);
+        assert!(!world.okta.is_member(group, user));
+        let login = world.okta.user(user)["profile"]["login"].as_str().unwrap().to_owned();
+        let grant = Grant::new(INTEGRATION, &login, &[group]).until(world.after(5 * MINUTE));
+        let granted = world.apono.grant(grant);
+        assert_eq!(world.result(&granted.task_id).await["code"], "granted", "{headers:?}");
+        assert!(world.okta.is_member(group, user), "{headers:?}");
+        assert_eq!(world.result(&task).await["output"]["outcome"], "completed", "{headers:?}");
+        world.until_member(group, user, false).await;
+        let (calls, refused) = (world.okta.call_count("list_group_members"), world.okta.throttled());
+        assert!(calls >= 150, "{headers:?}: it takes more than one window: {calls}");
+        // Of the two values the smaller counts; of none it is learned from refusals.
+        assert_eq!(refused == 0, keeps_within, "{headers:?}: {refused} refusals");
+        assert!(refused < calls / 4, "{headers:?}: {refused} refusals");
+        connector.stop().await;
+    }
 }
 
 /// A limit of zero and nothing left: read as the state of a bucket, it would be the last request for ever.

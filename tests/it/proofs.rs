@@ -1,13 +1,18 @@
 //! Proofs of possession: every kind of organization works with `dpop = "auto"`, and nobody has to lower a setting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use apono_connector::http::transport::{Request, Response, Transport, TransportError};
 use apono_connector::secrets::{Curve, generate_ec};
 use apono_connector::server::TokenFact;
+use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use simulator::apono::Grant;
 use simulator::fault::Fault;
+use simulator::okta::faults::oauth_error;
 use simulator::okta::{Call, DpopRule, NewGroup, NewUser};
 
 use crate::world::{CLIENT, INTEGRATION, Running, World, key};
@@ -130,22 +135,33 @@ async fn off_sends_no_proof_and_says_what_to_set_where_one_is_demanded() {
 }
 
 /// What Okta says about proofs that are damaged on their way, or that it does not know.
+fn refusal() -> Fault {
+    oauth_error(400, "invalid_dpop_proof", "The DPoP proof JWT signature algorithm is invalid.")
+}
+
+/// That tokens are asked for without a proof, as people were warned of it.
+fn told_of_going_without(world: &World) -> Vec<String> {
+    let warnings = world.warnings().into_iter();
+    warnings.filter(|line| line.contains("without a proof of possession")).collect()
+}
+
 #[tokio::test(start_paused = true)]
-async fn where_proofs_are_not_taken_auto_goes_without_and_on_does_not() {
-    let refusal = || Fault::Answer {
-        status: 400,
-        headers: vec![("content-type".into(), "application/json".into())],
-        body: json!({
-            "error": "invalid_dpop_proof",
-            "error_description": "The DPoP proof JWT signature algorithm is invalid.",
-        })
-        .to_string(),
-    };
+async fn where_proofs_are_not_taken_auto_goes_without_for_a_day_and_on_does_not() {
     let mut world = World::new();
     world.okta.faults().once("token", refusal());
     let connector = world.start().await;
     until_held(&world, &connector).await;
     assert_eq!(token_calls(&world).iter().map(|call| call.status).collect::<Vec<_>>(), [400, 200]);
+    let told = told_of_going_without(&world);
+    assert!(told.len() == 1 && told[0].contains("[AOC-0314, request "), "{told:?}");
+    world.okta.reset_counters();
+    world.pass(Duration::from_hours(23)).await;
+    assert!(token_calls(&world).iter().all(|call| call.status == 200), "without, and nobody minds");
+    // A nonce is given out to whoever sends a proof.
+    world.pass(Duration::from_hours(2)).await;
+    let challenged = token_calls(&world).iter().filter(|call| call.status == 400).count();
+    assert_eq!(challenged, 1, "whatever was in the way is gone: proofs again, and a nonce for them");
+    assert_eq!(told_of_going_without(&world).len(), 1);
     connector.stop().await;
 
     world.set_dpop("on");
@@ -160,6 +176,37 @@ async fn where_proofs_are_not_taken_auto_goes_without_and_on_does_not() {
     );
     world.okta.faults().clear();
     until_held(&world, &connector).await;
+    assert_eq!(told_of_going_without(&world).len(), 1, "it does not");
+    connector.stop().await;
+}
+
+/// Whether a request is refused is decided by its proof alone: one without is served.
+#[derive(Debug)]
+struct Proofless(Arc<dyn Transport>);
+
+impl Transport for Proofless {
+    fn send(&self, mut request: Request, limit: Duration) -> BoxFuture<'_, Result<Response, TransportError>> {
+        if let Some(proof) = request.headers.get_mut("dpop") {
+            *proof = HeaderValue::from_static("[removed]");
+        }
+        self.0.send(request, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_proofs_are_never_taken_auto_asks_once_a_day_and_no_call_fails() {
+    let mut world = World::new();
+    let user = world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let group = world.okta.add_group(NewGroup::named("oncall"));
+    let (network, disk) = (Arc::new(Proofless(world.network())), world.disk());
+    let connector = world.start_between(network, disk, "").await.unwrap();
+    works(&world, &group, &user).await;
+    world.pass(Duration::from_hours(75)).await;
+    works(&world, &group, &user).await;
+    assert_eq!(token(&connector), TokenFact::Held);
+    let refused = token_calls(&world).iter().filter(|call| call.status == 400).count();
+    assert_eq!((refused, told_of_going_without(&world).len()), (4, 4), "at once, and on each of three days");
+    assert_eq!(failed_calls(&world), []);
     connector.stop().await;
 }
 

@@ -122,6 +122,39 @@ async fn a_new_key_that_was_refused_serves_as_soon_as_the_old_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_neither_key_is_taken_it_is_told_once_what_is_wrong_with_each() {
+    let mut world = World::new();
+    world.okta.add_user(NewUser::active("ada@example.com", "Ada", "Lovelace"));
+    let connector = world.start().await;
+    until_held(&world, &connector).await;
+    let old = key().1["kid"].as_str().unwrap().to_owned();
+    let (registered, strange) = (new_key(&world), generate_ec(Curve::P256).unwrap());
+    world.mount_key(strange.private_jwk.expose_secret());
+    world.pass(Duration::from_mins(2)).await;
+    world.okta.deactivate_key(CLIENT, &old);
+    world.okta.revoke_tokens();
+    world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+    world.pass(Duration::from_hours(3)).await;
+    assert!(matches!(token(&connector), TokenFact::Refused { .. }));
+    let told = || {
+        let warnings = world.warnings().into_iter();
+        warnings.filter(|line| line.contains("no token with the key")).collect::<Vec<_>>()
+    };
+    let lines = told();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for kid in [&old, &kid(&strange)] {
+        let of_it = |line: &&String| line.contains(kid.as_str()) && line.contains("AOC-0302");
+        assert_eq!(lines.iter().filter(of_it).count(), 1, "{kid}: {lines:?}");
+    }
+    world.mount_key(registered.private_jwk.expose_secret());
+    until_held(&world, &connector).await;
+    let task = world.apono.enqueue("sync-directory", INTEGRATION, json!({}));
+    assert_eq!(world.result(&task).await["output"]["outcome"], "completed");
+    assert_eq!(told().len(), 2);
+    connector.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_secret_written_again_costs_nothing() {
     let mut world = World::new();
     let connector = world.start().await;

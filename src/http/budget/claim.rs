@@ -99,7 +99,7 @@ pub(super) struct Window {
 }
 
 /// Late in the window, and nobody else there: what the directory may spend in all.
-const ALONE: Window = Window {
+pub(super) const ALONE: Window = Window {
     part: 1.0,
     others_known: true,
     others_spent: 0,

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use super::claim::{Claim, LATE, TELLING, Window, allowance, directory_allowance, floor, scaled};
+use super::claim::{ALONE, Claim, LATE, TELLING, Window, allowance, directory_allowance, floor, scaled};
 use super::headers::Reading;
 
 /// A priority class, most urgent first.
@@ -85,6 +85,36 @@ pub enum Admission {
     NotBefore(Duration),
 }
 
+/// Why a request may not go yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What the lane may spend of the window is spent.
+    Spent,
+    /// Okta has refused with 429.
+    Refused,
+    /// Other clients of the organization spend, and are yielded to.
+    Others,
+    /// Other daemons of ours hold the rest of the share.
+    Slice,
+    /// As many requests are on their way as may be.
+    Slots,
+}
+
+impl Reason {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spent => "the lane's part of Okta's rate limit window is spent",
+            Self::Refused => "Okta has answered 429 and named the end of its rate limit window",
+            Self::Others => {
+                "other clients of the organization use Okta's rate limit window, and are left their part"
+            }
+            Self::Slice => "other daemons hold the rest of the rate limit share",
+            Self::Slots => "as many requests are on their way as may be",
+        }
+    }
+}
+
 /// What the directory may spend of one bucket, for estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -126,6 +156,26 @@ impl Ledger {
             Lane::Removal | Lane::Grant | Lane::Verification | Lane::Directory => step,
         };
         Admission::NotBefore(next_step.min(ends))
+    }
+
+    /// Why [`Ledger::check`] has just not let a request through.
+    pub fn reason(&self, lane: Lane, claim: Claim, now: Duration) -> Reason {
+        if self.blocked_until.is_some() {
+            return Reason::Refused;
+        }
+        let Some(limit) = self.limit else {
+            return if claim.has_siblings() { Reason::Slice } else { Reason::Spent };
+        };
+        let alone = Claim { slice: 1.0, ..claim };
+        if claim.has_siblings()
+            && self.remaining > floor(lane, limit, alone, self.standing(limit, alone, now))
+        {
+            return Reason::Slice;
+        }
+        let others = self.standing(limit, claim, now);
+        let are_there = others.others_spent > 0 || others.foreign_to_come > 0 || others.overrun > 0;
+        let would_have = limit.saturating_sub(floor(lane, limit, claim, ALONE));
+        if are_there && self.ours < would_have { Reason::Others } else { Reason::Spent }
     }
 
     /// A request that [`Ledger::check`] let through is on its way.

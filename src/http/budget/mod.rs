@@ -6,6 +6,7 @@
 //! - More urgent lanes are never behind less urgent ones: each lane has its own reserve of requests, the directory its
 //!   own, smaller number of concurrent requests, and removals some that nobody else uses (invariant 11).
 //! - Who waits for a window holds no slot: waiting keeps nobody else from sending.
+//! - A long wait is told of once, with its reason and its end (`waits`).
 //! - Nothing is hard-coded about limits: they are learned from the answers.
 //! - Where several daemons share the organization, each keeps to its slice of the share, and a slice that has become less
 //!   binds whoever waits already. A slice that was lent is lost when its time is over, without anybody doing anything.
@@ -36,11 +37,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use slots::{Held, Slots};
-use waits::{Told, Waits};
+use waits::{Wait, Waits};
 
 pub use claim::Claim;
 pub use headers::{Reading, read};
-pub use ledger::{Lane, Pace};
+pub use ledger::{Lane, Pace, Reason};
 pub use slices::Demand;
 
 use crate::clock::{self, SharedClock};
@@ -150,7 +151,7 @@ impl Budget {
         let integration = integration.into();
         Self {
             settings,
-            waits: Waits::new(integration.clone()),
+            waits: Waits::new(integration.clone(), Arc::clone(&clock)),
             integration,
             clock,
             metrics,
@@ -238,26 +239,23 @@ impl Budget {
     ///
     /// Dropping the future gives up the place; dropping the permit ends the request.
     pub async fn admit(&self, bucket: &'static str, lane: Lane) -> Permit<'_> {
-        let mut told: Option<Told<'_>> = None;
-        let mut waits: Option<OneMore<'_>> = None;
+        let mut waits = self.waits.begin((bucket, lane));
+        let mut one_more: Option<OneMore<'_>> = None;
         loop {
             let changed = self.changed.notified();
-            let slots = self.slots.take(lane).await;
+            let slots = self.slot(lane, &mut waits).await;
             let now = self.clock.elapsed();
-            let wait = match self.try_admit(bucket, lane, now) {
-                Admission::Now => {
-                    if let Some(told) = told {
-                        told.over(now);
-                    }
+            let (instant, reason) = match self.try_admit(bucket, lane, now) {
+                Ok(()) => {
+                    waits.over();
                     return Permit { budget: self, bucket, sent: now, _slots: slots };
                 }
-                Admission::NotBefore(instant) => instant.saturating_sub(now).max(Duration::from_millis(10)),
+                Err(refused) => refused,
             };
             drop(slots);
-            waits.get_or_insert_with(|| self.waiting.one(lane));
-            if told.is_none() {
-                told = self.waits.begin((bucket, lane), now, wait);
-            }
+            let wait = instant.saturating_sub(now).max(Duration::from_millis(10));
+            one_more.get_or_insert_with(|| self.waiting.one(lane));
+            waits.lasts(reason, Some(wait));
             tokio::select! {
                 () = clock::sleep(wait) => {}
                 () = changed => {}
@@ -265,6 +263,16 @@ impl Budget {
             let waited = self.clock.elapsed().saturating_sub(now).as_secs_f64();
             self.metrics.budget_wait.get_or_create(&self.lane_labels(bucket, lane)).inc_by(waited);
         }
+    }
+
+    /// A slot; the place in the queue for it is kept while it is told of.
+    async fn slot(&self, lane: Lane, waits: &mut Wait<'_>) -> Held {
+        let mut slots = std::pin::pin!(self.slots.take(lane));
+        if let Some(slots) = clock::timeout(waits.becomes_long_in(), &mut slots).await {
+            return slots;
+        }
+        waits.lasts(Reason::Slots, None);
+        slots.await
     }
 
     /// Limit and requests left of each bucket that has been used.
@@ -297,17 +305,19 @@ impl Budget {
         Some(self.clock.now().duration_since(theirs).as_secs())
     }
 
-    fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Admission {
+    /// Spends a request, or says when to ask again, and why not now.
+    fn try_admit(&self, name: &'static str, lane: Lane, now: Duration) -> Result<(), (Duration, Reason)> {
         let mut state = self.current(now);
         let claim = state.claim;
         let bucket = state.buckets.entry(name).or_default();
-        if let refused @ Admission::NotBefore(_) = bucket.ledger.check(lane, claim, now) {
-            return refused;
+        if let Admission::NotBefore(instant) = bucket.ledger.check(lane, claim, now) {
+            return Err((instant, bucket.ledger.reason(lane, claim, now)));
         }
         if let (Lane::Directory, Some(governor)) = (lane, &bucket.governor)
             && let Err(not_until) = governor.limiter.check()
         {
-            return Admission::NotBefore(now + not_until.wait_time_from(now));
+            let reason = if claim.has_siblings() { Reason::Slice } else { Reason::Spent };
+            return Err((now + not_until.wait_time_from(now), reason));
         }
         bucket.ledger.spend(now);
         drop(state);
@@ -315,7 +325,7 @@ impl Budget {
         self.metrics.budget_requests.get_or_create(&labels).inc();
         // A lane that never waits is seen to.
         drop(self.metrics.budget_wait.get_or_create(&labels));
-        Admission::Now
+        Ok(())
     }
 
     fn lane_labels(&self, bucket: &'static str, lane: Lane) -> LaneLabels {

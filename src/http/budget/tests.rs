@@ -1,9 +1,12 @@
 use futures_util::FutureExt;
 use http::HeaderValue;
 use tokio::task::unconstrained;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
 use crate::clock::VirtualClock;
+use crate::telemetry::log::json_line;
 
 fn budget() -> Budget {
     let clock = VirtualClock::shared("1994-11-06T08:49:37Z".parse::<Timestamp>().unwrap());
@@ -215,4 +218,116 @@ async fn the_demand_is_who_waits_and_what_was_spent() {
     assert_eq!(budget.demand(), given_up, "of the last window");
     clock::sleep(Duration::from_mins(1)).await;
     assert_eq!(budget.demand(), Demand { of: 80, ..Demand::default() });
+}
+
+/// What is told of waits: `reason`, `wait_seconds` and `waited_seconds` of each line.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<(Option<String>, Option<u64>, Option<u64>)>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let line: serde_json::Value = serde_json::from_str(&json_line(event, Timestamp::UNIX_EPOCH)).unwrap();
+        if line["event"].as_str().is_some_and(|event| event.starts_with("budget_wait")) {
+            let reason = line["reason"].as_str().map(ToOwned::to_owned);
+            let seconds = |field: &str| line[field].as_u64();
+            self.0.lock().unwrap().push((reason, seconds("wait_seconds"), seconds("waited_seconds")));
+        }
+    }
+}
+
+impl Told {
+    fn by_everybody() -> (Self, DefaultGuard) {
+        let told = Self::default();
+        let subscriber = tracing_subscriber::registry().with(told.clone());
+        (told, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// One line at the beginning, and where it is over, one at the end.
+    fn is(&self, reason: Reason, wait: Option<u64>, waited: Option<u64>) {
+        let mut expected = vec![(Some(reason.as_str().to_owned()), wait, None)];
+        expected.extend(waited.map(|waited| (None, None, Some(waited))));
+        let told = self.0.lock().unwrap().clone();
+        assert_eq!(told, expected);
+    }
+}
+
+fn many(budget: &Budget, number: usize, lane: Lane) -> impl Future<Output = Vec<()>> {
+    futures_util::future::join_all((0..number).map(move |_| budget.admit("groups", lane).map(drop)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_the_window_is_told_of_once_however_many_wait() {
+    let budget = budget();
+    in_the_middle_of_a_window(&budget).await;
+    crawl(&budget);
+    let (told, _guard) = Told::by_everybody();
+    many(&budget, 7, Lane::Directory).await;
+    told.is(Reason::Spent, Some(31), Some(31));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_after_a_429_is_told_of_as_that() {
+    let (told, _guard) = Told::by_everybody();
+    let budget = budget();
+    budget.admit("groups", Lane::Grant).await.block(Duration::from_secs(45));
+    many(&budget, 7, Lane::Removal).await;
+    told.is(Reason::Refused, Some(45), Some(45));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_slot_is_told_of_when_it_has_become_long() {
+    let (told, _guard) = Told::by_everybody();
+    let budget = budget();
+    let hold = async |seconds| {
+        let held =
+            futures_util::future::join_all((0..5).map(|_| budget.admit("users", Lane::Directory))).await;
+        clock::sleep(Duration::from_secs(seconds)).await;
+        drop(held);
+    };
+    let (slow, waiting) = (hold(2), many(&budget, 7, Lane::Directory));
+    futures_util::join!(slow, waiting);
+    assert!(told.0.lock().unwrap().is_empty(), "not worth a line");
+    futures_util::join!(hold(10), many(&budget, 7, Lane::Directory));
+    told.is(Reason::Slots, None, Some(10));
+}
+
+/// The governor lets one go in a second, so each of these waits in many short steps.
+#[tokio::test(start_paused = true)]
+async fn many_short_waits_of_one_request_are_one_long_one() {
+    let (told, _guard) = Told::by_everybody();
+    let budget = budget();
+    budget.admit("groups", Lane::Directory).await.observe(&window("100", 10));
+    let mut sent = 0;
+    while let Some(permit) = unconstrained(budget.admit("groups", Lane::Directory)).now_or_never() {
+        sent += 1;
+        permit.observe(&window("100", 10 + 3 * sent));
+    }
+    many(&budget, 3, Lane::Directory).await;
+    assert!(told.0.lock().unwrap().is_empty(), "not worth a line");
+    let started = budget.clock.elapsed();
+    many(&budget, 12, Lane::Directory).await;
+    let took = budget.clock.elapsed().saturating_sub(started).as_secs();
+    assert!(took > 8, "{took}");
+    told.is(Reason::Spent, Some(3), Some(took));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_who_has_what_is_waited_for() {
+    let (told, guard) = Told::by_everybody();
+    let others = budget();
+    others.admit("groups", Lane::Directory).await.observe(&window("15", 19));
+    assert!(others.admit("groups", Lane::Directory).now_or_never().is_none());
+    told.is(Reason::Others, Some(6), Some(0));
+    drop(guard);
+
+    let siblings = budget();
+    siblings.set_slice(0.25);
+    in_the_middle_of_a_window(&siblings).await;
+    crawl(&siblings);
+    let (told, _guard) = Told::by_everybody();
+    let waiting = siblings.admit("groups", Lane::Directory).map(drop).shared();
+    assert!(waiting.clone().now_or_never().is_none());
+    told.is(Reason::Slice, Some(22), None);
+    drop(waiting);
+    told.is(Reason::Slice, Some(22), Some(0));
 }

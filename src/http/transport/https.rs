@@ -11,7 +11,6 @@
 //! # Not here
 //! Which connections go through the proxy: `http::proxy`. What stands in their way: `http::obstacle`.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::catalogue::ErrorCode;
 use crate::clock;
 use crate::http::obstacle::obstacle;
 use crate::http::proxy::Proxies;
-use crate::secrets::{MountedFile, Reloading, SecretError, SecretSource};
+use crate::secrets::{BundleError, MountedFile, Reloading, SecretError, SecretSource};
 
 /// HTTPS by reqwest.
 #[derive(Debug)]
@@ -76,24 +75,9 @@ pub struct ClientCertificate {
 /// The HTTPS client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// The bundle is not to be had.
-    #[error("http.ca_bundle_file: {} cannot be read [{}]", path.display(), ErrorCode::CaBundle)]
-    BundleFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The bundle does not parse.
-    #[error("http.ca_bundle_file: {} is not a list of PEM certificates [{}]", path.display(), ErrorCode::CaBundle)]
-    Bundle {
-        /// The file.
-        path: PathBuf,
-        /// Why not, unless it holds none at all.
-        #[source]
-        source: Option<reqwest::Error>,
-    },
+    /// The bundle is not to be had, or is none.
+    #[error("http.ca_bundle_file: {0}")]
+    Bundle(#[source] BundleError),
     /// The proxy's credentials cannot be read.
     #[error("http.proxy_credentials_file: {0}")]
     ProxyCredentials(#[source] SecretError),
@@ -179,14 +163,10 @@ fn builder(settings: &HttpsSettings) -> Result<reqwest::ClientBuilder, HttpsErro
     let known: Result<Vec<_>, _> = known.map(|root| reqwest::Certificate::from_der(root)).collect();
     builder = builder.tls_certs_merge(known.map_err(HttpsError::Start)?);
     if let Some(file) = &settings.ca_bundle {
-        let path = || file.path().to_owned();
-        let pem = file.read_bundle().map_err(|source| HttpsError::BundleFile { path: path(), source })?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|source| HttpsError::Bundle { path: path(), source: Some(source) })?;
-        if roots.is_empty() {
-            return Err(HttpsError::Bundle { path: path(), source: None });
-        }
-        builder = builder.tls_certs_merge(roots);
+        let roots = file.read_authorities().map_err(HttpsError::Bundle)?;
+        let roots: Result<Vec<_>, _> =
+            roots.iter().map(|root| reqwest::Certificate::from_der(root)).collect();
+        builder = builder.tls_certs_merge(roots.map_err(HttpsError::Start)?);
     }
     // `NO_PROXY` as reqwest reads it knows no ports and no brackets.
     Ok(builder.no_proxy().proxy(proxy(settings)?))
@@ -235,15 +215,17 @@ impl HttpsTransport {
     async fn send_within(&self, request: Request, host: &str) -> Result<Response, TransportError> {
         let broken = |source: reqwest::Error| {
             let host = host.to_owned();
+            // An address may have any word in it.
+            let source = source.without_url();
             let found = obstacle(&source);
             if source.is_connect() {
                 let code = found.unwrap_or(ErrorCode::HostUnreachable);
-                TransportError::Connect { host, code, source: Box::new(source.without_url()) }
+                TransportError::Connect { host, code, source: Box::new(source) }
             } else {
                 // TLS 1.3 refuses a client's certificate when the connection seems to stand.
                 let refused = found.filter(|code| *code == ErrorCode::CertificateWanted);
                 let code = refused.unwrap_or(ErrorCode::ConnectionBroken);
-                TransportError::Broken { host, code, source: Box::new(source.without_url()) }
+                TransportError::Broken { host, code, source: Box::new(source) }
             }
         };
         let client = match &self.identified {
@@ -266,5 +248,42 @@ impl HttpsTransport {
             body.extend_from_slice(&chunk);
         }
         Ok(Response { status, headers, body: body.freeze() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn no_word_of_an_address_is_taken_for_what_stands_in_the_way() {
+        // Nobody listens there any more.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let transport = HttpsTransport::new(&HttpsSettings::plain(LIMIT)).unwrap();
+        for (url, expected) in [
+            (format!("http://{closed}/"), ErrorCode::ConnectionRefused),
+            (format!("http://{closed}/proxy?through=tunnel"), ErrorCode::ConnectionRefused),
+            ("http://proxy-tunnel.invalid/".to_owned(), ErrorCode::NameNotResolved),
+        ] {
+            let error =
+                transport.send(Request::new(Method::GET, url.parse().unwrap()), LIMIT).await.unwrap_err();
+            assert_eq!(error.code(), expected, "{url}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_bundle_is_blamed_by_its_name_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let settings =
+            HttpsSettings { ca_bundle: Some(MountedFile::new(&path)), ..HttpsSettings::plain(LIMIT) };
+        let message = HttpsTransport::new(&settings).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("http.ca_bundle_file: {}", path.display())), "{message}");
+        assert!(message.ends_with("[AOC-0130]"), "{message}");
     }
 }

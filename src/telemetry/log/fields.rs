@@ -152,8 +152,12 @@ pub const EVENTS: &[Named] = &[
         "A directory run would have taken away more than it may, and held that back.",
         "Look with `apono-connector sync --plan`, and let it through with `sync --approve HASH` if it is right.",
     ),
-    named("budget_wait", "A request waits for Okta's next rate limit window.", ""),
-    named("budget_wait_over", "A request that has waited goes on.", ""),
+    named(
+        "budget_wait",
+        "Requests of one lane wait for their turn at one of Okta's rate limits; `reason` says for what.",
+        "",
+    ),
+    named("budget_wait_over", "The last of them goes on, or is given up.", ""),
     named(
         "companion_lost",
         "A daemon that shares the state is gone. What it had falls to the others.",
