@@ -23,7 +23,7 @@ use crate::config::Sources;
 use crate::entropy::SystemEntropy;
 use crate::http::Class;
 use crate::http::proxy::Proxies;
-use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
+use crate::http::transport::{HttpsSettings, HttpsTransport};
 use crate::http::url::Base;
 use crate::secrets::{CredentialsError, KeyError, MountedFile, SecretError, SecretSource};
 use crate::setup::Surroundings;
@@ -155,27 +155,14 @@ pub(super) fn surroundings(ca_bundle: Option<&Path>, sources: &Sources) -> Resul
         proxies,
         ..HttpsSettings::plain(Duration::from_secs(10))
     };
-    let transport = HttpsTransport::new(&settings)
-        .map_err(|error| Trouble::of(Exit::Config, https_code(&error), &error))?;
+    let transport =
+        HttpsTransport::new(&settings).map_err(|error| Trouble::of(Exit::Config, error.code(), &error))?;
     Ok(Surroundings {
         transport: Arc::new(transport),
         clock: SystemClock::shared(),
         entropy: SystemEntropy::shared(),
         metrics: Arc::default(),
     })
-}
-
-/// What keeps HTTPS from starting here, where neither proxy credentials nor a client certificate are set.
-fn https_code(error: &HttpsError) -> ErrorCode {
-    match error {
-        HttpsError::BundleFile { .. } | HttpsError::Bundle { .. } => ErrorCode::CaBundle,
-        HttpsError::ProxyCredentials(source) | HttpsError::ClientCertificateFile { source, .. } => {
-            source.code()
-        }
-        HttpsError::ProxyCredentialsForm { .. } => ErrorCode::ProxyCredentials,
-        HttpsError::ClientCertificate { .. } => ErrorCode::ClientCertificate,
-        HttpsError::Start(_) => ErrorCode::HttpsFails,
-    }
 }
 
 /// The organization's address.

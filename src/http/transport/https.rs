@@ -110,6 +110,19 @@ pub enum HttpsError {
     Start(#[source] reqwest::Error),
 }
 
+impl HttpsError {
+    /// What it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Bundle(_) => ErrorCode::CaBundle,
+            Self::ProxyCredentials(source) | Self::ClientCertificateFile { source, .. } => source.code(),
+            Self::ProxyCredentialsForm { .. } => ErrorCode::ProxyCredentials,
+            Self::ClientCertificate { .. } => ErrorCode::ClientCertificate,
+            Self::Start(_) => ErrorCode::HttpsFails,
+        }
+    }
+}
+
 impl HttpsTransport {
     /// Builds the one client of the process.
     pub fn new(settings: &HttpsSettings) -> Result<Self, HttpsError> {
