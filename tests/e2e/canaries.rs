@@ -41,15 +41,7 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         let key = if n % 3 == 0 { generate_rsa(2048) } else { generate_ec(Curve::ALL[n % 3]) };
         aviary.rotate(&key.unwrap());
         aviary.granted().await;
-        let wrong = aviary.canaries.awkward("wrong token");
-        let (types, known) =
-            (json!({ "event_type": "get-types" }), json!({ "event_type": "grant-access", "params": {} }));
-        assert_eq!(aviary.call(&caller_url, &wrong, &types).await, 401);
-        let (caller, admin) = (aviary.now.caller.clone(), aviary.now.admin.clone());
-        assert_eq!(aviary.call(&caller_url, &caller, &types).await, 200);
-        assert_ne!(aviary.call(&caller_url, &caller, &known).await, 401, "the new one is known");
-        assert_eq!(aviary.look_from_elsewhere(&port, &wrong).await, [401; 2]);
-        assert_eq!(aviary.look_from_elsewhere(&port, &admin).await, [200; 2], "the new one is known");
+        show_tokens(&mut aviary, &caller_url, &port).await;
     }
 
     // Peers that repeat what they were sent, and peers that break off.
@@ -91,6 +83,53 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         assert_ne!(status, 401, "{path}");
         aviary.keep(&format!("/{path}"), body);
     }
+    run_every_command(&mut aviary).await;
+    aviary.keep_surroundings(&connector, &[&in_environment]);
+
+    let log = connector.text();
+    assert!(log.contains("h2::"), "the libraries talk as well");
+    connector.signal(Signal::SIGTERM);
+    connector.wait().await;
+    aviary.keep("log", log);
+    aviary.keep_files();
+    aviary.keep_requests();
+    let [given, heard] = aviary.canaries.kinds();
+    assert!(given.values().sum::<usize>() >= 100, "{given:?}");
+    for (kinds, named) in [
+        (
+            &given,
+            &[
+                "private key",
+                "client key",
+                "connector token",
+                "SCIM token",
+                "caller's token",
+                "admin token",
+                "proxy's password",
+            ][..],
+        ),
+        (&heard, &["access token", "client assertion", "DPoP proof"]),
+    ] {
+        assert!(named.iter().all(|kind| kinds[kind] >= 10), "{kinds:?}");
+    }
+    aviary.assert_nothing_is_seen();
+}
+
+/// Of callers and of those who look at the status, from who is not let in and from who is.
+async fn show_tokens(aviary: &mut Aviary, caller_url: &str, port: &str) {
+    let wrong = aviary.canaries.awkward("wrong token");
+    let (types, known) =
+        (json!({ "event_type": "get-types" }), json!({ "event_type": "grant-access", "params": {} }));
+    assert_eq!(aviary.call(caller_url, &wrong, &types).await, 401);
+    let (caller, admin) = (aviary.now.caller.clone(), aviary.now.admin.clone());
+    assert_eq!(aviary.call(caller_url, &caller, &types).await, 200);
+    assert_ne!(aviary.call(caller_url, &caller, &known).await, 401, "the new one is known");
+    assert_eq!(aviary.look_from_elsewhere(port, &wrong).await, [401; 2]);
+    assert_eq!(aviary.look_from_elsewhere(port, &admin).await, [200; 2], "the new one is known");
+}
+
+/// Every command that shows something, and what is in a support bundle.
+async fn run_every_command(aviary: &mut Aviary) {
     let bundle = aviary.world.path("bundle.tar.gz").display().to_string();
     let commands: &[&[&str]] = &[
         &["config", "show"],
@@ -123,35 +162,6 @@ async fn no_secret_is_seen_from_the_start_through_rotations_and_failures_to_the_
         let name = format!("apono-connector-support/{part}");
         assert!(archive.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{part} is in the bundle");
     }
-    aviary.keep_surroundings(&connector, &[&in_environment]);
-
-    let log = connector.text();
-    assert!(log.contains("h2::"), "the libraries talk as well");
-    connector.signal(Signal::SIGTERM);
-    connector.wait().await;
-    aviary.keep("log", log);
-    aviary.keep_files();
-    aviary.keep_requests();
-    let [given, heard] = aviary.canaries.kinds();
-    assert!(given.values().sum::<usize>() >= 100, "{given:?}");
-    for (kinds, named) in [
-        (
-            &given,
-            &[
-                "private key",
-                "client key",
-                "connector token",
-                "SCIM token",
-                "caller's token",
-                "admin token",
-                "proxy's password",
-            ][..],
-        ),
-        (&heard, &["access token", "client assertion", "DPoP proof"]),
-    ] {
-        assert!(named.iter().all(|kind| kinds[kind] >= 10), "{kinds:?}");
-    }
-    aviary.assert_nothing_is_seen();
 }
 
 /// Text that begins as a key does.

@@ -101,7 +101,7 @@ mod tests {
 
     /// With every character escaped, as some tools do.
     fn all_escaped(text: &str) -> String {
-        text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
+        text.encode_utf16().fold(String::new(), |escaped, unit| format!("{escaped}\\u{unit:04x}"))
     }
 
     proptest! {
