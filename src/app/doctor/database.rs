@@ -175,7 +175,7 @@ fn judge(facts: &Facts, target: &str, report: &mut Report) {
         report.pass(Probe::DatabaseClock, target, detail);
     } else {
         let cure = "Let both hosts follow a time server (chrony, systemd-timesyncd).";
-        report.warn(Probe::DatabaseClock, target, detail, cure);
+        report.warn_of(Probe::DatabaseClock, target, detail, cure, ErrorCode::WrongClock);
     }
     let ours = env!("CARGO_PKG_VERSION");
     let others: Vec<_> = facts.daemons.iter().filter(|version| *version != ours).cloned().collect();
