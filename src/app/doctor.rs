@@ -16,8 +16,10 @@ mod host;
 mod network;
 mod okta;
 mod probe;
+mod rates;
 mod rights;
 mod scim;
+mod scopes;
 
 pub use host::{Host, ThisHost};
 pub use probe::{Finding, Probe, Report, Verdict};
@@ -25,11 +27,16 @@ pub use probe::{Finding, Probe, Report, Verdict};
 use std::sync::Arc;
 
 use crate::app::Outside;
-use crate::config::Settings;
+use crate::catalogue::ErrorCode;
+use crate::config::{ConfigError, Settings};
+use crate::http::transport::HttpsError;
+use crate::telemetry::chain;
 
 /// Takes every look.
 pub async fn examine(settings: &Settings, outside: &Outside, host: Arc<dyn Host>) -> Report {
     let mut report = Report::default();
+    report.pass(Probe::Configuration, "configuration", "it is valid");
+    report.pass(Probe::Https, HTTP, "what connections are made with can be used");
     host::examine(settings, Arc::clone(&host), &mut report).await;
     database::examine(settings, outside, &mut report).await;
     files::examine(settings, host, &mut report).await;
@@ -39,6 +46,46 @@ pub async fn examine(settings: &Settings, outside: &Outside, host: Arc<dyn Host>
     apono::examine(settings, outside, &mut report).await;
     for organization in &settings.okta {
         scim::examine(settings, organization, outside, &mut report).await;
+    }
+    report
+}
+
+/// What connections are made with.
+const HTTP: &str = "http";
+
+/// Takes the looks that need no connection, where none can be made.
+pub async fn examine_without_connections(
+    settings: &Settings,
+    error: &HttpsError,
+    host: Arc<dyn Host>,
+) -> Report {
+    let mut report = Report::default();
+    report.pass(Probe::Configuration, "configuration", "it is valid");
+    report.fail(Probe::Https, HTTP, chain(error).to_string(), error.code());
+    host::examine(settings, Arc::clone(&host), &mut report).await;
+    let mut skip = |of: &str, target: &str| {
+        for probe in Probe::ALL.iter().filter(|probe| probe.id().starts_with(of)) {
+            report.skip(*probe, target, "not known while no connection can be made");
+        }
+    };
+    skip("database.", "state.url");
+    for organization in &settings.okta {
+        skip("okta.", &organization.url.origin());
+    }
+    skip("apono.", &settings.apono.url.origin());
+    for organization in &settings.okta {
+        skip("scim.", organization.integration_id.as_str());
+    }
+    files::examine(settings, host, &mut report).await;
+    report
+}
+
+/// Of a configuration that nothing can be looked at by: one failure for each problem.
+pub fn of_configuration(error: &ConfigError) -> Report {
+    let mut report = Report::default();
+    for problem in &error.problems {
+        let target = if problem.key.is_empty() { "configuration" } else { &problem.key };
+        report.fail(Probe::Configuration, target, problem.to_string(), ErrorCode::ConfigInvalid);
     }
     report
 }

@@ -63,7 +63,7 @@ pub enum ErrorCode {
     ProxyCredentials = 133,
     /// The proxy's address is none.
     ProxyAddress = 134,
-    /// A file with a secret, or a folder above it, is open to others.
+    /// A file of the connector, or a folder above it, is open to others.
     SecretExposed = 135,
     /// A host name is not resolved.
     NameNotResolved = 201,

@@ -237,7 +237,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         code: ErrorCode::SecretExposed,
-        title: "A file with a secret, or a folder above it, is open to others",
+        title: "A file of the connector, or a folder above it, is open to others",
         cause: "Its mode, its owner or a folder on the way lets somebody else read or replace it.",
         cure: "Give the file and the folders to the connector's user, and take the rights of others away (chmod 600 for a file, 700 for a folder).",
         page: None,

@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - The exit code is that of the worst finding.
+//! - What cannot be looked at for a wrong configuration is a finding too, in both forms of the output.
 //!
 //! # Not here
 //! Looking: `app::doctor`.
@@ -16,10 +17,12 @@ use serde_json::json;
 
 use super::runtime::wait_for;
 use super::{Exit, complain, say, wants_color};
-use crate::app::Outside;
-use crate::app::doctor::{Finding, Report, ThisHost, Verdict, examine};
+use crate::app::doctor::{
+    Finding, Report, ThisHost, Verdict, examine, examine_without_connections, of_configuration,
+};
+use crate::app::{Outside, StartError};
 use crate::catalogue::ErrorCode;
-use crate::config::{Sources, load};
+use crate::config::{Settings, Sources, load};
 use crate::telemetry::chain;
 
 #[derive(Debug, Args)]
@@ -33,26 +36,28 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) fn doctor(arguments: &DoctorArgs, sources: &Sources) -> Exit {
-    let settings = match load(sources) {
-        Ok(loaded) => loaded.settings,
-        Err(error) => {
-            complain(&error.to_string());
-            return Exit::Config;
-        }
-    };
-    let outside = match Outside::real(&settings) {
-        Ok(outside) => outside,
-        Err(error) => {
-            complain(&chain(&error).to_string());
-            return Exit::from(&error);
-        }
-    };
-    let report = match wait_for(examine(&settings, &outside, Arc::new(ThisHost))) {
-        Ok(report) => report,
-        Err(exit) => return exit,
+    let report = match load(sources) {
+        Ok(loaded) => match look(&loaded.settings) {
+            Ok(report) => report,
+            Err(exit) => return exit,
+        },
+        Err(error) => of_configuration(&error),
     };
     show(&report, arguments, wants_color(sources, io::stdout().is_terminal()));
     exit_of(&report)
+}
+
+fn look(settings: &Settings) -> Result<Report, Exit> {
+    match Outside::real(settings) {
+        Ok(outside) => wait_for(examine(settings, &outside, Arc::new(ThisHost))),
+        Err(StartError::Https(error)) => {
+            wait_for(examine_without_connections(settings, &error, Arc::new(ThisHost)))
+        }
+        Err(error) => {
+            complain(&chain(&error).to_string());
+            Err(Exit::from(&error))
+        }
+    }
 }
 
 fn show(report: &Report, arguments: &DoctorArgs, color: bool) {
@@ -117,5 +122,54 @@ fn exit_for(code: ErrorCode) -> Exit {
         3 | 4 | 8 => Exit::NotPermitted,
         7 => Exit::Io,
         _ => Exit::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(verdict: Verdict, code: Option<ErrorCode>) -> Finding {
+        Finding { id: "x", target: String::new(), verdict, detail: String::new(), cure: None, code }
+    }
+
+    fn ended(findings: &[(Verdict, Option<ErrorCode>)]) -> Exit {
+        let findings = findings.iter().map(|(verdict, code)| finding(*verdict, *code)).collect();
+        exit_of(&Report { findings })
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst() {
+        let (pass, skip) = ((Verdict::Pass, None), (Verdict::Skip, None));
+        let (warn, coded) = ((Verdict::Warn, None), (Verdict::Warn, Some(ErrorCode::OktaThrottled)));
+        let fail = |code| (Verdict::Fail, Some(code));
+        assert_eq!(ended(&[pass, pass]), Exit::Done);
+        assert_eq!(ended(&[skip, skip]), Exit::Done);
+        assert_eq!(ended(&[pass, skip, pass]), Exit::Done);
+        assert_eq!(ended(&[pass, warn, skip]), Exit::Differs);
+        assert_eq!(ended(&[coded, pass]), Exit::Differs, "a warning with a code is one all the same");
+        assert_eq!(ended(&[coded, fail(ErrorCode::DiskFull), warn]), Exit::Io, "its own, not the warning's");
+        assert_eq!(ended(&[fail(ErrorCode::RoleMissing), fail(ErrorCode::DiskFull)]), Exit::NotPermitted);
+        assert_eq!(ended(&[(Verdict::Fail, None)]), Exit::Unavailable);
+    }
+
+    #[test]
+    fn a_failure_ends_by_what_it_is_about() {
+        for (code, exit) in [
+            (ErrorCode::ConfigInvalid, Exit::Config),
+            (ErrorCode::CaBundle, Exit::Config),
+            (ErrorCode::NameNotResolved, Exit::Unavailable),
+            (ErrorCode::KeyNotRegistered, Exit::NotPermitted),
+            (ErrorCode::NoPermission, Exit::NotPermitted),
+            (ErrorCode::ConnectorTokenRefused, Exit::Unavailable),
+            (ErrorCode::ScimTokenRefused, Exit::Unavailable),
+            (ErrorCode::StateUnusable, Exit::Io),
+            (ErrorCode::DatabaseAway, Exit::Unavailable),
+            (ErrorCode::DatabaseTooOld, Exit::Unavailable),
+            (ErrorCode::DatabaseRefuses, Exit::Config),
+            (ErrorCode::RoleMissing, Exit::NotPermitted),
+        ] {
+            assert_eq!(ended(&[(Verdict::Fail, Some(code))]), exit, "{code}");
+        }
     }
 }

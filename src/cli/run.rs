@@ -20,7 +20,7 @@ use crate::app::{App, Outside, StartError};
 use crate::catalogue::ErrorCode;
 use crate::config::{Settings, Sources, load};
 use crate::runtime::{Ending, Manager, Signals};
-use crate::secrets::mounts;
+use crate::secrets::{Fixed, mounts};
 use crate::telemetry::chain;
 use crate::telemetry::log::Log;
 
@@ -72,17 +72,26 @@ pub(super) fn run(sources: &Sources) -> Exit {
 }
 
 /// Kubernetes never renews what it mounts by `subPath`; that is not seen before a rotation that does not happen.
-fn warn_of_fixed_mounts(settings: &Settings) {
-    let Some(mounts) = mounts() else { return };
+fn warn_of_fixed_mounts(settings: &Settings, mounts: &str) {
     for file in settings.secret_files().into_iter().chain(settings.certificate_files()) {
-        if file.is_mounted_by_itself(&mounts) {
+        if let Some(why) = file.is_fixed(mounts).and_then(fixed_unasked) {
             warn!(
                 file = %file.path().display(),
-                "{} is mounted by itself (subPath, or a bind mount of one file), so what replaces it is never seen; mount the folder that it is in [{}]",
+                "{} is {why}, so what replaces it is never seen; mount the folder that it is in, whole [{}]",
                 file.path().display(),
                 ErrorCode::FixedMount
             );
         }
+    }
+}
+
+/// Who uses systemd's credentials has decided to restart for a new one: that is worth a word of `doctor`, and not one at
+/// each start.
+fn fixed_unasked(fixed: Fixed) -> Option<&'static str> {
+    match fixed {
+        Fixed::ByItself => Some("mounted by itself (subPath, or a bind mount of one file)"),
+        Fixed::OneVersion => Some("mounted out of one version of a volume (subPath of a folder)"),
+        Fixed::Credential => None,
     }
 }
 
@@ -124,7 +133,9 @@ async fn run_until_stopped(
             settings.okta.len(),
             if settings.okta.len() == 1 { "" } else { "s" }
         );
-        warn_of_fixed_mounts(&settings);
+        if let Some(mounts) = mounts() {
+            warn_of_fixed_mounts(&settings, &mounts);
+        }
         let facts = app.facts();
         reload.ask_first(move || facts().journal_writable);
         app.keep_telling(manager, reload.is_pending());
@@ -146,4 +157,81 @@ async fn run_until_stopped(
 async fn build(settings: Settings, log: Log) -> Result<App, StartError> {
     let outside = Outside::real(&settings)?;
     App::build(settings, Outside { log: Some(log), ..outside }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{self, Write};
+    use std::path::Path;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings(folder: &Path) -> Settings {
+        let file = folder.join("connector.toml");
+        let at = |name: &str| folder.join(name).display().to_string();
+        let text = format!(
+            r#"
+[apono]
+connector_id = "c"
+token_file = "{}"
+[[okta]]
+integration_id = "i"
+organization_url = "https://example.okta.com"
+credentials_file = "/run/credentials/apono-connector.service/okta.json"
+[http]
+ca_bundle_file = "{}"
+[state]
+url = "sqlite:{}"
+"#,
+            at("token"),
+            at("ca/ca.pem"),
+            at("state.db")
+        );
+        fs::write(&file, text).unwrap();
+        load(&Sources { file: Some(file), ..Sources::default() }).unwrap().settings
+    }
+
+    fn warned(settings: &Settings, mounts: &str) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || warn_of_fixed_mounts(settings, mounts));
+        let text = lines.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_mounted_and_never_followed_is_told_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = fs::canonicalize(folder.path()).unwrap();
+        let settings = settings(&folder);
+        let root = "36 35 98:0 / / rw - ext4 x rw\n";
+        assert_eq!(warned(&settings, root), "");
+        let itself = format!("{root}37 36 0:5 /x {} rw - tmpfs x rw\n", folder.join("token").display());
+        let told = warned(&settings, &itself);
+        assert!(told.contains("WARN") && told.contains("token is mounted by itself"), "{told}");
+        assert!(!told.contains("ca.pem") && !told.contains("okta.json"), "{told}");
+        let version = "/..2026_01_31_10_00_00.1/ca";
+        let one = format!("{root}37 36 0:5 {version} {} rw - tmpfs x rw\n", folder.join("ca").display());
+        let told = warned(&settings, &one);
+        assert!(told.contains("ca.pem is mounted out of one version"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }

@@ -13,6 +13,7 @@ pub(crate) const USER: &str = "/api/v1/users/{id}";
 pub(crate) const USER_GROUPS: &str = "/api/v1/users/{id}/groups";
 pub(crate) const GROUPS: &str = "/api/v1/groups";
 pub(crate) const GROUP: &str = "/api/v1/groups/{id}";
+pub(super) const CLIENTS: &str = "/oauth2/v1/clients";
 pub(super) const LOGS: &str = "/api/v1/logs";
 pub(super) const WELL_KNOWN: &str = "/.well-known";
 pub(super) const TOKEN: &str = "/oauth2/v1/token";

@@ -208,6 +208,11 @@ impl Directory {
         self.client.groups_of(user, Lane::Directory).await
     }
 
+    /// The kinds of the administrator roles that a client has (`SUPER_ADMIN`, `CUSTOM` …); wants `okta.roles.read`.
+    pub async fn roles_of(&self, client: &str) -> Result<Vec<String>, OktaError> {
+        self.client.roles_of(client, Lane::Directory).await
+    }
+
     /// What the connector sees at all; without its role Okta shows empty lists.
     pub async fn rights(&self) -> Result<Rights, OktaError> {
         self.client.rights(Lane::Directory).await

@@ -17,7 +17,7 @@ use super::client::{Client, body, object_body, unreadable};
 use super::directory::{PageError, read_page};
 use super::errors::OktaError;
 use super::page::{Cursor, Page};
-use super::wire::{GroupBody, UserBody, object};
+use super::wire::{GroupBody, RoleBody, UserBody, object};
 use crate::domain::{Group, OktaGroupId, OktaUserId, User};
 use crate::http::{Call, Lane};
 
@@ -151,6 +151,15 @@ impl Client {
             users: self.shows_any("list_users", bucket::USERS, "users", lane).await?,
             groups: self.shows_any("list_groups", bucket::GROUPS, "groups", lane).await?,
         })
+    }
+
+    /// The kinds of the administrator roles that a client has (`SUPER_ADMIN`, `CUSTOM` …).
+    pub(super) async fn roles_of(&self, client: &str, lane: Lane) -> Result<Vec<String>, OktaError> {
+        let call = self.call("list_client_roles", bucket::CLIENTS, lane);
+        let url = self.base().url(&["oauth2", "v1", "clients", client, "roles"], &[]);
+        let response = self.get(&call, &url).await?;
+        let roles: Vec<RoleBody> = body(call.name, "a list of roles", &response)?;
+        Ok(roles.into_iter().map(|role| role.kind).collect())
     }
 
     async fn shows_any(

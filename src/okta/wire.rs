@@ -125,6 +125,13 @@ impl RuleBody {
     }
 }
 
+/// An administrator role that somebody has. One that does not say which it is says nothing.
+#[derive(Deserialize)]
+pub(super) struct RoleBody {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+}
+
 /// An event of the System Log. One without `uuid` or `published` cannot be put in its place.
 #[derive(Deserialize)]
 pub(super) struct LogBody {

@@ -12,6 +12,7 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::Value;
 
+use super::ERROR;
 use crate::catalogue::ErrorCode;
 use crate::http::{Class, ExchangeError, Response};
 
@@ -71,6 +72,8 @@ pub struct Answer {
     pub scim_type: Option<String>,
     /// A text, or the start of whatever came instead.
     pub detail: Option<String>,
+    /// Whether it says of itself that it is a SCIM error (RFC 7644 section 3.12), which nothing before the service does.
+    pub is_of_scim: bool,
 }
 
 impl Answer {
@@ -80,6 +83,10 @@ impl Answer {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         Self {
             status: response.status,
+            is_of_scim: body
+                .get("schemas")
+                .and_then(Value::as_array)
+                .is_some_and(|schemas| schemas.iter().any(|schema| schema == ERROR)),
             scim_type: text("scimType"),
             detail: text("detail")
                 .or_else(|| text("message"))

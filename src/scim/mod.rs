@@ -26,3 +26,5 @@ pub const ENTERPRISE_USER: &str = "urn:ietf:params:scim:schemas:extension:enterp
 pub const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 /// Patch message.
 pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+/// Error message.
+pub const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";

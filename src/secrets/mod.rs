@@ -19,7 +19,7 @@ mod unshown;
 pub use authorities::BundleError;
 pub use credentials::{Credentials, CredentialsError, CredentialsSource};
 pub use file::{MountedFile, SecretError, SecretSource, SecretValue, Version};
-pub use mount::mounts;
+pub use mount::{Fixed, mounts};
 pub use reload::{Reloading, Reloads, reloads};
 pub use signing_key::{
     Curve, GeneratedKey, KeyError, SignError, SignatureAlgorithm, SigningKey, generate_ec, generate_rsa,

@@ -11,6 +11,7 @@ mod checker;
 mod configuration;
 mod crash;
 mod custom;
+mod doctor;
 mod field;
 mod fresh;
 mod keys;

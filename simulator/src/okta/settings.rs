@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Scheme, host and port, without a trailing slash. The token URL and `Link` URLs are built from it.
     pub origin: String,
+    /// Another name of the org's own, scheme and host: discovery tells of it, and it issues tokens too.
+    pub custom_domain: Option<String>,
     /// Ids, tokens, nonces and cursors all follow from this number.
     pub seed: u64,
     /// Rate limits and concurrency.
@@ -48,6 +50,10 @@ pub struct Settings {
     pub slow_pages: Option<SlowPages>,
     /// How the `x-rate-limit-*` headers are sent.
     pub rate_headers: RateHeaders,
+    /// Scopes that the org does not know, such as those of a feature that it lacks: who asks for one gets no token.
+    pub unknown_scopes: Vec<&'static str>,
+    /// Whether a token's answer says which scopes it has.
+    pub tells_scopes: bool,
     /// Proofs of possession at the token endpoint.
     pub dpop: DpopRule,
     /// API calls with a `DPoP` token must carry the current nonce, too.
@@ -68,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             origin: "https://example.okta.com".into(),
+            custom_domain: None,
             seed: 1,
             limits: Limits::workforce_app(),
             visibility_lag: Duration::ZERO,
@@ -84,6 +91,8 @@ impl Default for Settings {
             blank_pages: 0,
             slow_pages: None,
             rate_headers: RateHeaders::Once,
+            unknown_scopes: Vec::new(),
+            tells_scopes: true,
             dpop: DpopRule::Optional,
             dpop_nonce_on_api: false,
             outside_network_zone: false,
@@ -96,10 +105,17 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The only address at which this org issues tokens.
+    /// The address at which this org issues tokens.
     #[must_use]
     pub fn token_url(&self) -> String {
         format!("{}/oauth2/v1/token", self.origin)
+    }
+
+    /// That, and the one at its custom domain.
+    #[must_use]
+    pub fn token_urls(&self) -> Vec<String> {
+        let custom = self.custom_domain.as_ref().map(|domain| format!("{domain}/oauth2/v1/token"));
+        std::iter::once(self.token_url()).chain(custom).collect()
     }
 }
 

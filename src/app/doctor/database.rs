@@ -133,11 +133,12 @@ async fn ask(client: &mut Client, clock: &SharedClock) -> Result<Facts, Database
 
 fn tls(database: &DatabaseSettings, target: &str, report: &mut Report) {
     if database.url.is_plain() {
-        report.warn(
+        report.warn_of(
             Probe::DatabaseTls,
             target,
             "sslmode=disable: everybody on the way reads and can change what is written there",
             "Switch TLS on at the server (`ssl = on`), and leave sslmode out of state.url.",
+            ErrorCode::ConfigDoubtful,
         );
     } else if database.url.uses_tls() {
         report.pass(Probe::DatabaseTls, target, "its certificate is that of an authority that is trusted");
@@ -175,7 +176,7 @@ fn judge(facts: &Facts, target: &str, report: &mut Report) {
         report.pass(Probe::DatabaseClock, target, detail);
     } else {
         let cure = "Let both hosts follow a time server (chrony, systemd-timesyncd).";
-        report.warn(Probe::DatabaseClock, target, detail, cure);
+        report.warn_of(Probe::DatabaseClock, target, detail, cure, ErrorCode::WrongClock);
     }
     let ours = env!("CARGO_PKG_VERSION");
     let others: Vec<_> = facts.daemons.iter().filter(|version| *version != ours).cloned().collect();

@@ -1,5 +1,5 @@
 //! # Purpose
-//! The disks that the connector writes to.
+//! The disks that the connector writes to: whether it can, whether there is room, and who else can.
 //!
 //! # Invariants kept here
 //! - What is written to try it is taken away again.
@@ -10,14 +10,25 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::exposed_data;
 use super::probe::{Probe, Report};
 use crate::catalogue::ErrorCode;
 use crate::config::Settings;
 use crate::secrets::mounts;
 
+const ALL: [Probe; 7] = [
+    Probe::StateFolder,
+    Probe::StateSync,
+    Probe::StateSpace,
+    Probe::StateAccess,
+    Probe::AuditFolder,
+    Probe::AuditSpace,
+    Probe::AuditAccess,
+];
 /// Below this, the journal's reserve and a day of audit trail do not fit.
 const LEAST_ROOM: u64 = 64 * 1024 * 1024;
 /// `statfs(2)`: file systems that live on another machine.
@@ -35,6 +46,9 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// The bytes that are left for the connector's user.
     fn room(&self, folder: &Path) -> io::Result<u64>;
 
+    /// Whether both folders are on one disk.
+    fn is_one_disk(&self, one: &Path, other: &Path) -> io::Result<bool>;
+
     /// `/proc/self/mountinfo`, where there is one.
     fn mounts(&self) -> Option<String>;
 }
@@ -43,52 +57,111 @@ pub trait Host: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct ThisHost;
 
+/// What was found of one folder and of the file in it.
+struct Looked {
+    written: io::Result<()>,
+    remote: Option<&'static str>,
+    room: io::Result<u64>,
+    exposed: io::Result<Vec<String>>,
+    target: String,
+}
+
+fn look(host: &dyn Host, file: &Path) -> Looked {
+    let folder = folder_of(file);
+    Looked {
+        written: host.write_and_sync(&folder),
+        remote: host.remote(&folder),
+        room: host.room(&folder),
+        exposed: exposed_data(&folder, file),
+        target: folder.display().to_string(),
+    }
+}
+
 pub(super) async fn examine(settings: &Settings, host: Arc<dyn Host>, report: &mut Report) {
-    let state = folder_of(&settings.state.file);
-    let audit = folder_of(&settings.audit.file);
+    let (state, audit) = (settings.state.file.clone(), settings.audit.file.clone());
     let looked = tokio::task::spawn_blocking(move || {
-        let found = (host.write_and_sync(&state), host.remote(&state), host.room(&state));
-        (found, host.write_and_sync(&audit), state, audit)
+        let one_disk = host.is_one_disk(&folder_of(&state), &folder_of(&audit));
+        (look(&*host, &state), look(&*host, &audit), one_disk)
     });
-    let Ok(((written, remote, room), trail, state, audit)) = looked.await else {
-        report.skip(Probe::StateFolder, "state.url", "the look itself died");
+    let Ok((state, audit, one_disk)) = looked.await else {
+        for probe in ALL {
+            report.skip(probe, "state.url", "the look itself died");
+        }
         return;
     };
-    let target = state.display().to_string();
-    match &written {
-        Ok(()) => report.pass(Probe::StateFolder, &target, "a file can be made there"),
+    of_state(&state, settings.state.database.is_some(), report);
+    match &audit.written {
+        Ok(()) => report.pass(Probe::AuditFolder, &audit.target, "a file can be made there"),
         Err(error) if is_about_room(error) => {
-            report.skip(Probe::StateFolder, &target, "not known while there is no room");
+            report.skip(Probe::AuditFolder, &audit.target, "not known while there is no room");
         }
-        Err(error) => report.fail(Probe::StateFolder, &target, error.to_string(), ErrorCode::StateUnusable),
+        Err(error) => {
+            report.fail(Probe::AuditFolder, &audit.target, error.to_string(), ErrorCode::AuditFails);
+        }
     }
-    match (&written, remote) {
-        (_, _) if settings.state.database.is_some() => {
-            report.skip(Probe::StateSync, &target, "the state is in a database");
+    match one_disk {
+        Ok(true) => report.skip(Probe::AuditSpace, &audit.target, "it is on the state's disk (state.space)"),
+        Ok(false) => room(&audit, Probe::AuditSpace, report),
+        Err(error) => report.skip(Probe::AuditSpace, &audit.target, format!("not known: {error}")),
+    }
+    access(&audit, Probe::AuditAccess, report);
+}
+
+fn of_state(state: &Looked, is_in_a_database: bool, report: &mut Report) {
+    let target = &state.target;
+    match &state.written {
+        Ok(()) => report.pass(Probe::StateFolder, target, "a file can be made there"),
+        Err(error) if is_about_room(error) => {
+            report.skip(Probe::StateFolder, target, "not known while there is no room");
         }
-        (Err(_), _) => report.skip(Probe::StateSync, &target, "not known while nothing can be written there"),
-        (Ok(()), Some(kind)) => report.warn(
+        Err(error) => report.fail(Probe::StateFolder, target, error.to_string(), ErrorCode::StateUnusable),
+    }
+    match (&state.written, state.remote) {
+        (_, _) if is_in_a_database => {
+            report.skip(Probe::StateSync, target, "the state is in a database");
+        }
+        (Err(_), _) => report.skip(Probe::StateSync, target, "not known while nothing can be written there"),
+        (Ok(()), Some(kind)) => report.warn_of(
             Probe::StateSync,
-            &target,
+            target,
             format!("it is on {kind}, where a sync and a lock may mean less than on a disk of this host"),
             "Put the state on a local disk.",
+            ErrorCode::ConfigDoubtful,
         ),
-        (Ok(()), None) => report.pass(Probe::StateSync, &target, "a file was written, synced and renamed"),
+        (Ok(()), None) => report.pass(Probe::StateSync, target, "a file was written, synced and renamed"),
     }
-    match room {
-        Ok(bytes) if bytes < LEAST_ROOM => report.fail(
-            Probe::StateSpace,
-            &target,
+    room(state, Probe::StateSpace, report);
+    access(state, Probe::StateAccess, report);
+}
+
+fn room(looked: &Looked, probe: Probe, report: &mut Report) {
+    match &looked.room {
+        Ok(bytes) if *bytes < LEAST_ROOM => report.fail(
+            probe,
+            &looked.target,
             format!("{} MiB are left; {} are needed", bytes >> 20, LEAST_ROOM >> 20),
             ErrorCode::DiskFull,
         ),
-        Ok(bytes) => report.pass(Probe::StateSpace, &target, format!("{} MiB are left", bytes >> 20)),
-        Err(error) => report.skip(Probe::StateSpace, &target, error.to_string()),
+        Ok(bytes) => report.pass(probe, &looked.target, format!("{} MiB are left", bytes >> 20)),
+        Err(error) => report.skip(probe, &looked.target, error.to_string()),
     }
-    let target = audit.display().to_string();
-    match trail {
-        Ok(()) => report.pass(Probe::AuditFolder, &target, "a file can be made there"),
-        Err(error) => report.fail(Probe::AuditFolder, &target, error.to_string(), ErrorCode::AuditFails),
+}
+
+fn access(looked: &Looked, probe: Probe, report: &mut Report) {
+    match &looked.exposed {
+        Ok(exposed) if exposed.is_empty() => report.pass(
+            probe,
+            &looked.target,
+            "only root, this user and its groups can change it or what leads to it",
+        ),
+        Ok(exposed) => report.warn_of(
+            probe,
+            &looked.target,
+            exposed.join("; "),
+            "Take write permission from others on the file and on every folder that leads to it, and give these to root or the connector's user.",
+            ErrorCode::SecretExposed,
+        ),
+        Err(error) => report.skip(probe, &looked.target, format!("not known: {error}")),
     }
 }
 
@@ -132,6 +205,10 @@ impl Host for ThisHost {
     fn room(&self, folder: &Path) -> io::Result<u64> {
         let about = rustix::fs::statvfs(folder)?;
         Ok(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+
+    fn is_one_disk(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        Ok(std::fs::metadata(one)?.dev() == std::fs::metadata(other)?.dev())
     }
 
     fn mounts(&self) -> Option<String> {

@@ -15,7 +15,8 @@ use url::Url;
 
 use super::network::{Steps, reach};
 use super::probe::{Probe, Report};
-use super::rights;
+use super::rates::Gauge;
+use super::{rights, scopes};
 use crate::app::Outside;
 use crate::app::build::okta_settings;
 use crate::catalogue::ErrorCode;
@@ -53,12 +54,14 @@ pub(super) struct Asked {
     pub(super) organization: okta::Organization,
     pub(super) settings: okta::Settings,
     pub(super) surroundings: Surroundings,
+    pub(super) gauge: Arc<Gauge>,
 }
 
 impl Asked {
     fn new(settings: okta::Settings, share: f64, outside: &Outside) -> Self {
+        let gauge = Arc::new(Gauge::new(Arc::clone(&outside.transport), Arc::clone(&outside.clock)));
         let surroundings = Surroundings {
-            transport: Arc::clone(&outside.transport),
+            transport: Arc::clone(&gauge) as _,
             clock: Arc::clone(&outside.clock),
             entropy: Arc::clone(&outside.entropy),
             metrics: Arc::new(Metrics::new()),
@@ -69,12 +72,14 @@ impl Asked {
             Arc::clone(&outside.clock),
             Arc::clone(&surroundings.metrics),
         ));
-        Self { organization: okta::connect(settings.clone(), &surroundings, &budget), settings, surroundings }
+        let organization = okta::connect(settings.clone(), &surroundings, &budget);
+        Self { organization, settings, surroundings, gauge }
     }
 
-    /// The same, with a token for these scopes beside those that are needed.
-    pub(super) fn also_asking(&self, scopes: &[&'static str]) -> okta::Organization {
-        let settings = okta::Settings { optional_scopes: scopes.to_vec(), ..self.settings.clone() };
+    /// The same, with a token for these scopes alone. To have none of them is a failure.
+    pub(super) fn asking_just(&self, scopes: &[&'static str]) -> okta::Organization {
+        let optional_scopes = scopes.to_vec();
+        let settings = okta::Settings { scopes: Vec::new(), optional_scopes, ..self.settings.clone() };
         okta::connect(settings, &self.surroundings, &self.organization.budget)
     }
 }
@@ -89,20 +94,20 @@ pub(super) async fn examine(
     let well_known = organization.url.url(&[".well-known", "okta-organization"], &[]);
     let Some(answer) = reach(well_known, &STEPS, settings, outside, report).await else {
         skip(
-            &[&[Probe::OktaAddress, Probe::OktaClock], &TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES],
+            &[&[Probe::OktaAddress, Probe::OktaClock], &TOKEN[..], scopes::ALL, rights::ALL],
             &target,
             report,
         );
         return;
     };
     if !address(&answer, &organization.url.url(&[], &[]), &target, report) {
-        skip(&[&[Probe::OktaClock], &TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report);
+        skip(&[&[Probe::OktaClock], &TOKEN[..], scopes::ALL, rights::ALL], &target, report);
         return;
     }
     let is_right = clock_of(&answer, outside, Probe::OktaClock, &target, report);
     let source = organization.credentials.clone();
     let Ok(credentials) = Reloading::new("Okta credentials", None, move || source.load()) else {
-        skip(&[&TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report);
+        skip(&[&TOKEN[..], scopes::ALL, rights::ALL], &target, report);
         return;
     };
     let okta = okta_settings(
@@ -122,11 +127,11 @@ pub(super) async fn examine(
         TokenStatus::Failing(error) => {
             refused(&error, is_right, &target, report);
             if error.code() != ErrorCode::NoScopeGranted {
-                skip(&[rights::SCOPES], &target, report);
+                skip(&[scopes::ALL], &target, report);
             }
-            skip(&[rights::BEYOND_SCOPES], &target, report);
+            skip(&[rights::ALL], &target, report);
         }
-        TokenStatus::Unknown => skip(&[&TOKEN[..], rights::SCOPES, rights::BEYOND_SCOPES], &target, report),
+        TokenStatus::Unknown => skip(&[&TOKEN[..], scopes::ALL, rights::ALL], &target, report),
     }
 }
 

@@ -75,8 +75,25 @@ impl Report {
         self.note(probe, target, Verdict::Skip, detail.into(), None, None);
     }
 
+    /// What is not known, and what would have to be done to know it.
+    pub(super) fn skip_until(&mut self, probe: Probe, target: &str, detail: impl Into<String>, cure: &str) {
+        self.note(probe, target, Verdict::Skip, detail.into(), Some(cure.to_owned()), None);
+    }
+
     pub(super) fn warn(&mut self, probe: Probe, target: &str, detail: impl Into<String>, cure: &str) {
         self.note(probe, target, Verdict::Warn, detail.into(), Some(cure.to_owned()), None);
+    }
+
+    /// The same, of what the catalogue knows as well.
+    pub(super) fn warn_of(
+        &mut self,
+        probe: Probe,
+        target: &str,
+        detail: impl Into<String>,
+        cure: &str,
+        code: ErrorCode,
+    ) {
+        self.note(probe, target, Verdict::Warn, detail.into(), Some(cure.to_owned()), Some(code));
     }
 
     /// A failure of the catalogue, whose cure it is.
@@ -128,14 +145,24 @@ macro_rules! probes {
 }
 
 probes! {
+    /// The configuration can be read, and is valid.
+    Configuration = "configuration",
+    /// Connections can be made: the CA bundle, the client certificate and the proxy's credentials can be used.
+    Https = "http.client",
     /// The folder of the state exists, and the connector's user can write there.
     StateFolder = "state.folder",
     /// What is written to the state's disk is synced to it, and the disk is a local one.
     StateSync = "state.sync",
     /// There is room for the journal's reserve and some more.
     StateSpace = "state.space",
+    /// Nobody else can change or replace the state.
+    StateAccess = "state.access",
     /// The folder of the audit trail can be written to.
     AuditFolder = "audit.folder",
+    /// There is room for the audit trail, where it has a disk of its own.
+    AuditSpace = "audit.space",
+    /// Nobody else can change or replace the audit trail.
+    AuditAccess = "audit.access",
     /// The database, where the state is in one, is reached and answers.
     DatabaseConnect = "database.connect",
     /// TLS to the database is used, and not opened on the way.
@@ -196,7 +223,7 @@ probes! {
     ScopeUsers = "okta.scope.users",
     /// okta.groups.manage is granted (okta.groups.read without access).
     ScopeGroups = "okta.scope.groups",
-    /// No scope is granted that the connector does not use.
+    /// None of the scopes is granted that reach beyond what the connector does.
     ScopeExcess = "okta.scope.excess",
     /// The administrator role shows users.
     RoleUsers = "okta.role.users",

@@ -1,26 +1,28 @@
 //! # Purpose
-//! What the connector may do in one organization: scopes, and apart from them the administrator role. Too much is told as
-//! well as too little.
+//! What the connector may do in one organization beside its scopes: by the administrator role, and within limits. Too much
+//! is told as well as too little.
 //!
 //! # Invariants kept here
 //! - Nothing is changed: the one write names a user who does not exist, and Okta looks at rights first.
+//! - Of groups that were not read, nothing is said.
 //!
 //! # Not here
-//! Getting a token: `okta`.
+//! Getting a token: `okta`. What it carries: `scopes`.
+
+use std::collections::BTreeSet;
 
 use super::okta::Asked;
 use super::probe::{Probe, Report};
+use super::scopes;
 use crate::catalogue::ErrorCode;
-use crate::config::Organization;
-use crate::domain::Group;
+use crate::config::{Access, Organization};
+use crate::domain::{Group, OktaGroupId};
 use crate::http::Lane;
-use crate::okta::{Cursor, LOG_SCOPE, LogKind, OktaError, Rights};
+use crate::okta::{Cursor, LOG_SCOPE, LogKind, OktaError, PageError, Rights, TokenStatus};
 use crate::telemetry::chain;
 
-/// Those about scopes.
-pub(super) const SCOPES: &[Probe] = &[Probe::ScopeUsers, Probe::ScopeGroups, Probe::ScopeExcess];
 /// Those about what lies beyond scopes.
-pub(super) const BEYOND_SCOPES: &[Probe] = &[
+pub(super) const ALL: &[Probe] = &[
     Probe::RoleUsers,
     Probe::RoleGroups,
     Probe::RoleMembers,
@@ -32,25 +34,16 @@ pub(super) const BEYOND_SCOPES: &[Probe] = &[
     Probe::SystemLog,
 ];
 
-/// Scopes that would let a thief of the key do much more than the connector does.
-const TOO_MUCH: [&str; 10] = [
-    "okta.apps.manage",
-    "okta.apiTokens.manage",
-    "okta.authorizationServers.manage",
-    "okta.clients.manage",
-    "okta.factors.manage",
-    "okta.groups.manage",
-    "okta.idps.manage",
-    "okta.policies.manage",
-    "okta.roles.manage",
-    "okta.users.manage",
-];
+/// By which an application may look at its own roles.
+const ROLES_SCOPE: &str = "okta.roles.read";
+/// As Okta calls the role that may do everything.
+const SUPER_ADMIN: &str = "SUPER_ADMIN";
+const INSTEAD: &str =
+    "Assign a custom role in place of Super Administrator (`apono-connector okta setup` does).";
 /// Of 200 groups each.
 const MOST_PAGES: usize = 10;
 /// Named in a finding.
 const NAMED: usize = 5;
-/// Below so many requests a minute a first run of an ordinary organization takes days.
-const LEAST_LIMIT: u32 = 60;
 
 pub(super) async fn examine(
     organization: &Organization,
@@ -59,47 +52,22 @@ pub(super) async fn examine(
     report: &mut Report,
 ) {
     let target = organization.url.origin();
-    for (probe, scope) in [Probe::ScopeUsers, Probe::ScopeGroups].into_iter().zip(&asked.settings.scopes) {
-        if missing.contains(scope) {
-            report.fail(probe, &target, format!("{scope} is not granted"), ErrorCode::ScopeMissing);
-        } else {
-            report.pass(probe, &target, format!("{scope} is granted"));
-        }
-    }
-    excess(asked, &target, report).await;
+    scopes::examine(asked, missing, &target, report).await;
     if !missing.is_empty() {
-        for probe in BEYOND_SCOPES {
+        for probe in ALL {
             report.skip(*probe, &target, "not known while a scope is missing");
         }
         return;
     }
     if !role(asked, &target, report).await {
-        for probe in &BEYOND_SCOPES[2..] {
+        for probe in &ALL[2..] {
             report.skip(*probe, &target, "not known while the administrator role is missing");
         }
         return;
     }
     groups(organization, asked, &target, report).await;
-    rates(asked, &target, report);
+    asked.gauge.judge(organization.rate_limit_share, &target, report);
     log(asked, &target, report).await;
-}
-
-async fn excess(asked: &Asked, target: &str, report: &mut Report) {
-    let wanted: Vec<_> =
-        TOO_MUCH.into_iter().filter(|scope| !asked.settings.scopes.contains(scope)).collect();
-    let more = asked.also_asking(&wanted);
-    more.tokens.keep_fresh().await;
-    let granted: Vec<_> = wanted.into_iter().filter(|scope| more.tokens.carries(scope)).collect();
-    if granted.is_empty() {
-        report.pass(Probe::ScopeExcess, target, "of those that allow much more, none is granted");
-    } else {
-        report.warn(
-            Probe::ScopeExcess,
-            target,
-            format!("granted, and not used by the connector: {}", granted.join(", ")),
-            "Revoke them (Okta API Scopes tab): whoever steals the key could use them.",
-        );
-    }
 }
 
 async fn role(asked: &Asked, target: &str, report: &mut Report) -> bool {
@@ -145,71 +113,109 @@ async fn groups(organization: &Organization, asked: &Asked, target: &str, report
     let is_allowed = |group: &&Group| {
         policy.allow_groups.matching(group).is_some() && policy.deny_groups.matching(group).is_none()
     };
-    let carries_roles = |group: &&Group| group.has_admin_privilege == Some(true);
-    let fed: Vec<_> =
-        looked.groups.iter().filter(is_allowed).filter(|group| looked.fed.contains(&group.id)).collect();
-    let admin: Vec<_> = looked.groups.iter().filter(is_allowed).filter(carries_roles).collect();
     let plain = looked
         .groups
         .iter()
         .filter(is_allowed)
         .find(|group| !carries_roles(group) && !looked.fed.contains(&group.id));
-    may_write(asked, plain, target, report).await;
-    may_write_too_much(asked, looked.groups.iter().find(carries_roles), target, report).await;
-    if fed.is_empty() {
-        report.pass(Probe::RuleManaged, target, "none");
-    } else {
-        report.warn(
+    may_write(asked, plain, &looked, target, report).await;
+    may_write_too_much(asked, looked.groups.iter().find(|group| carries_roles(group)), target, report).await;
+    let allowed: Vec<_> = looked.groups.iter().filter(is_allowed).collect();
+    filled_by_rules(&looked, &allowed, target, report);
+    with_roles(access, &looked, &allowed, target, report);
+}
+
+fn carries_roles(group: &Group) -> bool {
+    group.has_admin_privilege == Some(true)
+}
+
+fn filled_by_rules(looked: &Looked, allowed: &[&Group], target: &str, report: &mut Report) {
+    let fed: Vec<_> = allowed.iter().copied().filter(|group| looked.fed.contains(&group.id)).collect();
+    let is_read = |id: &OktaGroupId| looked.groups.iter().any(|group| group.id == *id);
+    if !fed.is_empty() {
+        report.warn_of(
             Probe::RuleManaged,
             target,
             format!("grants are refused in these, which group rules fill: {}", names(&fed)),
             "Leave them out (okta[].access.policy.deny_groups), or let no rule fill what is granted.",
+            ErrorCode::ResultRefusedRule,
         );
-    }
-    if admin.is_empty() {
-        report.pass(Probe::AdminGroups, target, "none");
+    } else if looked.is_complete || looked.fed.iter().all(is_read) {
+        report.pass(Probe::RuleManaged, target, "none");
     } else {
-        let what = if policy.allow_admin_groups {
+        report.skip(Probe::RuleManaged, target, looked.none_so_far());
+    }
+}
+
+fn with_roles(access: &Access, looked: &Looked, allowed: &[&Group], target: &str, report: &mut Report) {
+    let admin: Vec<_> = allowed.iter().copied().filter(|group| carries_roles(group)).collect();
+    let untold = allowed.iter().filter(|group| group.has_admin_privilege.is_none()).count();
+    if !admin.is_empty() {
+        let what = if access.policy.allow_admin_groups {
             "grants give administrator roles in these"
         } else {
             "grants are refused in these, which carry administrator roles"
         };
-        report.warn(
+        report.warn_of(
             Probe::AdminGroups,
             target,
             format!("{what}: {}", names(&admin)),
             "Leave them out (okta[].access.policy.deny_groups), unless it is meant.",
+            ErrorCode::ResultRefusedAdmin,
         );
+    } else if untold > 0 {
+        let detail = format!("Okta does not say of {untold} groups whether they carry administrator roles");
+        report.skip(Probe::AdminGroups, target, detail);
+    } else if looked.is_complete {
+        report.pass(Probe::AdminGroups, target, "none");
+    } else {
+        report.skip(Probe::AdminGroups, target, looked.none_so_far());
     }
 }
 
 struct Looked {
     groups: Vec<Group>,
-    fed: std::collections::BTreeSet<crate::domain::OktaGroupId>,
+    fed: BTreeSet<OktaGroupId>,
+    /// Whether these are all groups, each of them read.
+    is_complete: bool,
+}
+
+impl Looked {
+    fn none_so_far(&self) -> String {
+        format!("none among the first {} groups, and what comes after them was not read", self.groups.len())
+    }
 }
 
 async fn look(asked: &Asked) -> Result<Looked, OktaError> {
     let memberships = &asked.organization.memberships;
     let fed = memberships.rule_fed_groups(Lane::Directory).await?;
-    let (mut groups, mut next): (Vec<Group>, Option<Cursor>) = (Vec::new(), None);
+    let mut looked = Looked { groups: Vec::new(), fed, is_complete: false };
+    let (mut next, mut skipped): (Option<Cursor>, usize) = (None, 0);
     for _ in 0..MOST_PAGES {
         let page = match memberships.grantable_groups(next.as_ref(), Lane::Directory).await {
             Ok(page) => page,
-            Err(crate::okta::PageError::Call(error)) => return Err(error),
-            Err(crate::okta::PageError::Link { .. }) => break,
+            Err(PageError::Call(error)) => return Err(error),
+            Err(PageError::Link { .. }) => break,
         };
-        groups.extend(page.items);
+        looked.groups.extend(page.items);
+        skipped += page.skipped.len();
         next = page.next;
         if next.is_none() {
+            looked.is_complete = skipped == 0;
             break;
         }
     }
-    Ok(Looked { groups, fed })
+    Ok(looked)
 }
 
-async fn may_write(asked: &Asked, group: Option<&Group>, target: &str, report: &mut Report) {
+async fn may_write(asked: &Asked, group: Option<&Group>, looked: &Looked, target: &str, report: &mut Report) {
     let Some(group) = group else {
-        report.skip(Probe::RoleMembers, target, "there is no group in which a grant could begin");
+        let detail = if looked.is_complete {
+            "there is no group in which a grant could begin".to_owned()
+        } else {
+            format!("to find a group in which a grant could begin: {}", looked.none_so_far())
+        };
+        report.skip(Probe::RoleMembers, target, detail);
         return;
     };
     match asked.organization.memberships.may_change(&group.id).await {
@@ -225,54 +231,56 @@ async fn may_write(asked: &Asked, group: Option<&Group>, target: &str, report: &
 }
 
 async fn may_write_too_much(asked: &Asked, group: Option<&Group>, target: &str, report: &mut Report) {
-    let Some(group) = group else {
-        report.skip(Probe::RoleExcess, target, "there is no group with administrator roles to tell it by");
-        return;
-    };
+    let Some(group) = group else { return own_roles(asked, target, report).await };
     match asked.organization.memberships.may_change(&group.id).await {
         Ok(false) => report.pass(Probe::RoleExcess, target, "groups with administrator roles are out of its reach"),
-        Ok(true) => report.warn(
+        Ok(true) => report.warn_of(
             Probe::RoleExcess,
             target,
             format!("members of {}, which carries administrator roles, can be changed: so can a super administrator only", group.name),
-            "Assign a custom role in place of Super Administrator (`apono-connector okta setup` does).",
+            INSTEAD,
+            ErrorCode::MoreThanNeeded,
         ),
         Err(error) => fail(Probe::RoleExcess, target, &error, report),
     }
 }
 
-fn rates(asked: &Asked, target: &str, report: &mut Report) {
-    let known = asked.organization.budget.known();
-    let Some((bucket, limit, _)) = known.iter().min_by_key(|(_, limit, _)| *limit).copied() else {
-        for probe in [Probe::RateShare, Probe::RateOthers] {
-            report.skip(probe, target, "no answer has told of limits");
+/// What Okta says of the application's own roles, where it may be asked.
+async fn own_roles(asked: &Asked, target: &str, report: &mut Report) {
+    let more = asked.asking_just(&[&asked.settings.scopes, &[ROLES_SCOPE][..]].concat());
+    more.tokens.keep_fresh().await;
+    let reason = match more.tokens.status() {
+        TokenStatus::Held { .. } if more.tokens.carries(ROLES_SCOPE) => {
+            match more.directory.roles_of(&more.tokens.client_id()).await {
+                Ok(roles) if roles.iter().any(|role| role == SUPER_ADMIN) => {
+                    let detail = format!("the application has these roles: {}", roles.join(", "));
+                    return report.warn_of(
+                        Probe::RoleExcess,
+                        target,
+                        detail,
+                        INSTEAD,
+                        ErrorCode::MoreThanNeeded,
+                    );
+                }
+                Ok(roles) if !roles.is_empty() => {
+                    let detail = format!("the application has these roles: {}", roles.join(", "));
+                    return report.pass(Probe::RoleExcess, target, detail);
+                }
+                // It has one, or it would see nothing.
+                Ok(_) => "Okta shows none of the application's roles".to_owned(),
+                Err(error) => format!("Okta does not show the application's roles: {}", chain(&error)),
+            }
         }
-        return;
+        TokenStatus::Held { .. } => format!("{ROLES_SCOPE} is not granted"),
+        TokenStatus::Failing(error) => chain(&*error).to_string(),
+        TokenStatus::Unknown => "there was no answer".to_owned(),
     };
-    if limit < LEAST_LIMIT {
-        report.warn(
-            Probe::RateShare,
-            target,
-            format!("{limit} requests a minute for {bucket}"),
-            "Raise the application's share of the rate limits (Okta: the application, Application rate limits).",
-        );
-    } else {
-        report.pass(
-            Probe::RateShare,
-            target,
-            format!("{limit} requests a minute and more (the least for {bucket})"),
-        );
-    }
-    let crowded = known.iter().find(|(_, limit, left)| *left < limit / 2 && *limit >= LEAST_LIMIT);
-    match crowded {
-        Some((bucket, limit, left)) => report.warn(
-            Probe::RateOthers,
-            target,
-            format!("of {limit} requests a minute for {bucket}, {left} are left"),
-            "See who else uses them (Okta: Reports, Rate Limits); runs take longer meanwhile.",
-        ),
-        None => report.pass(Probe::RateOthers, target, "more than half of each limit is left"),
-    }
+    report.skip_until(
+        Probe::RoleExcess,
+        target,
+        format!("there is no group with administrator roles to tell it by, and {reason}"),
+        "See that the application's Admin roles tab in Okta does not show Super Administrator; or grant okta.roles.read for as long as it takes to run `doctor` again.",
+    );
 }
 
 async fn log(asked: &Asked, target: &str, report: &mut Report) {

@@ -3,6 +3,7 @@
 //!
 //! # Invariants kept here
 //! - Nothing is changed: the one PATCH is for a user that nobody is.
+//! - What a service says of itself passes nothing: each ability is tried.
 //!
 //! # Not here
 //! How services differ: docs/scim.md.
@@ -24,6 +25,8 @@ use crate::http::mounted_token::MountedToken;
 use crate::scim::{Kind, Provider, Quirk, ScimError, patch};
 use crate::telemetry::{Metrics, chain};
 
+/// Nobody has this id, or this name.
+const NOBODY: &str = "apono-connector-doctor-nobody";
 const ALL: [Probe; 4] = [Probe::ScimAnswers, Probe::ScimToken, Probe::ScimPatch, Probe::ScimFilter];
 
 pub(super) async fn examine(
@@ -64,40 +67,65 @@ pub(super) async fn examine(
     };
     report.pass(Probe::ScimAnswers, &target, "it lists users");
     report.pass(Probe::ScimToken, &target, "it takes the token");
-    let lacks = [
-        (Probe::ScimPatch, Quirk::NoPatch, "PATCH", "whole objects are written in its place"),
-        (Probe::ScimFilter, Quirk::NoFilter, "filters", "listings are searched in their place"),
-    ];
-    let of_patch = if abilities.has(Quirk::NoPatch) { Ok(()) } else { patch_nobody(&provider).await };
-    for (probe, quirk, what, then) in lacks {
-        if abilities.has(quirk) {
-            report.warn(
-                probe,
-                &target,
-                format!("it says that it knows no {what}; {then}"),
-                "Nothing has to be done; see docs/scim.md.",
-            );
-        } else if let (Probe::ScimPatch, Err(error)) = (probe, &of_patch) {
-            report.warn(
-                probe,
-                &target,
-                format!("it is to know PATCH, and does not look for the user whom one is for: {error}"),
-                "Nothing has to be done where runs complete: whole objects are written then; see docs/scim.md.",
-            );
-        } else {
-            report.pass(probe, &target, format!("it does not say that it knows no {what}"));
+    let what = if abilities.has(Quirk::NoPatch) {
+        Err("it says that it knows no PATCH".to_owned())
+    } else {
+        patch_nobody(&provider).await
+    };
+    match what {
+        Ok(()) => report.pass(
+            Probe::ScimPatch,
+            &target,
+            "asked to change a user that nobody is, it says in SCIM's own form that there is none; whether changes last is seen by directory runs",
+        ),
+        Err(what) => report.warn(
+            Probe::ScimPatch,
+            &target,
+            what,
+            "Nothing has to be done where runs complete: whole objects are written then; see docs/scim.md.",
+        ),
+    }
+    let what = if abilities.has(Quirk::NoFilter) {
+        Err("it says that it knows no filters".to_owned())
+    } else {
+        find_nobody(&provider).await
+    };
+    match what {
+        Ok(()) => {
+            report.pass(Probe::ScimFilter, &target, "asked for the user name of nobody, it finds nobody");
         }
+        Err(what) => report.warn(
+            Probe::ScimFilter,
+            &target,
+            what,
+            "Nothing has to be done: listings are searched in their place; see docs/scim.md.",
+        ),
     }
 }
 
-/// Whoever knows PATCH looks for the user first.
+/// Whoever knows PATCH looks for the user first. Where there is no such path at all, "not found" is no SCIM error.
 async fn patch_nobody(provider: &Provider) -> Result<(), String> {
-    let nobody = ScimId::from("apono-connector-doctor-nobody");
     let message = patch::replace("active", &json!(true));
-    match provider.patch(Kind::User, &nobody, &message, None).await {
+    match provider.patch(Kind::User, &ScimId::from(NOBODY), &message, None).await {
         Ok(_) => Err("it accepts the change of a user that it does not have".to_owned()),
-        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(()),
-        Err(error) => Err(chain(&error).to_string()),
+        Err(ScimError::Answered { answer, .. })
+            if answer.status == StatusCode::NOT_FOUND && answer.is_of_scim =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(format!(
+            "it is to know PATCH, and does not look for the user whom one is for: {}",
+            chain(&error)
+        )),
+    }
+}
+
+async fn find_nobody(provider: &Provider) -> Result<(), String> {
+    match provider.find(Kind::User, "userName", NOBODY).await {
+        Ok(Some(found)) if found.is_empty() => Ok(()),
+        Ok(Some(_)) => Err(format!("there is a user named {NOBODY}")),
+        Ok(None) => Err("it refuses a filter, or answers with users that it does not fit".to_owned()),
+        Err(error) => Err(format!("it is to know filters: {}", chain(&error))),
     }
 }
 

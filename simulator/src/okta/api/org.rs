@@ -47,9 +47,13 @@ pub(in super::super) fn get(exchange: &Exchange) -> Response {
 /// `GET /.well-known/okta-organization`.
 pub(in super::super) fn well_known(exchange: &Exchange) -> Response {
     let origin = &exchange.settings.origin;
+    let mut links = json!({ "organization": { "href": origin } });
+    if let Some(domain) = &exchange.settings.custom_domain {
+        links["alternate"] = json!({ "href": domain });
+    }
     let body = json!({
         "id": ORG_ID,
-        "_links": { "organization": { "href": origin } },
+        "_links": links,
         "pipeline": "idx",
         "settings": { "analyticsCollectionEnabled": false, "bugReportingEnabled": false, "omEnabled": false },
     });

@@ -37,7 +37,7 @@ impl AdminRole {
     }
 }
 
-/// Who calls with an API token.
+/// Who calls with an API token, or with as much right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Administrator {
     pub(in super::super) token: String,

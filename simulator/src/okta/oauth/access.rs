@@ -73,7 +73,8 @@ pub(in super::super) fn authorize(
     let caller = Caller {
         client: token.client.clone(),
         rights: Rights::of(client, &registry.management, in_force),
-        super_admin: client.super_admin,
+        super_admin: client.super_admin
+            || client.assignments.iter().any(|assignment| assignment.kind == "SUPER_ADMIN"),
         administrator: None,
     };
     match (&token.bound_to, is_proof_scheme) {

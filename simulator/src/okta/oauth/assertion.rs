@@ -21,7 +21,7 @@ pub(super) fn authenticate(
     registry: &mut Registry,
     assertion: &str,
     client_id: Option<&str>,
-    token_url: &str,
+    token_urls: &[String],
     now_ms: i64,
 ) -> Result<String, Refusal> {
     registry.assertions_seen += 1;
@@ -53,7 +53,7 @@ pub(super) fn authenticate(
     if subject != Some(client_id) {
         return Err(refused("The subject claim for client_assertion is not a valid client_id."));
     }
-    if jwt.text("aud") != Some(token_url) {
+    if !jwt.text("aud").is_some_and(|audience| token_urls.iter().any(|url| url == audience)) {
         return Err(refused(
             "The audience claim for client_assertion must be the endpoint invoked for the request.",
         ));

@@ -41,17 +41,17 @@ pub(in super::super) fn grant(
         return Err(Refusal::oauth(400, error, description));
     }
     let assertion = assertion_of(headers, &form)?;
-    let client = authenticate(registry, assertion, form.get("client_id"), &settings.token_url(), now_ms)?;
+    let client = authenticate(registry, assertion, form.get("client_id"), &settings.token_urls(), now_ms)?;
     if settings.outside_network_zone {
         let description = "The request is made from outside the client's permitted network zones.";
         return Err(Refusal::oauth(403, "access_denied", description));
     }
     let bound_to = bound_key(registry, settings, headers, now_ms.div_euclid(1000))?;
     let granted = registry.clients.get(&client).map(|client| client.scopes.clone()).unwrap_or_default();
-    let scopes = granted_scopes(form.get("scope").unwrap_or_default(), &granted)?;
+    let scopes = granted_scopes(form.get("scope").unwrap_or_default(), &granted, &settings.unknown_scopes)?;
 
     let lifetime = settings.token_lifetime;
-    let body_scope = scopes.join(" ");
+    let body_scope = settings.tells_scopes.then(|| scopes.join(" "));
     let token_type = if bound_to.is_some() { "DPoP" } else { "Bearer" };
     let token = Token {
         client,
@@ -60,13 +60,15 @@ pub(in super::super) fn grant(
         bound_to,
     };
     let access_token = registry.issue(token, now_ms);
-    Ok(json!({
+    let mut body = json!({
         "token_type": token_type,
         "expires_in": lifetime.as_secs(),
         "access_token": access_token,
-        "scope": body_scope,
-    })
-    .to_string())
+    });
+    if let Some(scope) = body_scope {
+        body["scope"] = json!(scope);
+    }
+    Ok(body.to_string())
 }
 
 fn form_of(headers: &HeaderMap, body: &[u8]) -> Result<Query, Refusal> {
@@ -134,7 +136,11 @@ fn bound_key(
     })
 }
 
-fn granted_scopes(requested: &str, granted: &BTreeSet<String>) -> Result<Vec<String>, Refusal> {
+fn granted_scopes(
+    requested: &str,
+    granted: &BTreeSet<String>,
+    unknown: &[&str],
+) -> Result<Vec<String>, Refusal> {
     let mut requested: Vec<&str> = requested.split_whitespace().collect();
     requested.sort_unstable();
     requested.dedup();
@@ -149,8 +155,11 @@ fn granted_scopes(requested: &str, granted: &BTreeSet<String>) -> Result<Vec<Str
         let description = "Cannot request '.self' scopes using client credentials.";
         return Err(Refusal::oauth(400, "client_credentials_self_scope_requested", description));
     }
-    let is_known =
-        |scope: &&str| scope.starts_with("okta.") && ["read", "manage"].contains(&last_part(scope));
+    let is_known = |scope: &&str| {
+        scope.starts_with("okta.")
+            && ["read", "manage"].contains(&last_part(scope))
+            && !unknown.contains(scope)
+    };
     if !requested.iter().all(is_known) {
         let description = "One or more scopes are not configured for the authorization server resource.";
         return Err(Refusal::oauth(400, "invalid_scope", description));
