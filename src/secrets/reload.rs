@@ -205,9 +205,9 @@ mod tests {
         is_open.store(false, Ordering::Relaxed);
         std::fs::write(&path, "the second").unwrap();
         assert_eq!(use_often(), ("first".to_owned(), 2), "once");
-        tokio::time::advance(READ_AGAIN - Duration::from_millis(1)).await;
+        tokio::time::advance(READ_AGAIN / 2).await;
         assert_eq!(use_often(), ("first".to_owned(), 2), "not yet");
-        tokio::time::advance(Duration::from_millis(1)).await;
+        tokio::time::advance(READ_AGAIN / 2).await;
         assert_eq!(use_often(), ("first".to_owned(), 3), "again, and bad still");
         std::fs::write(&path, "another third").unwrap();
         assert_eq!(use_often(), ("first".to_owned(), 4), "at once, since it has changed");

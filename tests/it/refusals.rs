@@ -234,7 +234,8 @@ fn change_form(request: &mut Request, change: impl Fn(&str, &str) -> Option<Stri
 
 #[tokio::test(start_paused = true)]
 async fn what_is_changed_on_the_way_has_its_code() {
-    let cases: [(ErrorCode, &str, fn(&mut Request)); 8] = [
+    type Meddle = fn(&mut Request);
+    let cases: [(ErrorCode, &str, Meddle); 8] = [
         (ProofRefused, "Multiple DPoP proof JWT headers", |request| {
             let proof = request.headers["dpop"].clone();
             request.headers.append("dpop", proof);

@@ -220,9 +220,12 @@ async fn the_demand_is_who_waits_and_what_was_spent() {
     assert_eq!(budget.demand(), Demand { of: 80, ..Demand::default() });
 }
 
-/// What is told of waits: `reason`, `wait_seconds` and `waited_seconds` of each line.
+/// `reason`, `wait_seconds` and `waited_seconds`.
+type Line = (Option<String>, Option<u64>, Option<u64>);
+
+/// What is told of waits.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(Option<String>, Option<u64>, Option<u64>)>>>);
+struct Told(Arc<Mutex<Vec<Line>>>);
 
 impl<S: tracing::Subscriber> Layer<S> for Told {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
