@@ -2,7 +2,7 @@
 //! Takes out of a refusal what it repeats of our secrets: some servers quote the header that they did not like.
 //!
 //! # Invariants kept here
-//! - What is told of an answer other than success holds nothing that the request was authorized with.
+//! - What is told of an answer other than success holds nothing that the request was authorized with, however it is spelt.
 //!
 //! # Not here
 //! What the answer means.
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Request, Response};
+use crate::secrets::spellings;
 
 /// The secrets that one request carries.
 pub(super) struct Shown(Vec<SecretString>);
@@ -31,7 +32,8 @@ impl Shown {
             return response;
         }
         let Response { status, mut headers, mut body } = response;
-        for secret in self.0.iter().map(ExposeSecret::expose_secret) {
+        for secret in self.0.iter().flat_map(|secret| spellings(secret.expose_secret())) {
+            let secret = secret.expose_secret();
             if contains(&body, secret) {
                 body = String::from_utf8_lossy(&body).replace(secret, "…").into();
             }
@@ -95,6 +97,15 @@ mod tests {
         assert_eq!(left.body, "no application/json for …, … nor placeholder");
         assert!(!format!("{:?}", left.headers).contains("placeholder-token"));
         assert_eq!(left.header("x-rate-limit-limit"), Some("600"));
+    }
+
+    #[test]
+    fn a_repeated_secret_is_taken_out_in_whatever_it_is_written() {
+        let mut request = request();
+        request.secret_in_body = Some(SecretString::from("placeholder/\"quoted\""));
+        let body = r#"{"got":"placeholder\/\"quoted\"","at":"?t=placeholder%2F%22quoted%22"}"#;
+        let left = Shown::by(&request).out_of(answer(400, body));
+        assert_eq!(left.body, r#"{"got":"…","at":"?t=…"}"#);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod file;
 mod mount;
 mod reload;
 mod signing_key;
+mod spellings;
 mod unshown;
 
 pub use authorities::BundleError;
@@ -24,4 +25,5 @@ pub use reload::{Reloading, Reloads, reloads};
 pub use signing_key::{
     Curve, GeneratedKey, KeyError, SignError, SignatureAlgorithm, SigningKey, generate_ec, generate_rsa,
 };
+pub use spellings::spellings;
 pub(crate) use unshown::{never_printed, never_shown};

@@ -102,7 +102,7 @@ async fn each_fault_of_a_database_turns_its_probe_and_no_other() {
     // Loopback by a name that does not say so.
     patient.url = format!("{}?sslmode=disable", base.url.replace("127.0.0.1", "127.1"));
     let report = patient.examine(&base).await;
-    check(&report, Probe::DatabaseTls, Verdict::Warn, None);
+    check(&report, Probe::DatabaseTls, Verdict::Warn, Some(ErrorCode::ConfigDoubtful));
     patient.url.clone_from(&base.url);
 
     let password = fs::read_to_string(&base.password_file).unwrap();

@@ -9,10 +9,10 @@
 //! # Not here
 //! Which files hold secrets: `config::Settings::secret_files`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+
+use crate::secrets::spellings;
 
 /// What is looked for.
 #[derive(Default)]
@@ -72,23 +72,16 @@ impl Needles {
         if text.len() < SHORTEST {
             return;
         }
-        let json = Value::from(text).to_string();
-        let url: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        let forms = [
-            text.to_owned(),
-            json.trim_matches('"').to_owned(),
-            url,
-            STANDARD.encode(text),
-            STANDARD_NO_PAD.encode(text),
-            URL_SAFE_NO_PAD.encode(text),
-        ];
-        self.0.extend(forms.into_iter().map(SecretString::from));
+        self.0.extend(spellings(text));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 

@@ -204,7 +204,9 @@ fn identity(of: &ClientCertificate) -> Result<reqwest::Identity, HttpsError> {
     };
     let certificate = read(&of.certificate, "apono.client_certificate_file")?;
     let key = read(&of.key, "apono.client_key_file")?;
-    let pem = SecretString::from(format!("{}\n{}\n", key.expose_secret(), certificate.expose_secret()));
+    let parts = [key.expose_secret(), certificate.expose_secret(), ""];
+    // Joined at once, so that no shorter copy of the key is left behind.
+    let pem = SecretString::from(parts.join("\n"));
     reqwest::Identity::from_pem(pem.expose_secret().as_bytes()).map_err(|source| not_a_pair(of, source))
 }
 
