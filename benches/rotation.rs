@@ -3,7 +3,7 @@
 //! `cargo bench --bench rotation -- --rotations 1000` replaces again and again the Okta key and the connector token, which
 //! is two rotations, the former ones being switched off once the next had their time to be seen, while 25 grants a second
 //! begin and end. It prints as it goes how many requests failed and how many grants were given, and a JSON line at the end.
-//! Without arguments: 20. A thousand take about an hour.
+//! Without arguments: 20. A thousand take about half an hour.
 //!
 //! It judges nothing.
 

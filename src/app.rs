@@ -50,7 +50,7 @@ use crate::entropy::{SharedEntropy, SystemEntropy};
 use crate::fleet::Members;
 use crate::http::Transport;
 use crate::http::address::Address;
-use crate::http::transport::{HttpsError, HttpsTransport};
+use crate::http::transport::{HttpsError, HttpsSettings, HttpsTransport};
 use crate::runtime::{Ending, Manager, Pulse, Signals, Supervisor};
 use crate::server;
 use crate::telemetry::log::Log;
@@ -69,6 +69,8 @@ pub use state::owner;
 pub struct Outside {
     /// The network.
     pub transport: Arc<dyn Transport>,
+    /// The same without `http.ca_bundle_file`, where `doctor` is to tell by it whose certificates there are.
+    pub without_bundle: Option<Arc<dyn Transport>>,
     /// Time.
     pub clock: SharedClock,
     /// Randomness.
@@ -86,12 +88,22 @@ impl Outside {
     pub fn real(settings: &Settings) -> Result<Self, StartError> {
         Ok(Self {
             transport: Arc::new(HttpsTransport::new(&settings.http.connection).map_err(StartError::Https)?),
+            without_bundle: None,
             clock: SystemClock::shared(),
             entropy: SystemEntropy::shared(),
             journal: None,
             audit: None,
             log: None,
         })
+    }
+
+    /// The real one for [`doctor`].
+    pub fn real_for_doctor(settings: &Settings) -> Result<Self, StartError> {
+        let without = HttpsSettings { ca_bundle: None, ..settings.http.connection.clone() };
+        let is_other = settings.http.connection.ca_bundle.is_some();
+        let without =
+            is_other.then(|| HttpsTransport::new(&without)).transpose().map_err(StartError::Https)?;
+        Ok(Self { without_bundle: without.map(|it| Arc::new(it) as _), ..Self::real(settings)? })
     }
 }
 

@@ -91,6 +91,8 @@ pub enum ErrorCode {
     ProxyWantsCredentials = 212,
     /// The peer wants another client certificate.
     CertificateWanted = 213,
+    /// TLS is opened on the way, by somebody whom the CA bundle lets.
+    TlsOpened = 214,
     /// This host's clock is wrong.
     WrongClock = 220,
     /// Okta does not know this client.
@@ -419,6 +421,7 @@ impl ErrorCode {
         Self::AnswerTooLarge,
         Self::ProxyWantsCredentials,
         Self::CertificateWanted,
+        Self::TlsOpened,
         Self::WrongClock,
         Self::UnknownClient,
         Self::KeyNotRegistered,

@@ -128,6 +128,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         said: &[],
     },
     Entry {
+        code: ErrorCode::TlsOpened,
+        title: "TLS is opened on the way, by somebody whom the CA bundle lets",
+        cause: "No public authority has signed the peer's certificate; one of http.ca_bundle_file has. That is TLS inspection, or a peer with a private authority.",
+        cure: "Except the peer's host from TLS inspection, where the network's rules allow it. Leave it where the peer's own certificate is private.",
+        page: None,
+        again: Again::AfterCure,
+        said: &[],
+    },
+    Entry {
         code: ErrorCode::WrongClock,
         title: "This host's clock is wrong",
         cause: "It differs from Okta's, which judges assertions and proofs by its own.",

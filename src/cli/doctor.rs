@@ -48,7 +48,7 @@ pub(super) fn doctor(arguments: &DoctorArgs, sources: &Sources) -> Exit {
 }
 
 fn look(settings: &Settings) -> Result<Report, Exit> {
-    match Outside::real(settings) {
+    match Outside::real_for_doctor(settings) {
         Ok(outside) => wait_for(examine(settings, &outside, Arc::new(ThisHost))),
         Err(StartError::Https(error)) => {
             wait_for(examine_without_connections(settings, &error, Arc::new(ThisHost)))

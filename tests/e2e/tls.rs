@@ -115,28 +115,33 @@ async fn a_redirect_carries_no_token_anywhere() {
     assert_eq!(thief.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody has come");
 }
 
-/// The certificates of the host count beside the bundle: `SSL_CERT_FILE` names them on any Linux.
+/// The certificates of the host count beside the bundle: `SSL_CERT_FILE` names them on any Linux. Only what the bundle alone
+/// vouches for may be somebody who opens TLS on the way.
 #[tokio::test]
-async fn the_hosts_own_certificates_are_taken() {
+async fn whose_certificate_it_is_is_told() {
     let world = World::new();
     let mut authority = Authority::new("Of the host");
-    std::fs::write(world.path("host.pem"), &authority.pem).unwrap();
+    let trusted = world.path("trusted.pem");
+    std::fs::write(&trusted, &authority.pem).unwrap();
     let apono = authority.serve("localhost", 2999, OK).await;
     let configuration = world.configuration("");
     let there = configuration.replace(&world.apono_url(), &format!("https://localhost:{}", apono.port()));
     world.write_configuration(&there);
-    let mut found = Vec::new();
-    for host in [None, Some(world.path("host.pem"))] {
-        let mut command = world.command(&["doctor", "--json"]);
-        command.stdout(Stdio::piped()).envs(host.map(|path| ("SSL_CERT_FILE", path)));
+    let in_bundle = format!("http.ca_bundle_file={}", trusted.display());
+    let cases: [(&[&str], Option<&Path>, Value); 3] = [
+        (&[], None, json!(["FAIL", ErrorCode::UnknownIssuer.to_string()])),
+        (&[], Some(&trusted), json!(["PASS", null])),
+        (&["--set", &in_bundle], None, json!(["WARN", ErrorCode::TlsOpened.to_string()])),
+    ];
+    for (more, of_the_host, expected) in cases {
+        let mut command = world.command(&[&["doctor", "--json"], more].concat());
+        command.stdout(Stdio::piped()).envs(of_the_host.map(|path| ("SSL_CERT_FILE", path)));
         let output = command.output().await.unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let findings = report["findings"].as_array().unwrap().iter();
-        let of_tls = findings.filter(|finding| finding["id"] == "apono.tls");
-        found.extend(of_tls.map(|finding| (finding["verdict"].clone(), finding["code"].clone())));
+        let mut findings = report["findings"].as_array().unwrap().iter();
+        let of_tls = findings.find(|finding| finding["id"] == "apono.tls").unwrap();
+        assert_eq!(json!([of_tls["verdict"], of_tls["code"]]), expected, "{of_tls}");
     }
-    let unknown = (json!("FAIL"), json!(ErrorCode::UnknownIssuer.to_string()));
-    assert_eq!(found, [unknown, (json!("PASS"), Value::Null)]);
 }
 
 #[test]

@@ -36,6 +36,8 @@ struct Patient {
     admins: String,
     /// A host and what keeps us from it.
     cut_off: Option<(&'static str, ErrorCode)>,
+    /// Whose certificate is that of an authority in the CA bundle.
+    inspected: Option<&'static str>,
     host: Ill,
     /// Each look draws other ids: Okta sees a `jti` once.
     looks: AtomicU64,
@@ -127,6 +129,7 @@ impl Patient {
             group,
             admins,
             cut_off: None,
+            inspected: None,
             host: Ill::default(),
             looks: AtomicU64::new(7),
         };
@@ -153,6 +156,11 @@ impl Patient {
         }
         let outside = Outside {
             transport: Arc::new(CutOff { network: self.world.network(), from: self.cut_off }),
+            without_bundle: self.inspected.map(|from| {
+                let network = self.world.network();
+                Arc::new(CutOff { network, from: Some((from, ErrorCode::UnknownIssuer)) })
+                    as Arc<dyn Transport>
+            }),
             clock: Arc::clone(&self.world.clock),
             entropy: SeededEntropy::shared(self.looks.fetch_add(1, Ordering::Relaxed)),
             journal: None,
@@ -240,6 +248,7 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     }),
     (Probe::OktaProxy, Verdict::Fail, |p| p.cut_off = Some(("example.okta.com", ErrorCode::ProxyFails))),
     (Probe::OktaTls, Verdict::Fail, |p| p.cut_off = Some(("example.okta.com", ErrorCode::UnknownIssuer))),
+    (Probe::OktaTls, Verdict::Warn, |p| p.inspected = Some("example.okta.com")),
     (Probe::OktaAddress, Verdict::Fail, |p| {
         p.world.okta.configure(|settings| settings.origin = "https://real.okta.com".into());
     }),
@@ -313,6 +322,7 @@ const FAULTS: &[(Probe, Verdict, Fall)] = &[
     }),
     (Probe::AponoProxy, Verdict::Fail, |p| p.cut_off = Some(("api.apono.io", ErrorCode::ProxyFails))),
     (Probe::AponoTls, Verdict::Fail, |p| p.cut_off = Some(("api.apono.io", ErrorCode::CertificateTime))),
+    (Probe::AponoTls, Verdict::Warn, |p| p.inspected = Some("api.apono.io")),
     (Probe::AponoClock, Verdict::Fail, |p| {
         let wrong = Fault::SetHeader("date".into(), "Thu, 01 Jan 2026 00:10:00 GMT".into());
         p.world.apono.faults().once("list_grants", wrong);

@@ -223,6 +223,7 @@ listen = "127.0.0.1:0"
         self.seed += 1;
         let outside = Outside {
             transport: network,
+            without_bundle: None,
             clock: Arc::clone(&self.clock),
             entropy: SeededEntropy::shared(self.seed),
             journal,

@@ -59,10 +59,17 @@ pub(super) async fn reach(
     report: &mut Report,
 ) -> Option<Response> {
     let target = url.origin().ascii_serialization();
-    let answer = outside.transport.send(Request::new(Method::GET, url), settings.http.request_timeout).await;
+    let (asked, again) = (Request::new(Method::GET, url.clone()), Request::new(Method::GET, url));
+    let answer = outside.transport.send(asked, settings.http.request_timeout).await;
     let failed = match &answer {
         Ok(_) => None,
         Err(error) => Some((steps.of(error.code()), error)),
+    };
+    let opened = match (&answer, &outside.without_bundle) {
+        (Ok(_), Some(without)) if again.url.scheme() == "https" => {
+            without.send(again, settings.http.request_timeout).await.err()
+        }
+        (Ok(_) | Err(_), Some(_) | None) => None,
     };
     let mut is_known = true;
     for step in steps.in_order() {
@@ -71,11 +78,30 @@ pub(super) async fn reach(
                 report.fail(step, &target, text(error), error.code());
                 is_known = false;
             }
-            Some(_) | None if is_known => report.pass(step, &target, "it goes through"),
+            Some(_) | None if is_known => match &opened {
+                Some(error) if step == steps.tls => without_the_bundle(error, step, &target, report),
+                Some(_) | None => report.pass(step, &target, "it goes through"),
+            },
             Some(_) | None => report.skip(step, &target, "not known while the step before fails"),
         }
     }
     answer.ok()
+}
+
+/// Of a peer that answers where the CA bundle is trusted, and not, or not so, where it is not.
+fn without_the_bundle(error: &TransportError, tls: Probe, target: &str, report: &mut Report) {
+    if error.code() == ErrorCode::UnknownIssuer {
+        report.warn_of(
+            tls,
+            target,
+            "the certificate is that of an authority in http.ca_bundle_file: whoever holds that can read and change what goes by",
+            ErrorCode::TlsOpened.cure(),
+            ErrorCode::TlsOpened,
+        );
+    } else {
+        let detail = format!("it goes through; whether somebody opens it is not known: {}", text(error));
+        report.pass(tls, target, detail);
+    }
 }
 
 fn text(error: &TransportError) -> String {

@@ -235,7 +235,7 @@ impl Bundle {
                 }
                 Err(error) => self.miss("journal.json, grants.json", &chain(&error).to_string()),
             }
-            match Outside::real(&settings) {
+            match Outside::real_for_doctor(&settings) {
                 Ok(outside) => {
                     let report = examine(&settings, &outside, Arc::new(ThisHost)).await;
                     self.put("doctor.json", pretty(&json!({ "findings": report.findings })));
