@@ -395,15 +395,11 @@ impl Builder {
         };
         self.runs("reach", |stop| reaching.run(stop));
 
-        self.share_the_limits(&facts);
+        self.share_the_state(&facts);
         let leases = Leases::new(Arc::clone(&self.control), Arc::clone(&ledger), Arc::clone(&clock));
         self.runs("leases", |stop| async move { leases.run(stop).await });
         let checked = Arc::clone(&ledger);
         self.runs("journal", |stop| async move { checked.keep_checking(stop).await });
-        if ledger.is_shared() {
-            let kept_up = Arc::clone(&ledger);
-            self.runs("fleet", |stop| async move { kept_up.keep_up(stop).await });
-        }
 
         let outbox = Outbox {
             control: Arc::clone(&self.control),
@@ -477,13 +473,22 @@ impl Builder {
         }
     }
 
-    /// Where several daemons share a state, they share Okta's limits too.
-    fn share_the_limits(&mut self, facts: &FactSource) {
-        if let Some(members) = &self.members {
+    /// Where several daemons share a state: takes in what the others write, divides Okta's limits among them, and keeps a
+    /// way into the database.
+    fn share_the_state(&mut self, facts: &FactSource) {
+        if self.ledger.is_shared() {
+            let kept_up = Arc::clone(&self.ledger);
+            self.runs("fleet", |stop| async move { kept_up.keep_up(stop).await });
+        }
+        if let Some(members) = self.members.clone() {
             let budget = |view: &OrganizationView| (view.integration.clone(), Arc::clone(&view.budget));
             let budgets = facts.organizations.iter().map(budget).collect();
-            let slices = Slices::new(Arc::clone(members), Arc::clone(&self.outside.clock), budgets);
+            let slices = Slices::new(Arc::clone(&members), Arc::clone(&self.outside.clock), budgets);
             self.runs("slices", |stop| slices.run(stop));
+            self.runs(
+                "database password",
+                |stop| async move { members.database().follow_password(stop).await },
+            );
         }
     }
 

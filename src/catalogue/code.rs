@@ -33,7 +33,7 @@ pub enum ErrorCode {
     SecretNotAToken = 116,
     /// A secret file is mounted in a way that never shows a change.
     FixedMount = 117,
-    /// A new token is mounted that its peer does not take.
+    /// A new token or password is mounted that its peer does not take.
     NewTokenNotTaken = 118,
     /// It cannot be known whether the kill switch's file is there.
     KillSwitchUnseen = 119,

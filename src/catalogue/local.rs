@@ -102,9 +102,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         code: ErrorCode::NewTokenNotTaken,
-        title: "A new token is mounted that its peer does not take",
-        cause: "The peer learns of it later, or it is another's. The former token goes on being used.",
-        cure: "Nothing, if it passes. Else mount the token that the peer has.",
+        title: "A new token or password is mounted that its peer does not take",
+        cause: "The peer learns of it later, or it is another's. The former one goes on being used, until the process ends.",
+        cure: "Nothing, if it passes. Else mount the one that the peer has.",
         page: None,
         again: Again::ByItself,
         said: &[],

@@ -3,14 +3,12 @@
 //!
 //! # Invariants kept here
 //! - A server that says nothing takes its own time and not that of the next one.
-//! - The password is read for each new connection; one that the database took is not forgotten before it takes another.
 //! - No connection is handed out before its limits are in force: no statement and no lock is waited for without end.
 //!
 //! # Not here
-//! How many connections there are: the pool in `database`.
+//! How many connections there are: the pool in `database`. Which passwords are tried: `password`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -23,11 +21,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::error::{DatabaseError, Place, Silence};
+use super::password::Passwords;
 use super::tls::tls;
 use super::url::{Binding, Host};
 use super::{DatabaseSettings, DatabaseUrl};
 use crate::clock;
-use crate::secrets::{Reloading, SecretSource};
+use crate::secrets::Reloading;
 use crate::telemetry::chain;
 
 /// The limits of a session, and what its statements count on: who was waited for is seen. The server's keepalives are for a daemon whose host is gone: what it had locked is free
@@ -54,9 +53,7 @@ pub(super) struct Connector {
     url: DatabaseUrl,
     place: Place,
     limit: Duration,
-    password: Option<Reloading<SecretString>>,
-    /// The password that the database took last.
-    taken: Mutex<Option<Arc<SecretString>>>,
+    passwords: Option<Passwords>,
     tls: Option<Reloading<MakeRustlsConnect>>,
     /// The server to begin with: the one that took us last, or the one after that which did not.
     first: AtomicUsize,
@@ -71,21 +68,16 @@ pub(super) struct Session {
 
 impl Connector {
     pub(super) fn new(settings: &DatabaseSettings, place: Place) -> Result<Self, DatabaseError> {
-        let password = match settings.password_file.clone() {
-            None => None,
-            Some(file) => {
-                let read = move || file.read().map_err(DatabaseError::Password);
-                Some(Reloading::new("database password", settings.password_file.clone(), read)?)
-            }
-        };
+        let passwords = settings.password_file.clone().map(|file| Passwords::new(file, place.clone()));
+        let passwords = passwords.transpose()?;
         let url = settings.url.clone();
         let tls = if url.uses_tls() { Some(tls(settings.ca_bundle.as_ref())?) } else { None };
-        let (limit, taken, first) = (settings.connect_timeout, Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { url, place, limit, password, taken, tls, first })
+        let (limit, first) = (settings.connect_timeout, AtomicUsize::new(0));
+        Ok(Self { url, place, limit, passwords, tls, first })
     }
 
     /// At the first server that takes us and can be written to.
-    async fn open(&self) -> Result<Session, DatabaseError> {
+    pub(super) async fn open(&self) -> Result<Session, DatabaseError> {
         let hosts = self.url.hosts();
         let first = self.first.load(Ordering::Relaxed);
         let mut told: Option<DatabaseError> = None;
@@ -111,32 +103,29 @@ impl Connector {
     }
 
     async fn open_at(&self, host: &Host) -> Result<Session, DatabaseError> {
-        let Some(file) = &self.password else { return self.open_with(host, None).await };
-        let password = file.current();
-        let refusal = match self.open_with(host, Some(&password)).await {
-            Err(error) if error.is_about_the_password() => error,
-            opened => return self.noted(opened, password),
-        };
-        // The file was replaced in this very moment, or before the database was told.
-        let former = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for other in [Some(file.current()), former].into_iter().flatten() {
-            if other.expose_secret() != password.expose_secret() {
-                let opened = self.open_with(host, Some(&other)).await;
-                return self.noted(opened, other);
+        let Some(passwords) = &self.passwords else { return self.open_with(host, None).await };
+        let (mut tried, mut refusal) = (Vec::new(), None);
+        while let Some(password) = passwords.next(&tried) {
+            match self.open_with(host, Some(&password)).await {
+                Err(error) if error.is_about_the_password() => {
+                    refusal.get_or_insert(error);
+                }
+                opened => {
+                    if opened.is_ok() {
+                        passwords.taken(&password, refusal.as_ref());
+                    }
+                    return opened;
+                }
             }
+            tried.push(password);
         }
-        Err(refusal)
+        passwords.refused();
+        refusal.map_or_else(|| self.silent(), Err)
     }
 
-    fn noted(
-        &self,
-        opened: Result<Session, DatabaseError>,
-        password: Arc<SecretString>,
-    ) -> Result<Session, DatabaseError> {
-        if opened.is_ok() {
-            *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(password);
-        }
-        opened
+    /// Whether there is a password that the database has yet to be asked about.
+    pub(super) fn has_a_new_password(&self) -> bool {
+        self.passwords.as_ref().is_some_and(Passwords::is_due)
     }
 
     async fn open_with(
@@ -211,6 +200,9 @@ impl Manager for Connector {
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if let Some(passwords) = &self.passwords {
+            passwords.look();
+        }
         if session.client.is_closed() {
             return Err(RecycleError::message("it was closed"));
         }

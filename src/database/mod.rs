@@ -11,6 +11,7 @@
 mod connect;
 mod error;
 mod format;
+mod password;
 mod tls;
 mod url;
 
@@ -21,9 +22,12 @@ use std::time::Duration;
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool, PoolError, TimeoutType};
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::clock;
 use crate::secrets::MountedFile;
+use crate::telemetry::chain;
 use connect::Connector;
 use error::Silence;
 
@@ -32,6 +36,8 @@ pub use url::{DatabaseUrl, Host, UrlError, is_postgres};
 
 /// What is enough for one daemon: its loops, its listing, and somebody who looks.
 const CONNECTIONS: usize = 6;
+/// Between looks at the password's file while no connection is wanted.
+const LOOK: Duration = Duration::from_secs(5);
 /// For one of them to be free.
 const FREE: Duration = Duration::from_secs(3);
 
@@ -106,6 +112,19 @@ impl Database {
             done
         });
         done.await.unwrap_or_else(|| Err(self.silent(limit))).map_err(|error| error.at(&self.place))
+    }
+
+    /// Tries each new password until `stop` while connections with the former are there: a wrong one is told when it is
+    /// mounted, and not when the last connection is gone.
+    pub async fn follow_password(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(clock::sleep(LOOK)).await.is_some() {
+            if self.pool.manager().has_a_new_password()
+                && let Some(Err(error)) = stop.run_until_cancelled(Box::pin(self.pool.manager().open())).await
+            {
+                // Whoever wants a connection tells of a database that is away.
+                debug!(error = %chain(&error), "the new password was not tried: {}", chain(&error));
+            }
+        }
     }
 
     fn silent(&self, limit: Duration) -> DatabaseError {
@@ -211,7 +230,7 @@ mod tests {
         };
         let database = Database::new(&settings).unwrap();
         let error = insert(&database, "x").await.unwrap_err();
-        let message = crate::telemetry::chain(&error).to_string();
+        let message = chain(&error).to_string();
         assert!(error.is_away() && message.contains("grants at /nowhere/.s.PGSQL.5432"), "{message}");
         let migrating: BoxFuture<'_, _> = Box::pin(database.migrate());
         assert!(migrating.await.unwrap_err().is_away());

@@ -10,7 +10,7 @@ use simulator::apono::Grant;
 use simulator::okta::{NewGroup, NewUser};
 
 use super::oracle::{Life, Promised, at_the_end, one_result, second_answers, too_early};
-use super::world::{Connector, INTEGRATION, World};
+use super::world::{Connector, INTEGRATION, World, in_time};
 
 const USERS: usize = 3;
 const GROUPS: usize = 4;
@@ -87,7 +87,7 @@ impl Killing {
                 self.grant();
             }
             let requests = 1 + self.draw(LONGEST);
-            self.until(|_| false, requests).await;
+            in_time("requests come, or all is over", self.until(|_| false, requests)).await;
             connector.kill().await;
             // What nobody has taken on is handed out again; it need not wait for the lease of a dead process.
             self.redeliver();

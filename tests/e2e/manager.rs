@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixDatagram, UnixStream};
 
-use crate::world::{Connector, World};
+use crate::world::{Connector, World, in_time};
 
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -101,13 +101,16 @@ async fn a_hangup_takes_up_a_good_configuration_and_keeps_the_old_one_before_a_b
         let warned = connector.text().matches("the former configuration goes on").count();
         connector.signal(Signal::SIGHUP);
         let more = |line: &Value| logged("SIGHUP: the former configuration goes on")(line);
-        loop {
-            connector.until_logged("the old one goes on", more).await;
-            if connector.text().matches("the former configuration goes on").count() > warned {
-                break;
+        let told_again = async {
+            loop {
+                connector.until_logged("the old one goes on", more).await;
+                if connector.text().matches("the former configuration goes on").count() > warned {
+                    break;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        in_time("the old one goes on", told_again).await;
     }
     assert!(!manager.seen.iter().any(|message| message.contains("RELOADING")));
 

@@ -13,7 +13,7 @@ use simulator::okta::{NewGroup, NewUser};
 use tokio::process::Command;
 
 use crate::fresh::{err, out};
-use crate::world::{Connector, INTEGRATION, LIMIT, World, read};
+use crate::world::{Connector, INTEGRATION, LIMIT, World, in_time, read};
 
 /// What is said about copying and about restoring, each known by a part of its commands.
 const COPY: &str = "-czf ";
@@ -281,9 +281,12 @@ async fn until_stopped(connector: &Connector) {
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
     };
     let threads = PathBuf::from(format!("/proc/{}/task", connector.pid()));
-    while !fs::read_dir(&threads).unwrap().all(|thread| is_stopped(&thread.unwrap().path())) {
-        tokio::task::yield_now().await;
-    }
+    let stopped = async {
+        while !fs::read_dir(&threads).unwrap().all(|thread| is_stopped(&thread.unwrap().path())) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("it stands still", stopped).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, in_time};
 
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
@@ -103,15 +103,17 @@ async fn a_stopped_connectors_journal_is_read_and_not_touched() {
 
     // The socket that the killed one left behind is in nobody's way.
     let mut connector = world.start();
-    let revoked = loop {
-        let revoked = world.run(&["grants", "revoke", id, "--reason", "enough"]).await;
-        match revoked.status.code() {
-            // Until it has opened its state.
-            Some(69) => assert!(connector.is_running(), "{}", connector.text()),
-            code => break code,
+    let revoked = async {
+        loop {
+            let revoked = world.run(&["grants", "revoke", id, "--reason", "enough"]).await;
+            match revoked.status.code() {
+                // Until it has opened its state.
+                Some(69) => assert!(connector.is_running(), "{}", connector.text()),
+                code => break code,
+            }
         }
     };
-    assert_eq!(revoked, Some(0));
+    assert_eq!(in_time("it has opened its state", revoked).await, Some(0));
     assert!(!world.okta.is_member(&group, &user));
     assert!(connector.stop().await.success());
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use simulator::fault::Fault;
 use simulator::okta::{Limits, Seed};
 
-use crate::world::World;
+use crate::world::{World, in_time};
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -40,20 +40,23 @@ async fn status_shows_how_far_a_run_is_while_it_goes_on() {
     assert!(err(&away).contains("does not run"), "{}", err(&away));
 
     let mut connector = world.start();
-    let organization = loop {
-        let status = world.run(&["status", "--json"]).await;
-        if status.status.code() != Some(0) {
-            assert!(connector.is_running(), "{}", connector.text());
-            continue;
+    let held = async {
+        loop {
+            let status = world.run(&["status", "--json"]).await;
+            if status.status.code() != Some(0) {
+                assert!(connector.is_running(), "{}", connector.text());
+                continue;
+            }
+            let document: Value = serde_json::from_str(&out(&status)).unwrap();
+            let organization = document["facts"]["organizations"][0].clone();
+            let progress = &organization["directory"]["progress"];
+            if progress["phase"] == "members" && progress["done"].as_u64() >= Some(1) {
+                break organization;
+            }
+            assert!(organization["last_directory_run"].is_null(), "the run has ended: {organization}");
         }
-        let document: Value = serde_json::from_str(&out(&status)).unwrap();
-        let organization = document["facts"]["organizations"][0].clone();
-        let progress = &organization["directory"]["progress"];
-        if progress["phase"] == "members" && progress["done"].as_u64() >= Some(1) {
-            break organization;
-        }
-        assert!(organization["last_directory_run"].is_null(), "the run has ended: {organization}");
     };
+    let organization = in_time("the run is held among the groups", held).await;
     let progress = &organization["directory"]["progress"];
     assert_eq!(
         (&progress["total"], &progress["requests_per_minute"]),

@@ -149,7 +149,7 @@ format = "json"
     /// Runs a command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Output {
         let output = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-        tokio::time::timeout(LIMIT, output).await.expect("the command ends").unwrap()
+        in_time("the command ends", output).await.unwrap()
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -194,7 +194,7 @@ format = "json"
     /// Waits until Okta has the membership, or has it no more.
     pub async fn until_member(&self, group: &str, user: &str, member: bool) {
         let reached = self.okta.until(|okta| okta.is_member(group, user) == member);
-        tokio::time::timeout(LIMIT, reached).await.expect("the membership changes");
+        in_time("the membership changes", reached).await;
     }
 
     pub fn now() -> Timestamp {
@@ -251,7 +251,7 @@ impl Connector {
     /// A signal that asks for the end, and how it ended.
     pub async fn stop_by(mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it stops").unwrap();
+        let status = in_time("it stops", self.child.wait()).await.unwrap();
         self.check_log();
         status
     }
@@ -273,7 +273,7 @@ impl Connector {
     }
 
     pub async fn wait(mut self) -> (ExitStatus, String) {
-        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap();
+        let status = in_time("it ends", self.child.wait()).await.unwrap();
         (status, self.text())
     }
 
@@ -327,6 +327,12 @@ pub fn log_schema() -> &'static jsonschema::Validator {
 pub fn contract() -> Contract {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/connector-api.yaml");
     Contract::parse(&fs::read_to_string(path).unwrap())
+}
+
+/// Waits for what comes soon unless something is broken: a test that hangs fails, and says where.
+pub async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(LIMIT, wait).await;
+    waited.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
 /// A plain HTTP GET.

@@ -15,10 +15,7 @@ use simulator::okta::{Limits, NewGroup, NewUser, WriteEffect};
 
 use super::oracle::{Life, Promised, at_the_end, one_result, second_answers, too_early};
 use super::postgres::Base;
-use super::world::{Connector, INTEGRATION, World};
-
-/// Nothing may take longer; generous, because CI machines are slow and this is not a measurement.
-const LIMIT: Duration = Duration::from_mins(2);
+use super::world::{Connector, INTEGRATION, LIMIT, World, in_time};
 
 /// See the module.
 pub struct Fleet {
@@ -180,7 +177,7 @@ full_interval = \"1s\"",
         let mut command = World::bare_command(arguments);
         command.arg("--config").arg(self.world.path(&format!("host{host}.toml")));
         let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output();
-        tokio::time::timeout(LIMIT, ended).await.expect("the command ends").unwrap()
+        in_time("the command ends", ended).await.unwrap()
     }
 
     /// Runs a command on a host; what it printed.
@@ -202,7 +199,7 @@ full_interval = \"1s\"",
                 clock::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(LIMIT, look).await.expect("the status fits")
+        in_time("the status fits", look).await
     }
 
     /// Waits until a fault of this operation has fired.
@@ -213,13 +210,13 @@ full_interval = \"1s\"",
                 requests.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(LIMIT, asked).await.expect("Okta is asked");
+        in_time("Okta is asked", asked).await;
     }
 
     /// Waits until nothing is left of what grants gave, answered or not.
     pub async fn until_ended(&self) {
         let ended = self.world.okta.until(|okta| okta.memberships() == self.promised.standing);
-        tokio::time::timeout(LIMIT, ended).await.expect("what grants gave ends");
+        in_time("what grants gave ends", ended).await;
     }
 
     pub fn is_over(&self) -> bool {

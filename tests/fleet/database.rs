@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_postgres::Client;
 
 use crate::postgres::{Base, Cluster, shared};
+use crate::world::in_time;
 
 /// So long that nothing but a defect reaches it.
 const LONG: Duration = Duration::from_mins(1);
@@ -82,6 +83,14 @@ async fn a_password_that_is_replaced_is_used_for_the_next_connection() {
     database.close_idle();
     assert_eq!(ask(&database).await.unwrap(), 1);
     set_password(shared(), &base, "third").await;
+    database.close_idle();
+    assert_eq!(ask(&database).await.unwrap(), 1);
+
+    // Replaced twice before a new connection is wanted; the database is at the one in between.
+    base.mount_password("fourth");
+    assert_eq!(ask(&database).await.unwrap(), 1);
+    set_password(shared(), &base, "fourth").await;
+    base.mount_password("fifth");
     database.close_idle();
     assert_eq!(ask(&database).await.unwrap(), 1);
 
@@ -162,27 +171,35 @@ async fn a_database_that_was_away_is_used_again_when_it_is_back() {
     assert_eq!(ask(&database).await.unwrap(), 1);
     cluster.restart();
     // What was in the pool has been closed, which may be seen a moment after.
-    while let Err(error) = ask(&database).await {
-        assert!(error.is_away(), "{}", told(&error));
-    }
+    until_back(&database).await;
     cluster.kill();
     let error = until_away(&database).await;
     let message = told(&error);
     assert_eq!(error.code(), ErrorCode::DatabaseAway);
     assert!(message.contains(&format!("{} at 127.0.0.1:{}", base.name, cluster.port())), "{message}");
     cluster.start_again();
-    while let Err(error) = ask(&database).await {
-        assert!(error.is_away(), "{}", told(&error));
-    }
+    until_back(&database).await;
 }
 
 async fn until_away(database: &Database) -> DatabaseError {
-    loop {
-        if let Err(error) = ask(database).await {
-            assert!(error.is_away(), "{}", told(&error));
-            return error;
+    let away = async {
+        loop {
+            if let Err(error) = ask(database).await {
+                assert!(error.is_away(), "{}", told(&error));
+                return error;
+            }
         }
-    }
+    };
+    in_time("it is away", away).await
+}
+
+async fn until_back(database: &Database) {
+    let back = async {
+        while let Err(error) = ask(database).await {
+            assert!(error.is_away(), "{}", told(&error));
+        }
+    };
+    in_time("it is back", back).await;
 }
 
 #[tokio::test]

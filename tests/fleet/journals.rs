@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 use super::contract::{self, accepted, ended, entry, standing};
 use super::postgres::{Admin, Base, shared};
+use super::world::in_time;
 
 /// A monotonic clock that a test sets forward.
 #[derive(Debug, Default)]
@@ -220,7 +221,8 @@ async fn writers_at_once_leave_no_gap_and_lose_nothing() {
         }
         told
     };
-    let told = join_all(daemons.iter().enumerate().map(|(n, daemon)| write(n, daemon))).await;
+    let all = join_all(daemons.iter().enumerate().map(|(n, daemon)| write(n, daemon)));
+    let told = in_time("all have written", all).await;
     assert_eq!(told, [3 * EACH; 4], "each was told what the others wrote, once");
     let admin = shared().admin(&base.name).await;
     let expected: Vec<i64> = (1..).take(4 * EACH).collect();
@@ -345,7 +347,8 @@ async fn two_who_write_about_one_grant_do_not_wait_for_each_other() {
     admin.batch_execute("BEGIN; SELECT seq FROM apono_connector.head FOR UPDATE").await.unwrap();
     let waiting = async |many: i64| {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        while watcher.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < many {}
+        let wait = async { while watcher.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < many {} };
+        in_time("they wait", wait).await;
     };
     let over = vec![standing(grant("g1"), false)];
     let end = b.journal.append(vec![entry(1, ended(&GrantId::from("g1")))], over);

@@ -10,7 +10,7 @@ use apono_connector::domain::GrantId;
 
 use super::contract::{accepted, ended, entry, standing};
 use super::postgres::{Admin, Base, shared};
-use super::world::{INTEGRATION, World};
+use super::world::{INTEGRATION, World, in_time};
 
 /// Nothing may take longer.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -197,7 +197,7 @@ async fn whoever_was_killed_goes_on_where_that_was() {
         moving.kill_when(&file, true, async || number(&admin, count).await > part * 40).await;
         // What was sent arrives.
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'apono-connector'";
-        while number(&admin, waiting).await > 0 {}
+        in_time("what was sent arrives", async { while number(&admin, waiting).await > 0 {} }).await;
         let now = number(&admin, count).await;
         assert!((there + 1..i64::try_from(MANY).unwrap()).contains(&now), "{there} {now}");
         there = now;

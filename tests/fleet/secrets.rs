@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::birds::{Canaries, Place};
 use super::daemons::Fleet;
 use super::postgres::{Admin, Base, Cluster};
-use super::world::{Connector, World, get};
+use super::world::{Connector, World, get, in_time};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -52,7 +52,8 @@ impl Watch {
 
     /// Tries until the daemon has found its way back into the database.
     async fn until_answered(&mut self) {
-        while self.tried().await == "refused_degraded" {}
+        let tries = async { while self.tried().await == "refused_degraded" {} };
+        in_time("the database takes the daemon again", tries).await;
     }
 
     async fn run(&mut self, arguments: &[&str]) {
@@ -141,6 +142,17 @@ async fn no_database_password_is_seen_whatever_it_is_replaced_by() {
         watch.until_answered().await;
     }
     watch.run_all().await;
+
+    // One that the database does not take is told while the former still serves, and so is that it does at last.
+    let next = watch.password();
+    watch.base.mount_password(&next);
+    let is_told =
+        |words: &'static str| move |line: &serde_json::Value| line["message"].to_string().contains(words);
+    let line = daemon.until_logged("the doubt", is_told("does not take the new password yet")).await;
+    assert_eq!((&line["level"], &line["code"]), (&"WARN".into(), &"AOC-0118".into()));
+    assert_ne!(watch.tried().await, "refused_degraded");
+    watch.tell_database(&next).await;
+    daemon.until_logged("the end of the doubt", is_told("takes the new password")).await;
 
     // Nobody has told the connector; and then a file that is no better.
     let next = watch.password();

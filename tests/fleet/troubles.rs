@@ -9,7 +9,7 @@ use simulator::fault::Fault;
 use super::daemons::Fleet;
 use super::limits;
 use super::postgres::{Cluster, free_port, shared};
-use super::world::INTEGRATION;
+use super::world::{INTEGRATION, in_time};
 
 #[tokio::test]
 async fn daemons_share_the_work_and_do_it_once() {
@@ -156,12 +156,15 @@ async fn a_database_that_has_moved_is_found() {
     cluster.move_to(other);
     fleet.keep_giving(6, 10, async |_: &mut Fleet, _| {}).await;
     // That a grant is given proves that it was found.
-    loop {
-        let task = fleet.grant(Duration::from_secs(3));
-        if fleet.world.result(&task).await["code"] != "refused_degraded" {
-            break;
+    in_time("the database is found where it is now", async {
+        loop {
+            let task = fleet.grant(Duration::from_secs(3));
+            if fleet.world.result(&task).await["code"] != "refused_degraded" {
+                break;
+            }
         }
-    }
+    })
+    .await;
     fleet.until_over().await;
     println!("{}", fleet.lateness());
     assert_eq!(fleet.judge().await, Vec::<String>::new());

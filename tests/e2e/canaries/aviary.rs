@@ -23,7 +23,7 @@ use super::ear::Ear;
 use crate::authority::{Authority, Clients};
 use crate::page;
 use crate::tunnels::Tunnels;
-use crate::world::{CLIENT, Connector, INTEGRATION, World};
+use crate::world::{CLIENT, Connector, INTEGRATION, World, in_time};
 
 pub const OKTA: &str = "okta.invalid";
 pub const APONO: &str = "apono.invalid";
@@ -199,7 +199,7 @@ proxy_credentials_file = "{}"
 
     pub async fn run_command(&mut self, called: &str, mut command: Command) -> Output {
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-        let output = tokio::time::timeout(LIMIT, output).await.expect("the command ends").unwrap();
+        let output = in_time("the command ends", output).await.unwrap();
         self.keep(&format!("standard output of {called}"), output.stdout.clone());
         self.keep(&format!("standard error of {called}"), output.stderr.clone());
         output
