@@ -127,7 +127,7 @@ impl Cluster {
     fn configure(&mut self, tls: Option<&str>) {
         let mut lines = format!(
             "listen_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nshared_buffers = '16MB'\n\
-             max_connections = 60\nmax_wal_senders = 0\nwal_level = minimal\nlog_min_messages = info\n",
+             max_connections = 400\nmax_wal_senders = 0\nwal_level = minimal\nlog_min_messages = info\n",
             self.folder.display()
         );
         if let Some(name) = tls {

@@ -31,5 +31,6 @@ home=target/previous/$previous
 shared=$(realpath -m "${CARGO_BUILD_BUILD_DIR:-${CARGO_TARGET_DIR:-target}}")
 CARGO_BUILD_BUILD_DIR=$shared CARGO_INCREMENTAL=0 cargo build --locked --manifest-path "$home/Cargo.toml" \
     --target-dir "$home/target" --bin apono-connector --test architecture \
+    --config 'profile.dev.package."*".debug=false' \
     --config 'profile.dev.package.apono-connector.debug=0' --config 'profile.dev.package.simulator.debug=0' >&2
 echo "$home/target/debug/apono-connector"
