@@ -303,7 +303,7 @@ pub const KEYS: &[Key] = &[
         "state.password_file",
         Kind::File,
         None,
-        "File with the database password (PostgreSQL); read for each new connection.",
+        "File with the database password (PostgreSQL); followed when it is replaced.",
     ),
     key(
         "state.directory",

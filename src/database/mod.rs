@@ -46,7 +46,7 @@ const FREE: Duration = Duration::from_secs(3);
 pub struct DatabaseSettings {
     /// Where it is.
     pub url: DatabaseUrl,
-    /// The password; read for each new connection. None where the server knows the user otherwise.
+    /// The password; followed when its file is replaced. None where the server knows the user otherwise.
     pub password_file: Option<MountedFile>,
     /// PEM certificates to trust beside the system's and Mozilla's; followed when the file is replaced.
     pub ca_bundle: Option<MountedFile>,
