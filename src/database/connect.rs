@@ -111,15 +111,13 @@ impl Connector {
                     refusal.get_or_insert(error);
                 }
                 opened => {
-                    if opened.is_ok() {
-                        passwords.taken(&password, refusal.as_ref());
-                    }
+                    passwords.answered(&tried, refusal.as_ref(), opened.is_ok().then_some(&*password));
                     return opened;
                 }
             }
             tried.push(password);
         }
-        passwords.refused();
+        passwords.answered(&tried, refusal.as_ref(), None);
         refusal.map_or_else(|| self.silent(), Err)
     }
 

@@ -118,11 +118,14 @@ impl Database {
     /// mounted, and not when the last connection is gone.
     pub async fn follow_password(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(clock::sleep(LOOK)).await.is_some() {
-            if self.pool.manager().has_a_new_password()
-                && let Some(Err(error)) = stop.run_until_cancelled(Box::pin(self.pool.manager().open())).await
-            {
+            if !self.pool.manager().has_a_new_password() {
+                continue;
+            }
+            debug!("{} is asked whether it takes the new password", self.place);
+            let opened = stop.run_until_cancelled(Box::pin(self.pool.manager().open())).await;
+            if let Some(Err(error)) = opened {
                 // Whoever wants a connection tells of a database that is away.
-                debug!(error = %chain(&error), "the new password was not tried: {}", chain(&error));
+                debug!(error = %chain(&error), "no password was taken: {}", chain(&error));
             }
         }
     }

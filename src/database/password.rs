@@ -76,15 +76,20 @@ impl Passwords {
         self.seen().is_due()
     }
 
-    /// The database took `password`. It has refused those that are later, where `refusal` says why.
-    pub(super) fn taken(&self, password: &SecretString, refusal: Option<&DatabaseError>) {
+    /// The database refused those that were `tried`, the first of them for this reason, and took `taken`, if any.
+    pub(super) fn answered(
+        &self,
+        tried: &[Arc<SecretString>],
+        refusal: Option<&DatabaseError>,
+        taken: Option<&SecretString>,
+    ) {
         let mut known = self.lock();
         let before = known.latest;
-        known.taken(password, refusal.is_some());
+        known.answered(tried, taken);
         let (after, place) = (known.latest, &self.place);
         drop(known);
         match (before, after, refusal) {
-            (Latest::Untried, Latest::Refused(_), Some(refusal)) => warn!(
+            (Latest::Untried, Latest::Refused(_), Some(refusal)) if taken.is_some() => warn!(
                 error = %chain(refusal),
                 "{place} does not take the new password yet; the former one goes on being used [{}]: {}",
                 ErrorCode::NewTokenNotTaken,
@@ -93,11 +98,6 @@ impl Passwords {
             (Latest::Refused(_), Latest::Taken, _) => info!("{place} takes the new password"),
             (Latest::Untried | Latest::Taken | Latest::Refused(_), _, _) => {}
         }
-    }
-
-    /// The database takes none of them.
-    pub(super) fn refused(&self) {
-        self.lock().latest = Latest::Refused(Stopwatch::started());
     }
 
     fn seen(&self) -> MutexGuard<'_, Known> {
@@ -140,14 +140,15 @@ impl Known {
         }
     }
 
-    fn taken(&mut self, password: &SecretString, others_were_refused: bool) {
-        let at = self.kept.iter().position(|kept| is_same(kept, password));
-        if let Some(at) = at {
+    fn answered(&mut self, refused: &[Arc<SecretString>], taken: Option<&SecretString>) {
+        if let Some(at) = taken.and_then(|taken| self.kept.iter().position(|kept| is_same(kept, taken))) {
             self.kept.truncate(at + 1);
         }
-        if at == Some(0) {
+        // One that was mounted meanwhile is neither.
+        let Some(latest) = self.kept.front() else { return };
+        if taken.is_some_and(|taken| is_same(taken, latest)) {
             self.latest = Latest::Taken;
-        } else if others_were_refused {
+        } else if refused.iter().any(|refused| is_same(refused, latest)) {
             self.latest = Latest::Refused(Stopwatch::started());
         }
     }
@@ -179,16 +180,16 @@ mod tests {
         let mut known = Known::default();
         let see = |known: &mut Known, text: &str| known.see(password(text));
         see(&mut known, "first");
-        known.taken(&password("first"), false);
+        known.answered(&[], Some(&password("first")));
         for text in ["second", "third", "third"] {
             see(&mut known, text);
         }
         assert_eq!(tried(&known), ["third", "second", "first"]);
-        known.taken(&password("second"), true);
+        known.answered(&[password("third")], Some(&password("second")));
         assert_eq!(tried(&known), ["third", "second"], "the first is over, the third may come");
         see(&mut known, "second");
         assert_eq!(tried(&known), ["second", "third"], "put back");
-        known.taken(&password("second"), false);
+        known.answered(&[], Some(&password("second")));
         assert_eq!(tried(&known), ["second"]);
         for n in 0..10 {
             see(&mut known, &n.to_string());
@@ -201,16 +202,20 @@ mod tests {
         let mut known = Known::default();
         known.see(password("first"));
         assert!(known.is_due());
-        known.taken(&password("first"), false);
+        known.answered(&[], Some(&password("first")));
         assert!(!known.is_due());
         known.see(password("second"));
         assert!(known.is_due());
-        known.taken(&password("first"), true);
+        known.answered(&[password("second")], Some(&password("first")));
         assert!(!known.is_due(), "it was refused");
         crate::clock::sleep(AGAIN).await;
         assert!(known.is_due());
-        known.taken(&password("second"), false);
+        known.answered(&[], Some(&password("second")));
         crate::clock::sleep(AGAIN).await;
         assert!(!known.is_due());
+        known.see(password("third"));
+        known.see(password("fourth"));
+        known.answered(&[password("third")], Some(&password("second")));
+        assert!(known.is_due(), "mounted while the one before it was tried");
     }
 }

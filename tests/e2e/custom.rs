@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use apono_connector::http::transport::{HttpsSettings, HttpsTransport, Request, Transport};
 use bytes::Bytes;
@@ -12,9 +11,8 @@ use simulator::apono::Exchange;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::world::{Connector, World, contract, read};
+use crate::world::{Connector, LIMIT, World, contract, read};
 
-const LIMIT: Duration = Duration::from_mins(2);
 const FIRST: &str = "first-caller-token-4711";
 const SECOND: &str = "second-caller-token-0815";
 

@@ -1,16 +1,13 @@
 //! What a service manager is told (`sd_notify(3)`), and what a hangup does.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixDatagram, UnixStream};
 
-use crate::world::{Connector, World, in_time};
-
-const LIMIT: Duration = Duration::from_mins(2);
+use crate::world::{Connector, LIMIT, World, in_time};
 
 /// The other end of `NOTIFY_SOCKET`.
 struct Manager {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use apono_connector::catalogue::ErrorCode;
+use apono_connector::clock;
 use apono_connector::database::{Database, DatabaseError, DatabaseSettings, DatabaseUrl};
 use apono_connector::telemetry::chain;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{Base, Cluster, shared};
 use crate::world::in_time;
@@ -98,6 +100,28 @@ async fn a_password_that_is_replaced_is_used_for_the_next_connection() {
     std::fs::remove_file(&base.password_file).unwrap();
     database.close_idle();
     assert_eq!(ask(&database).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_new_password_is_tried_though_no_connection_is_wanted() {
+    let cluster = Cluster::start();
+    let base = cluster.new_database().await;
+    let database = Database::new(&base.settings()).unwrap();
+    let held = database.connection().await.unwrap();
+    base.mount_password("second");
+    let tried = async {
+        while !cluster.log().contains("password authentication failed") {
+            clock::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let stop = CancellationToken::new();
+    tokio::select! {
+        () = database.follow_password(stop.clone()) => panic!("nobody has stopped it"),
+        () = in_time("it is tried", tried) => {}
+    }
+    held.simple_query("SELECT 1").await.unwrap();
+    stop.cancel();
+    in_time("it stops", database.follow_password(stop)).await;
 }
 
 #[tokio::test]

@@ -10,10 +10,9 @@ use apono_connector::domain::GrantId;
 
 use super::contract::{accepted, ended, entry, standing};
 use super::postgres::{Admin, Base, shared};
-use super::world::{INTEGRATION, World, in_time};
+use super::world::{INTEGRATION, LIMIT, World, in_time};
 
 /// Nothing may take longer.
-const LIMIT: Duration = Duration::from_mins(2);
 const MANY: usize = 300;
 
 struct Move {

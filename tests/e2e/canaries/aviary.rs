@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use apono_connector::http::transport::{HttpsSettings, HttpsTransport, Request, Transport};
 use apono_connector::secrets::{GeneratedKey, generate_rsa};
@@ -23,13 +22,11 @@ use super::ear::Ear;
 use crate::authority::{Authority, Clients};
 use crate::page;
 use crate::tunnels::Tunnels;
-use crate::world::{CLIENT, Connector, INTEGRATION, World, in_time};
+use crate::world::{CLIENT, Connector, INTEGRATION, LIMIT, World, in_time};
 
 pub const OKTA: &str = "okta.invalid";
 pub const APONO: &str = "apono.invalid";
 const SCOPES: [&str; 2] = ["okta.users.read", "okta.groups.manage"];
-const LIMIT: Duration = Duration::from_mins(2);
-
 /// See the module.
 pub struct Aviary {
     pub world: World,
